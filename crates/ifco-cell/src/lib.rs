@@ -1,0 +1,29 @@
+//! The LSTM itself: its gates, the order in which each framework packs them, the
+//! weights, and the forward pass of the recurrent layers with exactly the semantics
+//! of Keras.
+//!
+//! Read [`reference`] first: it is the textbook, one gate a line.
+//!
+//! - [`Gate`] and [`packing`]: which columns of a fused matrix belong to which gate.
+//! - [`LstmWeights`], [`GruWeights`], [`SimpleRnnWeights`]: the fused arrays in Keras's
+//!   layout, with a view per gate that copies nothing.
+//! - [`Activation`]: what a gate may apply, in its own framework's formula.
+//! - [`Cell`] and [`RecurrentLayer`]: one step, and the sequence around it (masks,
+//!   direction, states, what is returned).
+//!
+//! Weights stay in Keras's layout everywhere: `kernel` is `(features, 4·units)` with the
+//! columns in the order **i f c o**.
+
+mod activation;
+mod cell;
+mod gate;
+mod layer;
+pub mod packing;
+pub mod reference;
+mod weights;
+
+pub use activation::Activation;
+pub use cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
+pub use gate::{Gate, GruGate};
+pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
+pub use weights::{GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};

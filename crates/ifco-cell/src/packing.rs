@@ -1,0 +1,1 @@
+//! How each framework packs an LSTM's gates, as one table.

@@ -1,0 +1,2 @@
+//! The ifco command.
+fn main() {}

@@ -1,0 +1,235 @@
+//! A layer's configuration as Keras writes it, read with errors that name the key.
+
+use ifco_cell::Activation;
+use serde_json::{Map, Value};
+
+use crate::ConfigError;
+
+/// Which Keras wrote the file: it decides defaults and which hard sigmoid is meant.
+///
+/// Keras 1's own words are translated to Keras 2's when a file is opened; what stays of it
+/// here is its arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Generation {
+    /// Keras 1.x.
+    Keras1,
+    /// Keras 2.x, standalone, in TensorFlow, or as `tf_keras`.
+    Keras2,
+    /// Keras 3.x.
+    Keras3,
+}
+
+/// The `config` of one layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Config<'a> {
+    /// The layer's name, or its class: what errors speak of.
+    pub layer: &'a str,
+    /// Who wrote it.
+    pub generation: Generation,
+    map: &'a Map<String, Value>,
+}
+
+impl<'a> Config<'a> {
+    /// Reads `config`, which must be a JSON object.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn new(
+        layer: &'a str,
+        generation: Generation,
+        config: &'a Value,
+    ) -> Result<Self, ConfigError> {
+        match config {
+            Value::Object(map) => Ok(Self {
+                layer,
+                generation,
+                map,
+            }),
+            other => Err(invalid(layer, "config", other, "an object")),
+        }
+    }
+
+    /// The value of `key`; `None` when absent or `null`.
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The error that `key` holds something else than `expected`.
+    pub fn invalid(&self, key: &str, expected: &str) -> ConfigError {
+        invalid(
+            self.layer,
+            key,
+            self.map.get(key).unwrap_or(&Value::Null),
+            expected,
+        )
+    }
+
+    /// The error that `key` is absent.
+    pub fn missing(&self, key: &str) -> ConfigError {
+        ConfigError::Missing {
+            layer: self.layer.into(),
+            key: key.into(),
+        }
+    }
+
+    /// The value of `key`, which must be there.
+    pub fn require(&self, key: &str) -> Result<&'a Value, ConfigError> {
+        self.get(key).ok_or_else(|| self.missing(key))
+    }
+
+    /// A whole number ≥ 0 (Keras also writes `8.0`).
+    pub fn usize(&self, key: &str) -> Result<usize, ConfigError> {
+        let value = self.require(key)?;
+        as_usize(value).ok_or_else(|| self.invalid(key, "a whole number"))
+    }
+
+    /// A whole number ≥ 0, or `default` when absent.
+    pub fn usize_or(&self, key: &str, default: usize) -> Result<usize, ConfigError> {
+        self.get(key).map_or(Ok(default), |_| self.usize(key))
+    }
+
+    /// A number, or `default` when absent.
+    pub fn f32_or(&self, key: &str, default: f32) -> Result<f32, ConfigError> {
+        Ok(self.optional_f32(key)?.unwrap_or(default))
+    }
+
+    /// A number that may be absent.
+    pub fn optional_f32(&self, key: &str) -> Result<Option<f32>, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let number = as_f64(value).ok_or_else(|| self.invalid(key, "a number"))?;
+        Ok(Some(number as f32))
+    }
+
+    /// `true` or `false`, or `default` when absent.
+    pub fn bool_or(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(default);
+        };
+        value
+            .as_bool()
+            .ok_or_else(|| self.invalid(key, "true or false"))
+    }
+
+    /// A string that may be absent.
+    pub fn optional_str(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        Ok(Some(
+            value
+                .as_str()
+                .ok_or_else(|| self.invalid(key, "a string"))?,
+        ))
+    }
+
+    /// A string, or `default` when absent.
+    pub fn str_or(&self, key: &str, default: &'a str) -> Result<&'a str, ConfigError> {
+        Ok(self.optional_str(key)?.unwrap_or(default))
+    }
+
+    /// A list of whole numbers; one number alone stands for a list of `len` of them, as in
+    /// `kernel_size=3` for two dimensions.
+    pub fn usizes(&self, key: &str, len: usize) -> Result<Vec<usize>, ConfigError> {
+        let value = self.require(key)?;
+        let expected = || self.invalid(key, &format!("{len} whole numbers"));
+        if let Some(one) = as_usize(value) {
+            return Ok(vec![one; len]);
+        }
+        let list = value.as_array().ok_or_else(expected)?;
+        let sizes: Option<Vec<usize>> = list.iter().map(as_usize).collect();
+        sizes
+            .filter(|sizes| sizes.len() == len)
+            .ok_or_else(expected)
+    }
+
+    /// A list of whole numbers that may be negative, such as axes or a `target_shape`; one
+    /// number alone is a list of one.
+    pub fn integers(&self, key: &str) -> Result<Vec<i64>, ConfigError> {
+        let value = self.require(key)?;
+        let expected = || self.invalid(key, "whole numbers");
+        if let Some(one) = value.as_i64() {
+            return Ok(vec![one]);
+        }
+        let list = value.as_array().ok_or_else(expected)?;
+        list.iter()
+            .map(Value::as_i64)
+            .collect::<Option<_>>()
+            .ok_or_else(expected)
+    }
+
+    /// An activation by Keras's name or as a serialized object; `default` when absent.
+    pub fn activation_or(&self, key: &str, default: Activation) -> Result<Activation, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(default);
+        };
+        self.activation(value).ok_or_else(|| {
+            self.invalid(
+                key,
+                "an activation of Keras (a custom function cannot be run)",
+            )
+        })
+    }
+
+    /// What Keras's `activations.get` makes of `value`.
+    fn activation(&self, value: &Value) -> Option<Activation> {
+        if let Some(name) = value.as_str() {
+            return self.activation_by_name(name);
+        }
+        // {"class_name": "function", "config": "my_fn"} or a layer: {"class_name": "LeakyReLU", ..}
+        let class = value.get("class_name")?.as_str()?;
+        let config = value.get("config")?;
+        if let Some(name) = config.as_str() {
+            return self.activation_by_name(name);
+        }
+        let inner = Config::new(class, self.generation, config).ok()?;
+        crate::layers::activation_of(class, &inner).ok().flatten()
+    }
+
+    fn activation_by_name(&self, name: &str) -> Option<Activation> {
+        if name == "hard_sigmoid" && self.generation < Generation::Keras3 {
+            return Some(Activation::HardSigmoidKeras2);
+        }
+        Activation::from_name(name)
+    }
+}
+
+fn as_f64(value: &Value) -> Option<f64> {
+    // Keras writes infinities and NumPy scalars in a few wrapped ways.
+    value
+        .as_f64()
+        .or_else(|| value.get("value").and_then(Value::as_f64))
+}
+
+fn as_usize(value: &Value) -> Option<usize> {
+    let number = match value.as_u64() {
+        Some(number) => number,
+        None => {
+            let float = value.as_f64()?;
+            if float < 0.0 || float.fract() != 0.0 || float > 9e15 {
+                return None;
+            }
+            float as u64
+        }
+    };
+    usize::try_from(number).ok()
+}
+
+fn invalid(layer: &str, key: &str, found: &Value, expected: &str) -> ConfigError {
+    let mut found = found.to_string();
+    if found.len() > 80 {
+        let end = (0..=77)
+            .rev()
+            .find(|end| found.is_char_boundary(*end))
+            .unwrap_or(0);
+        found.truncate(end);
+        found.push('…');
+    }
+    ConfigError::Invalid {
+        layer: layer.into(),
+        key: key.into(),
+        found,
+        expected: expected.into(),
+    }
+}

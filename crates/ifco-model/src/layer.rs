@@ -1,0 +1,114 @@
+//! What every layer is.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use ifco_cell::Cell;
+use ndarray::ArrayD;
+use serde_json::Value;
+
+use crate::{LayerError, Shape, Tensor};
+
+/// One array that a layer takes, and where files keep it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightSlot {
+    /// The group below the layer's own in a Keras 3 file: `""`, `"cell"`, `"forward_layer/cell"`.
+    pub group: String,
+    /// Its number there: `vars/0`, `vars/1`, …
+    pub index: usize,
+    /// Keras's name: `kernel`.
+    pub name: String,
+    /// Legacy files list all trainable weights of a layer before the others.
+    pub trainable: bool,
+}
+
+impl WeightSlot {
+    /// Slots for variables of one group, numbered from 0, all trainable.
+    pub fn list(group: &str, names: &[&str]) -> Vec<WeightSlot> {
+        names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| WeightSlot {
+                group: group.into(),
+                index,
+                name: (*name).into(),
+                trainable: true,
+            })
+            .collect()
+    }
+}
+
+/// What a call of a layer in the graph passes besides its inputs: Keras's keyword arguments.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    /// Keyword arguments that are tensors: `initial_state`, `query`, `value`, `key`, …
+    pub tensors: BTreeMap<String, Vec<Tensor>>,
+    /// Keyword arguments that are plain values: `use_causal_mask`.
+    pub values: BTreeMap<String, Value>,
+}
+
+impl Call {
+    /// A flag among the plain values; absent and `null` are false.
+    pub fn flag(&self, name: &str) -> bool {
+        self.values
+            .get(name)
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
+    }
+}
+
+/// A layer of a model: its options and weights, and what Keras computes with them.
+///
+/// A layer's options, weights' names and `call` stand together in one file below
+/// [`layers`](crate::layers).
+pub trait Layer: Debug + Send + Sync {
+    /// Keras's class name: `"LSTM"`.
+    fn class_name(&self) -> &str;
+
+    /// The arrays it takes, in the order in which Keras creates them.
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        Vec::new()
+    }
+
+    /// Takes an array for each of its slots.
+    ///
+    /// # Errors
+    /// When an array's shape is not the layer's.
+    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
+        match weights.len() {
+            0 => Ok(()),
+            n => Err(LayerError::Other(format!(
+                "a {} has no weights, got {n}",
+                self.class_name()
+            ))),
+        }
+    }
+
+    /// The shapes of the outputs for these inputs, batch first.
+    ///
+    /// # Errors
+    /// When the layer cannot take such inputs.
+    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, LayerError>;
+
+    /// What the layer computes at inference. Each output carries the mask that Keras would
+    /// give it; a layer through which masks do not pass returns outputs without one.
+    ///
+    /// # Errors
+    /// When the inputs do not fit.
+    fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError>;
+
+    /// The recurrent cells inside, by the path below the layer: `""` for an LSTM, `"forward"`
+    /// and `"backward"` for a Bidirectional, `"0"`, `"1"` for stacked cells. Empty as long as
+    /// the layer has no weights.
+    fn cells(&self) -> Vec<(String, &Cell)> {
+        Vec::new()
+    }
+
+    /// Forgets the states that a stateful layer keeps between batches.
+    fn reset_states(&self) {}
+
+    /// The network inside, if this layer is a model itself.
+    fn as_model(&self) -> Option<&crate::Model> {
+        None
+    }
+}
