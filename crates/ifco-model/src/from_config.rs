@@ -126,9 +126,19 @@ fn sequential(
             ..Node::default()
         })
         .collect();
-    let output = Source { node: entries.len() - 1, tensor: 0 };
+    let output = Source {
+        node: entries.len() - 1,
+        tensor: 0,
+    };
     let name = reader.str_or("name", "sequential")?.to_owned();
-    finish("Sequential", name, entries, nodes, vec![Source { node: 0, tensor: 0 }], vec![output])
+    finish(
+        "Sequential",
+        name,
+        entries,
+        nodes,
+        vec![Source { node: 0, tensor: 0 }],
+        vec![output],
+    )
 }
 
 /// Layers and the calls between them.
@@ -173,8 +183,10 @@ fn finish(
     }
     let order = execution_order(&nodes, &outputs)?;
     for (index, node) in nodes.iter().enumerate() {
-        let takes: Vec<String> =
-            node.sources().map(|source| layers[nodes[source.node].layer].name.clone()).collect();
+        let takes: Vec<String> = node
+            .sources()
+            .map(|source| layers[nodes[source.node].layer].name.clone())
+            .collect();
         let is_input = inputs.iter().any(|input| input.node == index);
         if takes.is_empty() && !is_input && order.contains(&index) {
             let name = &layers[node.layer].name;
@@ -190,7 +202,10 @@ fn finish(
     let shapes = infer_shapes(&mut layers, &nodes, &order);
     let port = |source: &Source| Port {
         name: layers[nodes[source.node].layer].name.clone(),
-        shape: shapes[source.node].as_ref().and_then(|all| all.get(source.tensor)).cloned(),
+        shape: shapes[source.node]
+            .as_ref()
+            .and_then(|all| all.get(source.tensor))
+            .cloned(),
     };
     let input_ports = inputs.iter().map(port).collect();
     let mut output_ports: Vec<Port> = outputs.iter().map(port).collect();
@@ -242,7 +257,10 @@ fn infer_shapes(
                     ..crate::Call::default()
                 };
                 entry.layer.build(&known);
-                entry.layer.output_shapes(&known, &call).map_err(|error| error.to_string())
+                entry
+                    .layer
+                    .output_shapes(&known, &call)
+                    .map_err(|error| error.to_string())
             }
         };
         shapes[index] = result.as_ref().ok().cloned();
@@ -273,7 +291,10 @@ pub(crate) fn as_shape(value: &Value) -> Option<Shape> {
         .iter()
         .map(|size| match size {
             Value::Null => Some(None),
-            size => size.as_u64().and_then(|size| usize::try_from(size).ok()).map(Some),
+            size => size
+                .as_u64()
+                .and_then(|size| usize::try_from(size).ok())
+                .map(Some),
         })
         .collect()
 }

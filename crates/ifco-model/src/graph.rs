@@ -77,8 +77,11 @@ pub(crate) struct Graph<'a> {
 impl<'a> Graph<'a> {
     /// Reads the nodes of all layers, and `outputs`, the model's own references.
     pub fn parse(layers: &[LayerNodes<'a>], outputs: &'a Value) -> Result<Self, ConfigError> {
-        let mut graph =
-            Graph { nodes: Vec::new(), by_layer: HashMap::new(), first_index: HashMap::new() };
+        let mut graph = Graph {
+            nodes: Vec::new(),
+            by_layer: HashMap::new(),
+            first_index: HashMap::new(),
+        };
         let mut total = 0;
         for layer in layers {
             // A layer without inbound nodes is an input: one node that takes nothing.
@@ -105,7 +108,10 @@ impl<'a> Graph<'a> {
                 graph.nodes.push(node);
             }
             if layer.inbound.is_empty() {
-                graph.nodes.push(Node { layer: index, ..Node::default() });
+                graph.nodes.push(Node {
+                    layer: index,
+                    ..Node::default()
+                });
             }
         }
         Ok(graph)
@@ -116,18 +122,31 @@ impl<'a> Graph<'a> {
     pub fn sources(&self, value: &Value) -> Result<Vec<Source>, ConfigError> {
         let mut references = Vec::new();
         visit_references(value, &mut |reference| references.push(reference));
-        references.into_iter().map(|reference| self.resolve(reference)).collect()
+        references
+            .into_iter()
+            .map(|reference| self.resolve(reference))
+            .collect()
     }
 
     fn resolve(&self, (layer, node, tensor): Reference<'_>) -> Result<Source, ConfigError> {
         let Some(&(first, count)) = self.by_layer.get(layer) else {
-            return Err(error(format!("there is no layer {layer:?}, which another one takes")));
+            return Err(error(format!(
+                "there is no layer {layer:?}, which another one takes"
+            )));
         };
         // Only a leading gap is normal; a plain layer's nodes start at 0.
         let offset = self.first_index.get(layer).copied().unwrap_or(0).min(1);
-        let index = node.checked_sub(offset).and_then(|index| usize::try_from(index).ok());
-        match (index.filter(|index| *index < count), usize::try_from(tensor)) {
-            (Some(index), Ok(tensor)) => Ok(Source { node: first + index, tensor }),
+        let index = node
+            .checked_sub(offset)
+            .and_then(|index| usize::try_from(index).ok());
+        match (
+            index.filter(|index| *index < count),
+            usize::try_from(tensor),
+        ) {
+            (Some(index), Ok(tensor)) => Ok(Source {
+                node: first + index,
+                tensor,
+            }),
             _ => Err(error(format!(
                 "layer {layer:?} is called {count} times, but call {node} (output {tensor}) is used"
             ))),
@@ -140,7 +159,10 @@ impl<'a> Graph<'a> {
         layer: &LayerNodes<'a>,
         inbound: &'a Value,
     ) -> Result<Node, ConfigError> {
-        let mut node = Node { layer: index, ..Node::default() };
+        let mut node = Node {
+            layer: index,
+            ..Node::default()
+        };
         match inbound {
             Value::Object(call) => {
                 let args = call.get("args").and_then(Value::as_array);
@@ -169,7 +191,10 @@ impl<'a> Graph<'a> {
                 }
             }
             _ => {
-                return Err(error(format!("layer {:?} has an unreadable inbound node", layer.name)));
+                return Err(error(format!(
+                    "layer {:?} has an unreadable inbound node",
+                    layer.name
+                )));
             }
         }
         Ok(node)
@@ -200,7 +225,9 @@ impl<'a> Graph<'a> {
         value: &'a Value,
         node: &mut Node,
     ) -> Result<(), ConfigError> {
-        let some_absent = value.as_array().is_some_and(|items| items.iter().any(Value::is_null));
+        let some_absent = value
+            .as_array()
+            .is_some_and(|items| items.iter().any(Value::is_null));
         if name == "mask" && some_absent {
             return Ok(()); // the inputs carry theirs along anyway
         }
@@ -252,7 +279,10 @@ pub(crate) fn execution_order(
                 Mark::Open => return Err(error("it has a cycle".into())),
                 Mark::New => {
                     marks[node] = Mark::Open;
-                    stack.push((node, nodes[node].sources().map(|source| source.node).collect()));
+                    stack.push((
+                        node,
+                        nodes[node].sources().map(|source| source.node).collect(),
+                    ));
                 }
             }
         }
@@ -271,7 +301,9 @@ fn visit_references<'a>(value: &'a Value, visit: &mut impl FnMut(Reference<'a>))
         }
         Value::Object(map) => {
             if map.get("class_name").and_then(Value::as_str) == Some("__keras_tensor__") {
-                let history = value.pointer("/config/keras_history").and_then(Value::as_array);
+                let history = value
+                    .pointer("/config/keras_history")
+                    .and_then(Value::as_array);
                 if let Some(reference) = history.and_then(|items| as_reference(items)) {
                     visit(reference);
                 }
@@ -279,7 +311,8 @@ fn visit_references<'a>(value: &'a Value, visit: &mut impl FnMut(Reference<'a>))
             }
             let mut keys: Vec<&String> = map.keys().collect();
             keys.sort();
-            keys.into_iter().for_each(|key| visit_references(&map[key], visit));
+            keys.into_iter()
+                .for_each(|key| visit_references(&map[key], visit));
         }
         _ => {}
     }
@@ -289,9 +322,12 @@ fn visit_references<'a>(value: &'a Value, visit: &mut impl FnMut(Reference<'a>))
 fn as_reference(items: &[Value]) -> Option<Reference<'_>> {
     match items {
         [Value::String(layer), node, tensor] => Some((layer, node.as_u64()?, tensor.as_u64()?)),
-        [Value::String(layer), node, tensor, Value::Object(_) | Value::Null] => {
-            Some((layer, node.as_u64()?, tensor.as_u64()?))
-        }
+        [
+            Value::String(layer),
+            node,
+            tensor,
+            Value::Object(_) | Value::Null,
+        ] => Some((layer, node.as_u64()?, tensor.as_u64()?)),
         _ => None,
     }
 }

@@ -29,14 +29,23 @@ impl GroupNames {
 /// Keras's rule: a break before a capital that is followed by a small letter, then between a
 /// small letter and a capital. `SimpleRNN` is `simple_rnn`, `Conv1D` is `conv1d`.
 fn to_snake_case(class: &str) -> String {
-    let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
+    let letters: Vec<char> = class
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
     let mut broken: Vec<char> = Vec::new();
     let mut at = 0;
     while at < letters.len() {
         broken.push(letters[at]);
         let word = letters[at + 1..].iter().take_while({
             let mut first = true;
-            move |c| if std::mem::take(&mut first) { c.is_ascii_uppercase() } else { c.is_ascii_lowercase() }
+            move |c| {
+                if std::mem::take(&mut first) {
+                    c.is_ascii_uppercase()
+                } else {
+                    c.is_ascii_lowercase()
+                }
+            }
         });
         let length = word.count();
         if length >= 2 {

@@ -69,6 +69,16 @@ impl Call {
             .and_then(Value::as_bool)
             .unwrap_or(false)
     }
+
+    /// Moves the keyword argument `mask`, which Keras 3 writes into the graph, to the inputs:
+    /// it wins over the mask that an input carries.
+    pub(crate) fn apply_mask(&mut self, inputs: &mut [Tensor]) {
+        let masks = self.tensors.remove("mask").unwrap_or_default();
+        self.mask_given = !masks.is_empty();
+        for (input, mask) in inputs.iter_mut().zip(masks) {
+            input.mask = Some(mask.data.map(|value| *value != 0.0).into_shared());
+        }
+    }
 }
 
 /// A layer of a model: its options and weights, and what Keras computes with them.

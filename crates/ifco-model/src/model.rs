@@ -62,7 +62,9 @@ impl LayerEntry {
         let result = if found == expected {
             self.layer.set_weights(weights)
         } else {
-            Err(LayerError::Other(format!("it takes {expected} weights, got {found}")))
+            Err(LayerError::Other(format!(
+                "it takes {expected} weights, got {found}"
+            )))
         };
         result.map_err(|source| self.error(source))?;
         self.parameters = Some(parameters);
@@ -153,10 +155,16 @@ impl Model {
                 continue; // Keras does not count them among `model.layers`
             }
             let group = format!("layers/{}", names.next(entry.layer.class_name()));
-            slots.extend(entry.layer.weight_slots().into_iter().map(|slot| WeightSlot {
-                trainable: slot.trainable && entry.trainable,
-                ..slot.below(&group)
-            }));
+            slots.extend(
+                entry
+                    .layer
+                    .weight_slots()
+                    .into_iter()
+                    .map(|slot| WeightSlot {
+                        trainable: slot.trainable && entry.trainable,
+                        ..slot.below(&group)
+                    }),
+            );
         }
         slots
     }
@@ -166,7 +174,11 @@ impl Model {
     /// # Errors
     /// When an array's shape is not its layer's, or their number is wrong.
     pub fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {
-        let expected: usize = self.layers.iter().map(|e| e.layer.weight_slots().len()).sum();
+        let expected: usize = self
+            .layers
+            .iter()
+            .map(|e| e.layer.weight_slots().len())
+            .sum();
         if weights.len() != expected {
             let found = weights.len();
             let why = format!("the model takes {expected} weights, got {found}");
@@ -275,7 +287,9 @@ impl Model {
 
     /// Forgets what stateful layers remember of earlier batches.
     pub fn reset_states(&self) {
-        self.layers.iter().for_each(|entry| entry.layer.reset_states());
+        self.layers
+            .iter()
+            .for_each(|entry| entry.layer.reset_states());
     }
 
     /// Runs the graph once on one tensor per input.
@@ -291,14 +305,21 @@ impl Model {
         // How many uses of each node's outputs are left: at 0 they are dropped.
         let mut uses = vec![0usize; self.nodes.len()];
         for &index in &self.order {
-            self.nodes[index].sources().for_each(|source| uses[source.node] += 1);
+            self.nodes[index]
+                .sources()
+                .for_each(|source| uses[source.node] += 1);
         }
-        self.output_sources.iter().for_each(|source| uses[source.node] += 1);
+        self.output_sources
+            .iter()
+            .for_each(|source| uses[source.node] += 1);
 
         let mut values: Vec<Option<Vec<Tensor>>> = vec![None; self.nodes.len()];
         for &index in &self.order {
             let node = &self.nodes[index];
-            let fed = self.input_sources.iter().position(|source| source.node == index);
+            let fed = self
+                .input_sources
+                .iter()
+                .position(|source| source.node == index);
             if let Some(position) = fed {
                 values[index] = Some(vec![inputs[position].clone()]);
                 continue;
@@ -306,13 +327,16 @@ impl Model {
             let entry = &self.layers[node.layer];
             let take = |source: &Source| {
                 let outputs = values[source.node].as_ref();
-                outputs.and_then(|outputs| outputs.get(source.tensor)).cloned().ok_or_else(|| {
-                    let from = &self.layers[self.nodes[source.node].layer].name;
-                    entry.error(LayerError::Other(format!(
-                        "it takes output {} of {from:?}, which has no such output",
-                        source.tensor
-                    )))
-                })
+                outputs
+                    .and_then(|outputs| outputs.get(source.tensor))
+                    .cloned()
+                    .ok_or_else(|| {
+                        let from = &self.layers[self.nodes[source.node].layer].name;
+                        entry.error(LayerError::Other(format!(
+                            "it takes output {} of {from:?}, which has no such output",
+                            source.tensor
+                        )))
+                    })
             };
             let mut taken = Vec::with_capacity(node.inputs.len());
             for input in &node.inputs {
@@ -337,20 +361,26 @@ impl Model {
                     values[source.node] = None;
                 }
             }
-            let outputs = entry.layer.call(&taken, &call).map_err(|source| entry.error(source))?;
+            let outputs = entry
+                .layer
+                .call(&taken, &call)
+                .map_err(|source| entry.error(source))?;
             values[index] = Some(outputs);
         }
         self.output_sources
             .iter()
             .map(|source| {
                 let outputs = values[source.node].as_ref();
-                outputs.and_then(|outputs| outputs.get(source.tensor)).cloned().ok_or_else(|| {
-                    let from = &self.layers[self.nodes[source.node].layer].name;
-                    ModelError::Inputs(format!(
-                        "the model's output is output {} of {from:?}, which has no such output",
-                        source.tensor
-                    ))
-                })
+                outputs
+                    .and_then(|outputs| outputs.get(source.tensor))
+                    .cloned()
+                    .ok_or_else(|| {
+                        let from = &self.layers[self.nodes[source.node].layer].name;
+                        ModelError::Inputs(format!(
+                            "the model's output is output {} of {from:?}, which has no such output",
+                            source.tensor
+                        ))
+                    })
             })
             .collect()
     }
@@ -361,8 +391,16 @@ impl Model {
 }
 
 fn no_such(what: &str, name: &str, known: Vec<String>) -> ModelError {
-    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-    ModelError::NoSuchLayer { what: what.into(), name: name.into(), known }
+    let known = if known.is_empty() {
+        "none".into()
+    } else {
+        known.join(", ")
+    };
+    ModelError::NoSuchLayer {
+        what: what.into(),
+        name: name.into(),
+        known,
+    }
 }
 
 /// A model inside a model.
@@ -381,7 +419,11 @@ impl Layer for Model {
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
         if inputs.len() != self.inputs.len() {
-            let why = format!("it takes {} inputs, got {}", self.inputs.len(), inputs.len());
+            let why = format!(
+                "it takes {} inputs, got {}",
+                self.inputs.len(),
+                inputs.len()
+            );
             return Err(LayerError::Other(why));
         }
         // What the inner model was built for; the batch is the caller's.
@@ -389,7 +431,10 @@ impl Layer for Model {
             .iter()
             .map(|port| {
                 let mut shape = port.shape.clone().ok_or_else(|| {
-                    LayerError::Other(format!("the shape of its output {:?} is not known", port.name))
+                    LayerError::Other(format!(
+                        "the shape of its output {:?} is not known",
+                        port.name
+                    ))
                 })?;
                 if let (Some(batch), Some(first)) = (shape.first_mut(), inputs[0].first()) {
                     *batch = *first;
@@ -418,9 +463,15 @@ impl Layer for Model {
 
 fn inside(error: ModelError) -> LayerError {
     match error {
-        ModelError::Layer { layer, class, source } => {
-            LayerError::Inside { layer, class, source: Box::new(source) }
-        }
+        ModelError::Layer {
+            layer,
+            class,
+            source,
+        } => LayerError::Inside {
+            layer,
+            class,
+            source: Box::new(source),
+        },
         other => LayerError::Other(other.to_string()),
     }
 }

@@ -42,7 +42,9 @@ impl Model {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<ArrayD<f32>>, ModelError> {
         if batch_size == 0 {
-            return Err(ModelError::Inputs("the batch size is 0, expected at least 1".into()));
+            return Err(ModelError::Inputs(
+                "the batch size is 0, expected at least 1".into(),
+            ));
         }
         let inputs = self.fit_inputs(inputs)?;
         let rows = inputs[0].shape()[0];
@@ -90,7 +92,9 @@ impl Model {
     /// The batch size that the model fixes, as stateful models do: the first number of an
     /// input's shape.
     pub fn static_batch_size(&self) -> Option<usize> {
-        self.inputs().iter().find_map(|port| port.shape.as_ref()?.first().copied().flatten())
+        self.inputs()
+            .iter()
+            .find_map(|port| port.shape.as_ref()?.first().copied().flatten())
     }
 
     /// The inputs in the rank that the model was built for, all with as many rows.

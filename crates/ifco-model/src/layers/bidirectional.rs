@@ -5,9 +5,7 @@ use ndarray::{ArrayD, Axis, Slice, concatenate};
 
 use super::recurrent::{Recurrent, nested, split_states};
 use super::unknown::Unknown;
-use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot,
-};
+use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
 
 /// How the two outputs become one: Keras's `merge_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +40,14 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
             layer
         }),
     };
-    let (Some(mut forward), Some(mut backward)) =
-        (recurrent(class, &forward_config)?, backward)
+    let (Some(mut forward), Some(mut backward)) = (recurrent(class, &forward_config)?, backward)
     else {
         return Ok(Box::new(Unknown::new(&format!("Bidirectional({class})"))));
     };
-    let merge = match config.get("merge_mode").map(|mode| mode.as_str().unwrap_or("")) {
+    let merge = match config
+        .get("merge_mode")
+        .map(|mode| mode.as_str().unwrap_or(""))
+    {
         Some("concat") => Merge::Concat,
         Some("sum") => Merge::Sum,
         Some("mul") => Merge::Multiply,
@@ -72,7 +72,12 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
     for layer in [&mut forward, &mut backward] {
         layer.options.zero_output_for_mask = layer.options.return_sequences;
     }
-    Ok(Box::new(Bidirectional { forward, backward, merge, generation: config.generation }))
+    Ok(Box::new(Bidirectional {
+        forward,
+        backward,
+        merge,
+        generation: config.generation,
+    }))
 }
 
 fn recurrent(class: &str, config: &Config<'_>) -> Result<Option<Recurrent>, ConfigError> {
@@ -124,8 +129,16 @@ impl Layer for Bidirectional {
     }
 
     fn weight_slots(&self) -> Vec<WeightSlot> {
-        let forward = self.forward.weight_slots().into_iter().map(|s| s.below("forward_layer"));
-        let backward = self.backward.weight_slots().into_iter().map(|s| s.below("backward_layer"));
+        let forward = self
+            .forward
+            .weight_slots()
+            .into_iter()
+            .map(|s| s.below("forward_layer"));
+        let backward = self
+            .backward
+            .weight_slots()
+            .into_iter()
+            .map(|s| s.below("backward_layer"));
         forward.chain(backward).collect()
     }
 
@@ -142,7 +155,10 @@ impl Layer for Bidirectional {
     fn output_shapes(&self, inputs: &[Shape], call: &Call) -> Result<Vec<Shape>, LayerError> {
         let mut forward = self.forward.output_shapes(inputs, call)?;
         let mut backward = self.backward.output_shapes(inputs, call)?;
-        let states = forward.split_off(1).into_iter().chain(backward.split_off(1));
+        let states = forward
+            .split_off(1)
+            .into_iter()
+            .chain(backward.split_off(1));
         let (mut one, other) = (forward.remove(0), backward.remove(0));
         let mut shapes = match self.merge {
             Merge::Concat => {
@@ -181,7 +197,10 @@ impl Layer for Bidirectional {
                 "" => direction.to_owned(),
                 below => format!("{direction}/{below}"),
             };
-            Recurrent::cells(layer).into_iter().map(move |(below, cell)| (name(below), cell)).collect::<Vec<_>>()
+            Recurrent::cells(layer)
+                .into_iter()
+                .map(move |(below, cell)| (name(below), cell))
+                .collect::<Vec<_>>()
         };
         let mut cells = under("forward", &self.forward);
         cells.extend(under("backward", &self.backward));

@@ -12,8 +12,12 @@ pub struct InputLayer {
 impl InputLayer {
     /// From `batch_shape` (Keras 3) or `batch_input_shape` (Keras 1 and 2).
     pub(super) fn from_config(config: &Config<'_>) -> Result<Self, ConfigError> {
-        let key = ["batch_shape", "batch_input_shape"].into_iter().find(|k| config.get(k).is_some());
-        let Some(key) = key else { return Ok(Self { shape: None }) };
+        let key = ["batch_shape", "batch_input_shape"]
+            .into_iter()
+            .find(|k| config.get(k).is_some());
+        let Some(key) = key else {
+            return Ok(Self { shape: None });
+        };
         let shape = config.get(key).and_then(crate::from_config::as_shape);
         shape
             .map(|shape| Self { shape: Some(shape) })
@@ -29,7 +33,9 @@ impl Layer for InputLayer {
     fn output_shapes(&self, _inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
         match &self.shape {
             Some(shape) => Ok(vec![shape.clone()]),
-            None => Err(LayerError::Other("the file does not tell the input's shape".into())),
+            None => Err(LayerError::Other(
+                "the file does not tell the input's shape".into(),
+            )),
         }
     }
 

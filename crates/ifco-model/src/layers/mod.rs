@@ -55,7 +55,11 @@ pub(crate) fn activation_of(
 
 /// `target` with its one -1 worked out so that it holds `elements`, as NumPy's `reshape` does.
 pub(crate) fn resolve_shape(elements: usize, target: &[i64]) -> Result<Vec<usize>, LayerError> {
-    let wrong = || LayerError::Other(format!("{elements} elements do not fit the shape {target:?}"));
+    let wrong = || {
+        LayerError::Other(format!(
+            "{elements} elements do not fit the shape {target:?}"
+        ))
+    };
     let mut known = 1usize;
     let mut open = 0;
     for size in target {
@@ -70,5 +74,8 @@ pub(crate) fn resolve_shape(elements: usize, target: &[i64]) -> Result<Vec<usize
         1 if known > 0 && elements % known == 0 => elements / known,
         _ => return Err(wrong()),
     };
-    Ok(target.iter().map(|size| usize::try_from(*size).unwrap_or(missing)).collect())
+    Ok(target
+        .iter()
+        .map(|size| usize::try_from(*size).unwrap_or(missing))
+        .collect())
 }

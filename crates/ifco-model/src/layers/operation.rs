@@ -21,13 +21,29 @@ enum Kind {
     Unary(fn(f32) -> f32),
     Binary(fn(f32, f32) -> f32),
     /// Of a whole lane, such as a sum.
-    Reduce { fold: fn(ndarray::ArrayView1<'_, f32>) -> f32, axes: Option<Vec<i64>>, keepdims: bool },
-    Concatenate { axis: i64 },
-    Stack { axis: i64 },
-    ExpandDims { axes: Vec<i64> },
-    Squeeze { axes: Option<Vec<i64>> },
-    Reshape { shape: Vec<i64> },
-    Transpose { axes: Option<Vec<i64>> },
+    Reduce {
+        fold: fn(ndarray::ArrayView1<'_, f32>) -> f32,
+        axes: Option<Vec<i64>>,
+        keepdims: bool,
+    },
+    Concatenate {
+        axis: i64,
+    },
+    Stack {
+        axis: i64,
+    },
+    ExpandDims {
+        axes: Vec<i64>,
+    },
+    Squeeze {
+        axes: Option<Vec<i64>>,
+    },
+    Reshape {
+        shape: Vec<i64>,
+    },
+    Transpose {
+        axes: Option<Vec<i64>>,
+    },
     GetItem,
 }
 
@@ -38,10 +54,23 @@ fn truth(condition: bool) -> f32 {
 impl Operation {
     /// An operation; one that ifco does not know can be shown but not run.
     pub(crate) fn from_config(class: &str, config: &Config<'_>) -> Result<Self, ConfigError> {
-        let axes = || config.get("axis").map(|_| config.integers("axis")).transpose();
-        let axis = |default: i64| Ok(axes()?.and_then(|axes| axes.first().copied()).unwrap_or(default));
+        let axes = || {
+            config
+                .get("axis")
+                .map(|_| config.integers("axis"))
+                .transpose()
+        };
+        let axis = |default: i64| {
+            Ok(axes()?
+                .and_then(|axes| axes.first().copied())
+                .unwrap_or(default))
+        };
         let reduce = |fold: fn(ndarray::ArrayView1<'_, f32>) -> f32| {
-            Ok(Kind::Reduce { fold, axes: axes()?, keepdims: config.bool_or("keepdims", false)? })
+            Ok(Kind::Reduce {
+                fold,
+                axes: axes()?,
+                keepdims: config.bool_or("keepdims", false)?,
+            })
         };
         let kind = match class {
             "Add" => Kind::Binary(|x, y| x + y),
@@ -87,35 +116,68 @@ impl Operation {
             "All" => reduce(|lane| truth(lane.iter().all(|x| *x != 0.0)))?,
             "Concatenate" => Kind::Concatenate { axis: axis(-1)? },
             "Stack" => Kind::Stack { axis: axis(0)? },
-            "ExpandDims" => Kind::ExpandDims { axes: axes()?.unwrap_or_default() },
+            "ExpandDims" => Kind::ExpandDims {
+                axes: axes()?.unwrap_or_default(),
+            },
             "Squeeze" => Kind::Squeeze { axes: axes()? },
-            "Reshape" => Kind::Reshape { shape: config.integers("newshape")? },
+            "Reshape" => Kind::Reshape {
+                shape: config.integers("newshape")?,
+            },
             "Transpose" => Kind::Transpose {
-                axes: config.get("axes").map(|_| config.integers("axes")).transpose()?,
+                axes: config
+                    .get("axes")
+                    .map(|_| config.integers("axes"))
+                    .transpose()?,
             },
             "GetItem" => Kind::GetItem,
-            _ => return Ok(Self { class: class.into(), kind: None }),
+            _ => {
+                return Ok(Self {
+                    class: class.into(),
+                    kind: None,
+                });
+            }
         };
-        Ok(Self { class: class.into(), kind: Some(kind) })
+        Ok(Self {
+            class: class.into(),
+            kind: Some(kind),
+        })
     }
 
     fn kind(&self) -> Result<&Kind, LayerError> {
-        self.kind.as_ref().ok_or_else(|| Unknown::new(&self.class).error())
+        self.kind
+            .as_ref()
+            .ok_or_else(|| Unknown::new(&self.class).error())
     }
 
-    fn apply(&self, inputs: &[ArrayViewD<'_, f32>], call: &Call) -> Result<ArrayD<f32>, LayerError> {
+    fn apply(
+        &self,
+        inputs: &[ArrayViewD<'_, f32>],
+        call: &Call,
+    ) -> Result<ArrayD<f32>, LayerError> {
         let kind = self.kind()?;
-        let first = inputs.first().ok_or_else(|| self.wrong("it takes an input"))?;
+        let first = inputs
+            .first()
+            .ok_or_else(|| self.wrong("it takes an input"))?;
         let rank = first.ndim();
         Ok(match kind {
             Kind::Unary(f) => first.mapv(f),
             Kind::Binary(f) => {
-                let [x, y] = inputs else { return Err(self.wrong("it takes two inputs")) };
+                let [x, y] = inputs else {
+                    return Err(self.wrong("it takes two inputs"));
+                };
                 broadcast(x, y, *f).ok_or_else(|| {
-                    self.wrong(&format!("shapes {:?} and {:?} do not fit", x.shape(), y.shape()))
+                    self.wrong(&format!(
+                        "shapes {:?} and {:?} do not fit",
+                        x.shape(),
+                        y.shape()
+                    ))
                 })?
             }
-            Kind::Reduce { fold, axes, keepdims } => {
+            Kind::Reduce {
+                fold,
+                axes,
+                keepdims,
+            } => {
                 let mut axes = match axes {
                     Some(axes) => self.axes(axes, rank)?,
                     None => (0..rank).collect(),
@@ -178,10 +240,17 @@ impl Operation {
                 if axes.len() != rank {
                     return Err(self.wrong(&format!("it needs {rank} axes")));
                 }
-                first.view().permuted_axes(IxDyn(&axes)).as_standard_layout().into_owned()
+                first
+                    .view()
+                    .permuted_axes(IxDyn(&axes))
+                    .as_standard_layout()
+                    .into_owned()
             }
             Kind::GetItem => {
-                let key = call.positional.first().ok_or_else(|| self.wrong("it has no key"))?;
+                let key = call
+                    .positional
+                    .first()
+                    .ok_or_else(|| self.wrong("it has no key"))?;
                 self.get_item(first.view(), key)?
             }
         })
@@ -224,7 +293,13 @@ impl Operation {
             if step < 1 || isize::try_from(step).is_err() {
                 return Err(self.wrong(&format!("a slice step of {step}")));
             }
-            let clamp = |at: i64| if at < 0 { (at + size).max(0) } else { at.min(size) };
+            let clamp = |at: i64| {
+                if at < 0 {
+                    (at + size).max(0)
+                } else {
+                    at.min(size)
+                }
+            };
             let start = part("/config/start").map_or(0, clamp);
             let stop = part("/config/stop").map_or(size, clamp).max(start);
             let slice = Slice::new(start as isize, Some(stop as isize), step as isize);
@@ -268,7 +343,9 @@ fn broadcast(
 ) -> Option<ArrayD<f32>> {
     let rank = x.ndim().max(y.ndim());
     let size = |view: &ArrayViewD<'_, f32>, axis: usize| {
-        (axis + view.ndim()).checked_sub(rank).map_or(1, |axis| view.shape()[axis])
+        (axis + view.ndim())
+            .checked_sub(rank)
+            .map_or(1, |axis| view.shape()[axis])
     };
     let shape: Option<Vec<usize>> = (0..rank)
         .map(|axis| match (size(x, axis), size(y, axis)) {
@@ -293,7 +370,7 @@ impl Layer for Operation {
     fn output_shapes(&self, inputs: &[Shape], call: &Call) -> Result<Vec<Shape>, LayerError> {
         // The arithmetic itself tells the shape: run it on zeros with two stand-ins for what is
         // unknown, and what changes between them is unknown in the result.
-        let try_with = |stand_in: usize| {
+        let try_with = |stand_in: usize| -> Result<Vec<usize>, LayerError> {
             let arrays: Vec<ArrayD<f32>> = inputs
                 .iter()
                 .map(|shape| {
@@ -304,7 +381,7 @@ impl Layer for Operation {
                         _ => Err(self.wrong("its input is too large to infer the shape")),
                     }
                 })
-                .collect::<Result<_, _>>()?;
+                .collect::<Result<_, LayerError>>()?;
             let views: Vec<_> = arrays.iter().map(|array| array.view()).collect();
             Ok(self.apply(&views, call)?.shape().to_vec())
         };

@@ -10,9 +10,7 @@ use ndarray::{Array2, ArrayD, ArrayView2, Ix1, Ix2, Ix3};
 use serde_json::Value;
 
 use crate::group_names::GroupNames;
-use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot,
-};
+use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
 
 /// A recurrent layer with Keras's options.
 #[derive(Debug)]
@@ -43,8 +41,13 @@ struct CellSpec {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum CellKind {
-    Lstm { recurrent_activation: Activation },
-    Gru { recurrent_activation: Activation, reset_after: bool },
+    Lstm {
+        recurrent_activation: Activation,
+    },
+    Gru {
+        recurrent_activation: Activation,
+        reset_after: bool,
+    },
     SimpleRnn,
 }
 
@@ -62,7 +65,9 @@ impl CellSpec {
         };
         let recurrent_activation = || config.activation_or("recurrent_activation", sigmoid);
         let kind = match class.strip_suffix("Cell").unwrap_or(class) {
-            "LSTM" => CellKind::Lstm { recurrent_activation: recurrent_activation()? },
+            "LSTM" => CellKind::Lstm {
+                recurrent_activation: recurrent_activation()?,
+            },
             "GRU" => CellKind::Gru {
                 recurrent_activation: recurrent_activation()?,
                 // Absent in files older than the option.
@@ -101,15 +106,28 @@ impl CellSpec {
         let bias = if self.use_bias { Some(next()?) } else { None };
         if recurrent.nrows() != self.units {
             let expected = format!("({}, ..) for {} units", self.units, self.units);
-            return Err(weight_error("recurrent_kernel", recurrent.shape(), &expected));
+            return Err(weight_error(
+                "recurrent_kernel",
+                recurrent.shape(),
+                &expected,
+            ));
         }
         Ok(match self.kind {
-            CellKind::Lstm { recurrent_activation } => {
+            CellKind::Lstm {
+                recurrent_activation,
+            } => {
                 let bias = bias.map(|bias| vector("bias", bias)).transpose()?;
                 let weights = LstmWeights::new(kernel, recurrent, bias)?;
-                Cell::Lstm(LstmCell::new(weights, self.activation, recurrent_activation))
+                Cell::Lstm(LstmCell::new(
+                    weights,
+                    self.activation,
+                    recurrent_activation,
+                ))
             }
-            CellKind::Gru { recurrent_activation, reset_after } => {
+            CellKind::Gru {
+                recurrent_activation,
+                reset_after,
+            } => {
                 let bias = bias.map(gru_bias).transpose()?;
                 let weights = GruWeights::new(kernel, recurrent, bias)?;
                 Cell::Gru(GruCell::new(
@@ -145,16 +163,24 @@ fn gru_bias(bias: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
 
 fn matrix(name: &str, array: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
     let shape = array.shape().to_vec();
-    array.into_dimensionality::<Ix2>().map_err(|_| weight_error(name, &shape, "two axes"))
+    array
+        .into_dimensionality::<Ix2>()
+        .map_err(|_| weight_error(name, &shape, "two axes"))
 }
 
 fn vector(name: &str, array: ArrayD<f32>) -> Result<ndarray::Array1<f32>, LayerError> {
     let shape = array.shape().to_vec();
-    array.into_dimensionality::<Ix1>().map_err(|_| weight_error(name, &shape, "one axis"))
+    array
+        .into_dimensionality::<Ix1>()
+        .map_err(|_| weight_error(name, &shape, "one axis"))
 }
 
 fn weight_error(array: &str, found: &[usize], expected: &str) -> LayerError {
-    LayerError::Weight { name: array.into(), found: found.to_vec(), expected: expected.into() }
+    LayerError::Weight {
+        name: array.into(),
+        found: found.to_vec(),
+        expected: expected.into(),
+    }
 }
 
 impl Recurrent {
@@ -244,7 +270,7 @@ impl Recurrent {
                     kept.first().map_or(0, Array2::nrows)
                 )));
             }
-            given = kept.iter().map(Array2::view).collect();
+            given = kept.iter().map(|state| state.view()).collect();
             Some(&given)
         } else {
             None
@@ -259,13 +285,19 @@ impl Recurrent {
             SequenceOutput::Sequences(all) => Tensor::new(all.into_dyn()),
         };
         let output = output.with_mask(self.output_mask(inputs));
-        let states = result.states.into_iter().map(|state| Tensor::new(state.into_dyn()));
+        let states = result
+            .states
+            .into_iter()
+            .map(|state| Tensor::new(state.into_dyn()));
         Ok((output, states.collect()))
     }
 
     /// Keras passes the mask on with a sequence, and not with a last output.
     pub(super) fn output_mask(&self, inputs: &Tensor) -> Option<crate::Mask> {
-        inputs.mask.clone().filter(|_| self.options.return_sequences)
+        inputs
+            .mask
+            .clone()
+            .filter(|_| self.options.return_sequences)
     }
 }
 
@@ -277,7 +309,10 @@ fn rnn_cells(config: &Config<'_>) -> Result<Option<Vec<CellSpec>>, ConfigError> 
         let spec = CellSpec::from_config(class, &inner, "cell".into())?;
         return Ok(spec.map(|spec| vec![spec]));
     }
-    let list = inner.require("cells")?.as_array().filter(|cells| !cells.is_empty());
+    let list = inner
+        .require("cells")?
+        .as_array()
+        .filter(|cells| !cells.is_empty());
     let list = list.ok_or_else(|| inner.invalid("cells", "a list of at least one cell"))?;
     let mut names = GroupNames::default();
     let mut cells = Vec::new();
@@ -319,8 +354,11 @@ impl Layer for Recurrent {
 
     fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
         let mut weights = weights.into_iter();
-        let cells: Vec<Cell> =
-            self.cells.iter().map(|spec| spec.cell(&mut weights)).collect::<Result<_, _>>()?;
+        let cells: Vec<Cell> = self
+            .cells
+            .iter()
+            .map(|spec| spec.cell(&mut weights))
+            .collect::<Result<_, _>>()?;
         self.layer = Some(
             RecurrentLayer::new(cells, self.options)
                 .map_err(|error: WeightsError| LayerError::from(error))?,
@@ -332,7 +370,9 @@ impl Layer for Recurrent {
         let Some([batch, time, features]) = inputs.first().map(Vec::as_slice) else {
             return Err(LayerError::Input {
                 input: 0,
-                found: inputs.first().map_or("nothing".into(), |s| crate::display_shape(s)),
+                found: inputs
+                    .first()
+                    .map_or("nothing".into(), |s| crate::display_shape(s)),
                 expected: "(batch, time, features)".into(),
             });
         };
@@ -364,9 +404,8 @@ impl Layer for Recurrent {
         let (sequence, initial_state) = split_states(inputs, call, self.state_count())?;
         // Keras 3 looks for a mask on its own only where a call has a single tensor: with an
         // initial_state and no mask argument it runs unmasked.
-        let use_mask = self.generation != Generation::Keras3
-            || initial_state.is_empty()
-            || call.mask_given;
+        let use_mask =
+            self.generation != Generation::Keras3 || initial_state.is_empty() || call.mask_given;
         let (output, states) = self.run(sequence, use_mask, &initial_state)?;
         let mut outputs = vec![output];
         if self.return_state {
@@ -379,7 +418,10 @@ impl Layer for Recurrent {
         let cells = self.layer.iter().flat_map(RecurrentLayer::cells);
         match self.cells.len() {
             1 => cells.map(|cell| (String::new(), cell)).collect(),
-            _ => cells.enumerate().map(|(index, cell)| (index.to_string(), cell)).collect(),
+            _ => cells
+                .enumerate()
+                .map(|(index, cell)| (index.to_string(), cell))
+                .collect(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! TimeDistributed: a layer applied to every step on its own.
 
 use ifco_cell::Cell;
-use ndarray::{ArrayD, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn};
+use ndarray::{ArcArray, ArrayD, ArrayView, ArrayViewMut, Axis, IxDyn};
 
 use super::recurrent::nested;
 use crate::{
@@ -20,36 +20,43 @@ pub struct TimeDistributed {
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
     let (class, inner) = nested(config, "layer", config.require("layer")?)?;
     let layer = super::build(class, &inner)?;
-    Ok(Box::new(TimeDistributed { layer, generation: config.generation, fixed_batch: false }))
+    Ok(Box::new(TimeDistributed {
+        layer,
+        generation: config.generation,
+        fixed_batch: false,
+    }))
 }
 
 /// `(batch, time, …)` as `(batch·time, …)`: the steps are rows of one large batch.
-fn fold_steps<A: Clone>(array: ndarray::ArcArray<A, IxDyn>) -> ndarray::ArcArray<A, IxDyn> {
-    let shape = array.shape();
-    let mut folded = vec![shape[0] * shape[1]];
-    folded.extend(&shape[2..]);
-    let array = if array.is_standard_layout() {
-        array
-    } else {
-        array.as_standard_layout().into_owned().into_shared()
-    };
-    // Same number of elements in standard layout: reshaping cannot fail.
-    array.into_shape_with_order(IxDyn(&folded)).unwrap_or_default()
+fn fold_steps<A: Clone>(array: &ArcArray<A, IxDyn>) -> Result<ArcArray<A, IxDyn>, LayerError> {
+    let mut folded = vec![array.shape()[0] * array.shape()[1]];
+    folded.extend(&array.shape()[2..]);
+    with_shape(array.clone(), &folded)
 }
 
-fn unfold_steps(array: ArrayD<f32>, batch: usize, time: usize) -> Result<ArrayD<f32>, LayerError> {
+/// `(batch·time, …)` as `(batch, time, …)`.
+fn unfold_steps<A: Clone>(
+    array: ArcArray<A, IxDyn>,
+    batch: usize,
+    time: usize,
+) -> Result<ArcArray<A, IxDyn>, LayerError> {
+    let mut unfolded = vec![batch, time];
+    unfolded.extend(array.shape().iter().skip(1));
+    with_shape(array, &unfolded)
+}
+
+fn with_shape<A: Clone>(
+    array: ArcArray<A, IxDyn>,
+    shape: &[usize],
+) -> Result<ArcArray<A, IxDyn>, LayerError> {
     let found = array.shape().to_vec();
-    let mut shape = vec![batch, time];
-    shape.extend(found.iter().skip(1));
-    let array = if array.is_standard_layout() {
-        array
-    } else {
-        array.as_standard_layout().into_owned()
+    let array = match array.is_standard_layout() {
+        true => array,
+        false => array.as_standard_layout().into_owned().into_shared(),
     };
-    array.into_shape_with_order(IxDyn(&shape)).map_err(|_| {
+    array.into_shape_with_order(IxDyn(shape)).map_err(|_| {
         LayerError::Other(format!(
-            "the inner layer turned {} rows into {found:?}",
-            batch.saturating_mul(time)
+            "the inner layer's {found:?} is not {shape:?} step by step"
         ))
     })
 }
@@ -80,27 +87,27 @@ fn any_beyond_time(mask: &Mask) -> Mask {
     let mut mask = mask.clone();
     while mask.ndim() > 2 {
         let last = Axis(mask.ndim() - 1);
-        mask = mask.map_axis(last, |parts| parts.iter().any(|counts| *counts)).into_shared();
+        mask = mask
+            .map_axis(last, |parts| parts.iter().any(|counts| *counts))
+            .into_shared();
     }
     mask
 }
 
 impl TimeDistributed {
-    fn output_mask(&self, input: &Tensor, inner: Option<Mask>, batch: usize, time: usize) -> Option<Mask> {
+    fn output_mask(
+        &self,
+        input: &Tensor,
+        inner: Option<Mask>,
+        batch: usize,
+        time: usize,
+    ) -> Result<Option<Mask>, LayerError> {
         if self.generation == Generation::Keras3 || self.fixed_batch {
-            return input.mask.clone();
+            return Ok(input.mask.clone());
         }
         match inner {
-            Some(mask) => {
-                let mut shape = vec![batch, time];
-                shape.extend(&mask.shape()[1..]);
-                mask.as_standard_layout()
-                    .into_owned()
-                    .into_shape_with_order(IxDyn(&shape))
-                    .ok()
-                    .map(|mask| mask.into_shared())
-            }
-            None => input.mask.as_ref().map(any_beyond_time),
+            Some(mask) => unfold_steps(mask, batch, time).map(Some),
+            None => Ok(input.mask.as_ref().map(any_beyond_time)),
         }
     }
 }
@@ -111,7 +118,11 @@ impl Layer for TimeDistributed {
     }
 
     fn weight_slots(&self) -> Vec<WeightSlot> {
-        self.layer.weight_slots().into_iter().map(|slot| slot.below("layer")).collect()
+        self.layer
+            .weight_slots()
+            .into_iter()
+            .map(|slot| slot.below("layer"))
+            .collect()
     }
 
     fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
@@ -119,7 +130,10 @@ impl Layer for TimeDistributed {
     }
 
     fn build(&mut self, inputs: &[Shape]) {
-        self.fixed_batch = inputs.first().and_then(|shape| shape.first()).is_some_and(Option::is_some);
+        self.fixed_batch = inputs
+            .first()
+            .and_then(|shape| shape.first())
+            .is_some_and(Option::is_some);
         if let Some(inner) = inputs.first().and_then(|shape| without_time(shape)) {
             self.layer.build(&[inner]);
         }
@@ -142,7 +156,10 @@ impl Layer for TimeDistributed {
 
     fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
         let [input] = inputs else {
-            return Err(LayerError::Other(format!("it takes 1 input, got {}", inputs.len())));
+            return Err(LayerError::Other(format!(
+                "it takes 1 input, got {}",
+                inputs.len()
+            )));
         };
         let &[batch, time, _, ..] = input.shape() else {
             return Err(LayerError::Input {
@@ -162,18 +179,21 @@ impl Layer for TimeDistributed {
         }
         // With a known batch size Keras 2 gives the inner layer no mask.
         let masks_steps = self.generation != Generation::Keras3 && self.fixed_batch;
-        let folded = Tensor::new(fold_steps(input.data.clone()))
-            .with_mask(mask.filter(|_| !masks_steps).cloned().map(fold_steps));
+        let inner_mask = mask.filter(|_| !masks_steps).map(fold_steps).transpose()?;
+        let folded = Tensor::new(fold_steps(&input.data)?).with_mask(inner_mask);
         let mut outputs = self.layer.call(&[folded], &Call::default())?;
         let (Some(output), true) = (outputs.pop(), outputs.is_empty()) else {
-            return Err(LayerError::Other("the inner layer must have one output".into()));
+            return Err(LayerError::Other(
+                "the inner layer must have one output".into(),
+            ));
         };
-        let inner_mask = output.mask.clone();
-        let mut data = unfold_steps(output.into_owned(), batch, time)?;
+        let mut data = unfold_steps(output.data, batch, time)?;
         if let Some(mask) = mask.filter(|_| masks_steps) {
-            repeat_masked(&mut data, mask);
+            let mut owned = data.into_owned();
+            repeat_masked(&mut owned, mask);
+            data = owned.into_shared();
         }
-        let mask = self.output_mask(input, inner_mask, batch, time);
+        let mask = self.output_mask(input, output.mask, batch, time)?;
         Ok(vec![Tensor::new(data).with_mask(mask)])
     }
 
@@ -197,5 +217,9 @@ impl Layer for TimeDistributed {
 /// The shape of one step: without the second axis.
 fn without_time(shape: &[Option<usize>]) -> Option<Shape> {
     let (batch, rest) = shape.split_first()?;
-    (rest.len() >= 2).then(|| std::iter::once(*batch).chain(rest[1..].iter().copied()).collect())
+    (rest.len() >= 2).then(|| {
+        std::iter::once(*batch)
+            .chain(rest[1..].iter().copied())
+            .collect()
+    })
 }
