@@ -71,7 +71,7 @@ pub(crate) fn resolve_shape(elements: usize, target: &[i64]) -> Result<Vec<usize
     }
     let missing = match open {
         0 if known == elements => 0,
-        1 if known > 0 && elements % known == 0 => elements / known,
+        1 if known > 0 && elements.is_multiple_of(known) => elements / known,
         _ => return Err(wrong()),
     };
     Ok(target
