@@ -49,6 +49,11 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// The whole configuration as JSON.
+    pub(crate) fn to_json(self) -> Value {
+        Value::Object(self.map.clone())
+    }
+
     /// The value of `key`; `None` when absent or `null`.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())

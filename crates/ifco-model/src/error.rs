@@ -64,6 +64,16 @@ pub enum LayerError {
     /// The layer has no weights yet: its model was made from a configuration alone.
     #[error("the layer has no weights: open its weights file too")]
     NoWeights,
+    /// A layer inside this one.
+    #[error("layer {layer:?} ({class}) inside: {source}")]
+    Inside {
+        /// Its name.
+        layer: String,
+        /// Its class.
+        class: String,
+        /// Why.
+        source: Box<LayerError>,
+    },
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),

@@ -36,6 +36,15 @@ impl WeightSlot {
             })
             .collect()
     }
+
+    /// The same slot, with its group below `group`.
+    pub fn below(mut self, group: &str) -> WeightSlot {
+        self.group = match self.group.as_str() {
+            "" => group.into(),
+            inner => format!("{group}/{inner}"),
+        };
+        self
+    }
 }
 
 /// What a call of a layer in the graph passes besides its inputs: Keras's keyword arguments.
@@ -45,6 +54,11 @@ pub struct Call {
     pub tensors: BTreeMap<String, Vec<Tensor>>,
     /// Keyword arguments that are plain values: `use_causal_mask`.
     pub values: BTreeMap<String, Value>,
+    /// Positional arguments of an operation that are neither tensors nor numbers: the key of
+    /// `x[:, -1]`.
+    pub positional: Vec<Value>,
+    /// Whether the call itself has a mask, besides what its inputs carry.
+    pub mask_given: bool,
 }
 
 impl Call {
@@ -54,6 +68,16 @@ impl Call {
             .get(name)
             .and_then(Value::as_bool)
             .unwrap_or(false)
+    }
+
+    /// Moves the keyword argument `mask`, which Keras 3 writes into the graph, to the inputs:
+    /// it wins over the mask that an input carries.
+    pub(crate) fn apply_mask(&mut self, inputs: &mut [Tensor]) {
+        let masks = self.tensors.remove("mask").unwrap_or_default();
+        self.mask_given = !masks.is_empty();
+        for (input, mask) in inputs.iter_mut().zip(masks) {
+            input.mask = Some(mask.data.map(|value| *value != 0.0).into_shared());
+        }
     }
 }
 
@@ -84,11 +108,16 @@ pub trait Layer: Debug + Send + Sync {
         }
     }
 
-    /// The shapes of the outputs for these inputs, batch first.
+    /// Learns the shapes of its inputs, batch first. Few layers care: those whose arithmetic
+    /// depends on whether Keras knew the batch size.
+    fn build(&mut self, _inputs: &[Shape]) {}
+
+    /// The shapes of the outputs for these inputs, batch first; of `call`, only what is no
+    /// tensor is known.
     ///
     /// # Errors
     /// When the layer cannot take such inputs.
-    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, LayerError>;
+    fn output_shapes(&self, inputs: &[Shape], call: &Call) -> Result<Vec<Shape>, LayerError>;
 
     /// What the layer computes at inference. Each output carries the mask that Keras would
     /// give it; a layer through which masks do not pass returns outputs without one.
@@ -102,6 +131,17 @@ pub trait Layer: Debug + Send + Sync {
     /// the layer has no weights.
     fn cells(&self) -> Vec<(String, &Cell)> {
         Vec::new()
+    }
+
+    /// Whether ifco can run it: false for a class that it does not know.
+    fn can_run(&self) -> bool {
+        true
+    }
+
+    /// Whether it is one of Keras 3's operations, such as `x + y`, which are nodes of the
+    /// graph but not layers.
+    fn is_operation(&self) -> bool {
+        false
     }
 
     /// Forgets the states that a stateful layer keeps between batches.

@@ -7,9 +7,13 @@
 
 mod config;
 mod error;
+mod from_config;
+mod graph;
+mod group_names;
 mod layer;
 pub mod layers;
 mod model;
+mod predict;
 mod tensor;
 
 pub use config::{Config, Generation};

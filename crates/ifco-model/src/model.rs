@@ -1,18 +1,28 @@
-//! The graph of layers.
+//! A model: layers, the graph between them, and what it predicts.
 
-use ifco_cell::{Cell, LstmCell};
+use ifco_cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
 use ndarray::ArrayD;
 use serde_json::Value;
 
-use crate::{Generation, Layer, ModelError, Shape, WeightSlot};
+use crate::graph::{Input, Node, Source};
+use crate::group_names::GroupNames;
+use crate::{Call, Generation, Layer, LayerError, ModelError, Shape, Tensor, WeightSlot};
 
 /// A graph of layers that can be run.
+///
+/// Made without weights by [`Model::from_config`]; a file's opener then gives it its weights.
 #[derive(Debug)]
 pub struct Model {
-    name: String,
-    layers: Vec<LayerEntry>,
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
+    pub(crate) class: String,
+    pub(crate) name: String,
+    pub(crate) layers: Vec<LayerEntry>,
+    pub(crate) nodes: Vec<Node>,
+    /// The nodes that the outputs need, each after those it takes from.
+    pub(crate) order: Vec<usize>,
+    pub(crate) input_sources: Vec<Source>,
+    pub(crate) output_sources: Vec<Source>,
+    pub(crate) inputs: Vec<Port>,
+    pub(crate) outputs: Vec<Port>,
 }
 
 /// A layer in its model.
@@ -22,12 +32,52 @@ pub struct LayerEntry {
     pub name: String,
     /// The layer itself.
     pub layer: Box<dyn Layer>,
-    /// Shapes of its outputs at its first call; `None` where ifco cannot tell, with the reason.
+    /// Keras's `layer.trainable`.
+    pub trainable: bool,
+    /// Shapes of its outputs at its first call; where ifco cannot tell, the reason.
     pub output_shapes: Result<Vec<Shape>, String>,
-    /// How many numbers its weights hold; `None` as long as it has no weights.
+    /// How many numbers its weights hold; `None` as long as it has none of those it needs.
     pub parameters: Option<usize>,
     /// The layers whose outputs it takes.
     pub inbound: Vec<String>,
+}
+
+impl LayerEntry {
+    pub(crate) fn new(name: String, layer: Box<dyn Layer>, trainable: bool) -> Self {
+        let parameters = (layer.can_run() && layer.weight_slots().is_empty()).then_some(0);
+        Self {
+            name,
+            layer,
+            trainable,
+            output_shapes: Err("it is not connected to the model's outputs".into()),
+            parameters,
+            inbound: Vec::new(),
+        }
+    }
+
+    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {
+        let expected = self.layer.weight_slots().len();
+        let found = weights.len();
+        let parameters = weights.iter().map(ArrayD::len).sum();
+        let result = if found == expected {
+            self.layer.set_weights(weights)
+        } else {
+            Err(LayerError::Other(format!(
+                "it takes {expected} weights, got {found}"
+            )))
+        };
+        result.map_err(|source| self.error(source))?;
+        self.parameters = Some(parameters);
+        Ok(())
+    }
+
+    fn error(&self, source: LayerError) -> ModelError {
+        ModelError::Layer {
+            layer: self.name.clone(),
+            class: self.layer.class_name().into(),
+            source,
+        }
+    }
 }
 
 /// An input or an output of a model.
@@ -42,8 +92,23 @@ pub struct Port {
 impl Model {
     /// Makes a model without weights from Keras's JSON: the object with `class_name` and
     /// `config` that `model.to_json()` writes.
-    pub fn from_config(_config: &Value, _generation: Generation) -> Result<Self, ModelError> {
-        todo!()
+    ///
+    /// # Errors
+    /// When the JSON is no model, a layer's configuration is not one that it can have, or the
+    /// graph cannot run. A layer of an unknown class is no error before it is called.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+    ///     {"class_name": "LSTM", "config": {"name": "lstm", "units": 8}},
+    /// ]}});
+    /// let model = Model::from_config(&json, Generation::Keras3)?;
+    /// assert_eq!(model.outputs()[0].shape, Some(vec![None, Some(8)]));
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn from_config(config: &Value, generation: Generation) -> Result<Self, ModelError> {
+        Ok(crate::from_config::model_from_json(config, generation)?)
     }
 
     /// The model's own name.
@@ -51,9 +116,21 @@ impl Model {
         &self.name
     }
 
-    /// Its layers, in Keras's order.
+    /// Its layers, in Keras's order; operations such as `x + y` among them.
     pub fn layers(&self) -> &[LayerEntry] {
         &self.layers
+    }
+
+    /// The layer of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn layer(&self, name: &str) -> Result<&LayerEntry, ModelError> {
+        let known = || self.layers.iter().map(|entry| entry.name.clone()).collect();
+        self.layers
+            .iter()
+            .find(|entry| entry.name == name)
+            .ok_or_else(|| no_such("layer", name, known()))
     }
 
     /// Its inputs, in order.
@@ -69,57 +146,332 @@ impl Model {
     /// Every array that the model takes; `group` is the full path in a Keras 3 file:
     /// `layers/bidirectional/forward_layer/cell`.
     pub fn weight_slots(&self) -> Vec<WeightSlot> {
-        todo!()
+        let mut names = GroupNames::default();
+        let mut slots = Vec::new();
+        for entry in &self.layers {
+            if entry.layer.is_operation()
+                || self.class == "Sequential" && entry.layer.class_name() == "InputLayer"
+            {
+                continue; // Keras does not count them among `model.layers`
+            }
+            let group = format!("layers/{}", names.next(entry.layer.class_name()));
+            slots.extend(
+                entry
+                    .layer
+                    .weight_slots()
+                    .into_iter()
+                    .map(|slot| WeightSlot {
+                        trainable: slot.trainable && entry.trainable,
+                        ..slot.below(&group)
+                    }),
+            );
+        }
+        slots
     }
 
-    /// Takes an array for each of [`Model::weight_slots`].
-    pub fn set_weights(&mut self, _weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {
-        todo!()
+    /// Takes an array for each of [`Model::weight_slots`], in that order.
+    ///
+    /// # Errors
+    /// When an array's shape is not its layer's, or their number is wrong.
+    pub fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {
+        let expected: usize = self
+            .layers
+            .iter()
+            .map(|e| e.layer.weight_slots().len())
+            .sum();
+        if weights.len() != expected {
+            let found = weights.len();
+            let why = format!("the model takes {expected} weights, got {found}");
+            return Err(ModelError::Inputs(why));
+        }
+        let mut weights = weights.into_iter();
+        for entry in &mut self.layers {
+            let count = entry.layer.weight_slots().len();
+            if count > 0 {
+                entry.set_weights(weights.by_ref().take(count).collect())?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes the arrays of one layer, in the order of its own slots.
+    ///
+    /// # Errors
+    /// When there is no such layer, or an array does not fit it.
     pub fn set_layer_weights(
         &mut self,
-        _layer: &str,
-        _weights: Vec<ArrayD<f32>>,
+        layer: &str,
+        weights: Vec<ArrayD<f32>>,
     ) -> Result<(), ModelError> {
-        todo!()
+        self.layer(layer)?;
+        match self.layers.iter_mut().find(|entry| entry.name == layer) {
+            Some(entry) => entry.set_weights(weights),
+            None => Ok(()),
+        }
     }
 
     /// Every recurrent cell by its path: `"lstm"`, `"bidirectional/forward"`, `"rnn/0"`,
     /// `"encoder/lstm"` inside a nested model.
     pub fn cells(&self) -> Vec<(String, &Cell)> {
-        todo!()
+        let mut cells = Vec::new();
+        for entry in &self.layers {
+            for (below, cell) in entry.layer.cells() {
+                let path = match below.as_str() {
+                    "" => entry.name.clone(),
+                    below => format!("{}/{below}", entry.name),
+                };
+                cells.push((path, cell));
+            }
+        }
+        cells
     }
 
     /// The recurrent cell at this path.
-    pub fn cell(&self, _path: &str) -> Result<&Cell, ModelError> {
-        todo!()
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn cell(&self, path: &str) -> Result<&Cell, ModelError> {
+        self.find_cell("recurrent layer", path, Some)
     }
 
-    /// The LSTM at this path.
-    pub fn lstm(&self, _path: &str) -> Result<&LstmCell, ModelError> {
-        todo!()
+    /// The LSTM at this path: `model.lstm("lstm")?.weights().kernel(Gate::Forget)`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn lstm(&self, path: &str) -> Result<&LstmCell, ModelError> {
+        self.find_cell("LSTM", path, |cell| match cell {
+            Cell::Lstm(lstm) => Some(lstm),
+            _ => None,
+        })
     }
 
-    /// Runs the model with one input and one output, in batches of 32 as Keras does.
-    pub fn predict(&self, _input: &ArrayD<f32>) -> Result<ArrayD<f32>, ModelError> {
-        todo!()
+    /// The GRU at this path.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn gru(&self, path: &str) -> Result<&GruCell, ModelError> {
+        self.find_cell("GRU", path, |cell| match cell {
+            Cell::Gru(gru) => Some(gru),
+            _ => None,
+        })
     }
 
-    /// Runs the model on one array per input, in order, `batch_size` rows at a time; calls
-    /// `progress` with the number of rows done. Returns an array per output.
-    pub fn predict_all(
-        &self,
-        _inputs: &[ArrayD<f32>],
-        _batch_size: usize,
-        _progress: &mut dyn FnMut(usize),
-    ) -> Result<Vec<ArrayD<f32>>, ModelError> {
-        todo!()
+    /// The SimpleRNN at this path.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn simple_rnn(&self, path: &str) -> Result<&SimpleRnnCell, ModelError> {
+        self.find_cell("SimpleRNN", path, |cell| match cell {
+            Cell::SimpleRnn(rnn) => Some(rnn),
+            _ => None,
+        })
     }
 
-    /// Forgets what stateful layers remember.
+    fn find_cell<'a, T>(
+        &'a self,
+        what: &str,
+        path: &str,
+        pick: impl Fn(&'a Cell) -> Option<T>,
+    ) -> Result<T, ModelError> {
+        let mut known = Vec::new();
+        for (name, cell) in self.cells() {
+            if let Some(picked) = pick(cell) {
+                if name == path {
+                    return Ok(picked);
+                }
+                known.push(name);
+            }
+        }
+        Err(no_such(what, path, known))
+    }
+
+    /// Forgets what stateful layers remember of earlier batches.
     pub fn reset_states(&self) {
-        todo!()
+        self.layers
+            .iter()
+            .for_each(|entry| entry.layer.reset_states());
+    }
+
+    /// Runs the graph once on one tensor per input.
+    pub(crate) fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ModelError> {
+        if inputs.len() != self.input_sources.len() {
+            return Err(ModelError::Inputs(format!(
+                "the model takes {} inputs ({}), got {}",
+                self.inputs.len(),
+                self.input_names().join(", "),
+                inputs.len()
+            )));
+        }
+        // How many uses of each node's outputs are left: at 0 they are dropped.
+        let mut uses = vec![0usize; self.nodes.len()];
+        for &index in &self.order {
+            self.nodes[index]
+                .sources()
+                .for_each(|source| uses[source.node] += 1);
+        }
+        self.output_sources
+            .iter()
+            .for_each(|source| uses[source.node] += 1);
+
+        let mut values: Vec<Option<Vec<Tensor>>> = vec![None; self.nodes.len()];
+        for &index in &self.order {
+            let node = &self.nodes[index];
+            let fed = self
+                .input_sources
+                .iter()
+                .position(|source| source.node == index);
+            if let Some(position) = fed {
+                values[index] = Some(vec![inputs[position].clone()]);
+                continue;
+            }
+            let entry = &self.layers[node.layer];
+            let take = |source: &Source| {
+                let outputs = values[source.node].as_ref();
+                outputs
+                    .and_then(|outputs| outputs.get(source.tensor))
+                    .cloned()
+                    .ok_or_else(|| {
+                        let from = &self.layers[self.nodes[source.node].layer].name;
+                        entry.error(LayerError::Other(format!(
+                            "it takes output {} of {from:?}, which has no such output",
+                            source.tensor
+                        )))
+                    })
+            };
+            let mut taken = Vec::with_capacity(node.inputs.len());
+            for input in &node.inputs {
+                taken.push(match input {
+                    Input::Number(number) => Tensor::number(*number),
+                    Input::Tensor(source) => take(source)?,
+                });
+            }
+            let mut call = Call {
+                positional: node.positional.clone(),
+                values: node.values.clone(),
+                ..Call::default()
+            };
+            for (name, sources) in &node.tensors {
+                let tensors = sources.iter().map(take).collect::<Result<_, _>>()?;
+                call.tensors.insert(name.clone(), tensors);
+            }
+            call.apply_mask(&mut taken);
+            for source in node.sources() {
+                uses[source.node] -= 1;
+                if uses[source.node] == 0 {
+                    values[source.node] = None;
+                }
+            }
+            let outputs = entry
+                .layer
+                .call(&taken, &call)
+                .map_err(|source| entry.error(source))?;
+            values[index] = Some(outputs);
+        }
+        self.output_sources
+            .iter()
+            .map(|source| {
+                let outputs = values[source.node].as_ref();
+                outputs
+                    .and_then(|outputs| outputs.get(source.tensor))
+                    .cloned()
+                    .ok_or_else(|| {
+                        let from = &self.layers[self.nodes[source.node].layer].name;
+                        ModelError::Inputs(format!(
+                            "the model's output is output {} of {from:?}, which has no such output",
+                            source.tensor
+                        ))
+                    })
+            })
+            .collect()
+    }
+
+    pub(crate) fn input_names(&self) -> Vec<String> {
+        self.inputs.iter().map(|port| port.name.clone()).collect()
+    }
+}
+
+fn no_such(what: &str, name: &str, known: Vec<String>) -> ModelError {
+    let known = if known.is_empty() {
+        "none".into()
+    } else {
+        known.join(", ")
+    };
+    ModelError::NoSuchLayer {
+        what: what.into(),
+        name: name.into(),
+        known,
+    }
+}
+
+/// A model inside a model.
+impl Layer for Model {
+    fn class_name(&self) -> &str {
+        &self.class
+    }
+
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        Model::weight_slots(self)
+    }
+
+    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
+        Model::set_weights(self, weights).map_err(inside)
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
+        if inputs.len() != self.inputs.len() {
+            let why = format!(
+                "it takes {} inputs, got {}",
+                self.inputs.len(),
+                inputs.len()
+            );
+            return Err(LayerError::Other(why));
+        }
+        // What the inner model was built for; the batch is the caller's.
+        self.outputs
+            .iter()
+            .map(|port| {
+                let mut shape = port.shape.clone().ok_or_else(|| {
+                    LayerError::Other(format!(
+                        "the shape of its output {:?} is not known",
+                        port.name
+                    ))
+                })?;
+                if let (Some(batch), Some(first)) = (shape.first_mut(), inputs[0].first()) {
+                    *batch = *first;
+                }
+                Ok(shape)
+            })
+            .collect()
+    }
+
+    fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        self.run(inputs).map_err(inside)
+    }
+
+    fn cells(&self) -> Vec<(String, &Cell)> {
+        Model::cells(self)
+    }
+
+    fn reset_states(&self) {
+        Model::reset_states(self);
+    }
+
+    fn as_model(&self) -> Option<&Model> {
+        Some(self)
+    }
+}
+
+fn inside(error: ModelError) -> LayerError {
+    match error {
+        ModelError::Layer {
+            layer,
+            class,
+            source,
+        } => LayerError::Inside {
+            layer,
+            class,
+            source: Box::new(source),
+        },
+        other => LayerError::Other(other.to_string()),
     }
 }

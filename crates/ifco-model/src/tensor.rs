@@ -29,6 +29,11 @@ impl Tensor {
         }
     }
 
+    /// A single number: an array without axes.
+    pub fn number(value: f32) -> Self {
+        Self::new(ArcArray::from_elem(IxDyn(&[]), value))
+    }
+
     /// The same values with this mask.
     pub fn with_mask(mut self, mask: Option<Mask>) -> Self {
         self.mask = mask;
@@ -67,10 +72,4 @@ pub fn display_shape(shape: &[Option<usize>]) -> String {
         [one] => format!("({one},)"),
         many => format!("({})", many.join(", ")),
     }
-}
-
-/// The dynamic dimension of `shape`, for `ndarray`.
-#[allow(dead_code)]
-pub(crate) fn dims(shape: &[usize]) -> IxDyn {
-    IxDyn(shape)
 }

@@ -20,7 +20,7 @@ impl Layer for Identity {
         &self.class
     }
 
-    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, LayerError> {
+    fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
         Ok(inputs.to_vec())
     }
 

@@ -17,7 +17,7 @@ impl Unknown {
         }
     }
 
-    fn error(&self) -> LayerError {
+    pub(super) fn error(&self) -> LayerError {
         LayerError::Unsupported {
             class: self.class.clone(),
             supported: SUPPORTED.join(", "),
@@ -30,11 +30,15 @@ impl Layer for Unknown {
         &self.class
     }
 
-    fn output_shapes(&self, _inputs: &[Shape]) -> Result<Vec<Shape>, LayerError> {
+    fn output_shapes(&self, _inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
         Err(self.error())
     }
 
     fn call(&self, _inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
         Err(self.error())
+    }
+
+    fn can_run(&self) -> bool {
+        false
     }
 }

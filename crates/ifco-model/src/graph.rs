@@ -1,0 +1,337 @@
+//! The graph between layers, as Keras writes it: each call of a layer is a node.
+//!
+//! Keras 3 writes a node as `{"args": [...], "kwargs": {...}}` in which a tensor is
+//! `{"class_name": "__keras_tensor__", "config": {"keras_history": [layer, node, tensor]}}`.
+//! Keras 1 and 2 write a list of `[layer, node, tensor, kwargs]`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use crate::ConfigError;
+
+/// One output of one call of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Index into the graph's nodes.
+    pub node: usize,
+    /// Which of the call's outputs.
+    pub tensor: usize,
+}
+
+/// One call of a layer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Node {
+    /// Index into the model's layers.
+    pub layer: usize,
+    /// The positional tensors, flattened.
+    pub inputs: Vec<Input>,
+    /// Positional arguments that are neither tensors nor numbers.
+    pub positional: Vec<Value>,
+    /// Keyword arguments that are tensors.
+    pub tensors: BTreeMap<String, Vec<Source>>,
+    /// Keyword arguments that are plain values.
+    pub values: BTreeMap<String, Value>,
+}
+
+/// A positional argument of an operation: `1 - x` has a number and a tensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Input {
+    Tensor(Source),
+    Number(f32),
+}
+
+impl Node {
+    /// Every tensor that the call takes.
+    pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {
+        let positional = self.inputs.iter().filter_map(|input| match input {
+            Input::Tensor(source) => Some(*source),
+            Input::Number(_) => None,
+        });
+        positional.chain(self.tensors.values().flatten().copied())
+    }
+}
+
+/// A reference to a tensor as it stands in the file: layer, node and tensor index.
+type Reference<'a> = (&'a str, u64, u64);
+
+/// What the graph's parser knows of a layer.
+pub(crate) struct LayerNodes<'a> {
+    pub name: &'a str,
+    /// Whether constants among the positional arguments matter.
+    pub is_operation: bool,
+    /// The nodes as the file has them: `inbound_nodes`.
+    pub inbound: &'a [Value],
+}
+
+/// The nodes of a graph, and how references in the file find them.
+pub(crate) struct Graph<'a> {
+    pub nodes: Vec<Node>,
+    /// By layer name: its first node, and how many it has.
+    by_layer: HashMap<&'a str, (usize, usize)>,
+    /// What to subtract from a node index: Keras starts at 1 for some nested models, whose
+    /// node 0 is the one made when the model itself was.
+    first_index: HashMap<&'a str, u64>,
+}
+
+impl<'a> Graph<'a> {
+    /// Reads the nodes of all layers, and `outputs`, the model's own references.
+    pub fn parse(layers: &[LayerNodes<'a>], outputs: &'a Value) -> Result<Self, ConfigError> {
+        let mut graph = Graph {
+            nodes: Vec::new(),
+            by_layer: HashMap::new(),
+            first_index: HashMap::new(),
+        };
+        let mut total = 0;
+        for layer in layers {
+            // A layer without inbound nodes is an input: one node that takes nothing.
+            let count = layer.inbound.len().max(1);
+            if graph.by_layer.insert(layer.name, (total, count)).is_some() {
+                return Err(error(format!("two layers are named {:?}", layer.name)));
+            }
+            total += count;
+        }
+        let mut lowest = |(layer, node, _): Reference<'a>| {
+            let entry = graph.first_index.entry(layer).or_insert(node);
+            *entry = node.min(*entry);
+        };
+        for layer in layers {
+            for node in layer.inbound {
+                visit_references(node, &mut lowest);
+            }
+        }
+        visit_references(outputs, &mut lowest);
+
+        for (index, layer) in layers.iter().enumerate() {
+            for inbound in layer.inbound {
+                let node = graph.parse_node(index, layer, inbound)?;
+                graph.nodes.push(node);
+            }
+            if layer.inbound.is_empty() {
+                graph.nodes.push(Node {
+                    layer: index,
+                    ..Node::default()
+                });
+            }
+        }
+        Ok(graph)
+    }
+
+    /// All references below `value`, in order; a dictionary's by its sorted keys, as Keras
+    /// flattens them.
+    pub fn sources(&self, value: &Value) -> Result<Vec<Source>, ConfigError> {
+        let mut references = Vec::new();
+        visit_references(value, &mut |reference| references.push(reference));
+        references
+            .into_iter()
+            .map(|reference| self.resolve(reference))
+            .collect()
+    }
+
+    fn resolve(&self, (layer, node, tensor): Reference<'_>) -> Result<Source, ConfigError> {
+        let Some(&(first, count)) = self.by_layer.get(layer) else {
+            return Err(error(format!(
+                "there is no layer {layer:?}, which another one takes"
+            )));
+        };
+        // Only a leading gap is normal; a plain layer's nodes start at 0.
+        let offset = self.first_index.get(layer).copied().unwrap_or(0).min(1);
+        let index = node
+            .checked_sub(offset)
+            .and_then(|index| usize::try_from(index).ok());
+        match (
+            index.filter(|index| *index < count),
+            usize::try_from(tensor),
+        ) {
+            (Some(index), Ok(tensor)) => Ok(Source {
+                node: first + index,
+                tensor,
+            }),
+            _ => Err(error(format!(
+                "layer {layer:?} is called {count} times, but call {node} (output {tensor}) is used"
+            ))),
+        }
+    }
+
+    fn parse_node(
+        &self,
+        index: usize,
+        layer: &LayerNodes<'a>,
+        inbound: &'a Value,
+    ) -> Result<Node, ConfigError> {
+        let mut node = Node {
+            layer: index,
+            ..Node::default()
+        };
+        match inbound {
+            Value::Object(call) => {
+                let args = call.get("args").and_then(Value::as_array);
+                for argument in args.into_iter().flatten() {
+                    self.parse_argument(layer, argument, &mut node)?;
+                }
+                let kwargs = call.get("kwargs").and_then(Value::as_object);
+                for (name, value) in kwargs.into_iter().flatten() {
+                    self.parse_keyword(name, value, &mut node)?;
+                }
+            }
+            Value::Array(references) => {
+                for reference in references {
+                    let source = self.sources(reference)?;
+                    let [source] = source.as_slice() else {
+                        return Err(error(format!(
+                            "layer {:?} has an inbound node that is no [layer, node, tensor]",
+                            layer.name
+                        )));
+                    };
+                    node.inputs.push(Input::Tensor(*source));
+                    let kwargs = reference.get(3).and_then(Value::as_object);
+                    for (name, value) in kwargs.into_iter().flatten() {
+                        self.parse_keyword(name, value, &mut node)?;
+                    }
+                }
+            }
+            _ => {
+                return Err(error(format!(
+                    "layer {:?} has an unreadable inbound node",
+                    layer.name
+                )));
+            }
+        }
+        Ok(node)
+    }
+
+    fn parse_argument(
+        &self,
+        layer: &LayerNodes<'a>,
+        argument: &'a Value,
+        node: &mut Node,
+    ) -> Result<(), ConfigError> {
+        let sources = self.sources(argument)?;
+        if !sources.is_empty() {
+            node.inputs.extend(sources.into_iter().map(Input::Tensor));
+        } else if layer.is_operation {
+            match (argument.as_f64(), argument.as_bool()) {
+                (Some(number), _) => node.inputs.push(Input::Number(number as f32)),
+                (_, Some(flag)) => node.inputs.push(Input::Number(f32::from(u8::from(flag)))),
+                _ => node.positional.push(argument.clone()),
+            }
+        }
+        Ok(())
+    }
+
+    fn parse_keyword(
+        &self,
+        name: &str,
+        value: &'a Value,
+        node: &mut Node,
+    ) -> Result<(), ConfigError> {
+        let some_absent = value
+            .as_array()
+            .is_some_and(|items| items.iter().any(Value::is_null));
+        if name == "mask" && some_absent {
+            return Ok(()); // the inputs carry theirs along anyway
+        }
+        let sources = self.sources(value)?;
+        if !sources.is_empty() {
+            node.tensors.insert(name.into(), sources);
+        } else if !value.is_null() {
+            node.values.insert(name.into(), value.clone());
+        }
+        Ok(())
+    }
+}
+
+/// An order of the nodes in which each comes after those it takes from, holding only what
+/// `outputs` need.
+///
+/// # Errors
+/// When there is a cycle.
+pub(crate) fn execution_order(
+    nodes: &[Node],
+    outputs: &[Source],
+) -> Result<Vec<usize>, ConfigError> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let mut marks = vec![Mark::New; nodes.len()];
+    let mut order = Vec::new();
+    // Depth first with a stack of our own: a long chain must not exhaust the thread's.
+    let mut stack: Vec<(usize, Vec<usize>)> = Vec::new();
+    for output in outputs {
+        let mut next = Some(output.node);
+        while let Some(node) = next.take().or_else(|| {
+            // The next dependency of the node on top; without one, that node is done.
+            while let Some((top, pending)) = stack.last_mut() {
+                if let Some(dependency) = pending.pop() {
+                    return Some(dependency);
+                }
+                marks[*top] = Mark::Done;
+                order.push(*top);
+                stack.pop();
+            }
+            None
+        }) {
+            match marks[node] {
+                Mark::Done => {}
+                Mark::Open => return Err(error("it has a cycle".into())),
+                Mark::New => {
+                    marks[node] = Mark::Open;
+                    stack.push((
+                        node,
+                        nodes[node].sources().map(|source| source.node).collect(),
+                    ));
+                }
+            }
+        }
+    }
+    Ok(order)
+}
+
+fn visit_references<'a>(value: &'a Value, visit: &mut impl FnMut(Reference<'a>)) {
+    match value {
+        Value::Array(items) => {
+            if let Some(reference) = as_reference(items) {
+                visit(reference);
+            } else {
+                items.iter().for_each(|item| visit_references(item, visit));
+            }
+        }
+        Value::Object(map) => {
+            if map.get("class_name").and_then(Value::as_str) == Some("__keras_tensor__") {
+                let history = value
+                    .pointer("/config/keras_history")
+                    .and_then(Value::as_array);
+                if let Some(reference) = history.and_then(|items| as_reference(items)) {
+                    visit(reference);
+                }
+                return;
+            }
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            keys.into_iter()
+                .for_each(|key| visit_references(&map[key], visit));
+        }
+        _ => {}
+    }
+}
+
+/// `[layer, node, tensor]`, and Keras 2's `[layer, node, tensor, kwargs]`.
+fn as_reference(items: &[Value]) -> Option<Reference<'_>> {
+    match items {
+        [Value::String(layer), node, tensor] => Some((layer, node.as_u64()?, tensor.as_u64()?)),
+        [
+            Value::String(layer),
+            node,
+            tensor,
+            Value::Object(_) | Value::Null,
+        ] => Some((layer, node.as_u64()?, tensor.as_u64()?)),
+        _ => None,
+    }
+}
+
+fn error(what: String) -> ConfigError {
+    ConfigError::Graph(what)
+}

@@ -1,0 +1,214 @@
+//! Bidirectional: one layer reads forward, another backward, and their outputs are merged.
+
+use ifco_cell::Cell;
+use ndarray::{ArrayD, Axis, Slice, concatenate};
+
+use super::recurrent::{Recurrent, nested, split_states};
+use super::unknown::Unknown;
+use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+
+/// How the two outputs become one: Keras's `merge_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Merge {
+    Concat,
+    Sum,
+    Multiply,
+    Average,
+    /// `None`: both are returned.
+    Apart,
+}
+
+/// Keras's `Bidirectional` around a recurrent layer.
+#[derive(Debug)]
+pub struct Bidirectional {
+    forward: Recurrent,
+    backward: Recurrent,
+    merge: Merge,
+    generation: Generation,
+}
+
+pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
+    let (class, forward_config) = nested(config, "layer", config.require("layer")?)?;
+    let backward = match config.get("backward_layer") {
+        Some(layer) => {
+            let (class, config) = nested(config, "backward_layer", layer)?;
+            recurrent(class, &config)?
+        }
+        // A copy of the forward layer that reads the other way.
+        None => recurrent(class, &forward_config)?.map(|mut layer| {
+            layer.options.go_backwards = !layer.options.go_backwards;
+            layer
+        }),
+    };
+    let (Some(mut forward), Some(mut backward)) = (recurrent(class, &forward_config)?, backward)
+    else {
+        return Ok(Box::new(Unknown::new(&format!("Bidirectional({class})"))));
+    };
+    let merge = match config
+        .get("merge_mode")
+        .map(|mode| mode.as_str().unwrap_or(""))
+    {
+        Some("concat") => Merge::Concat,
+        Some("sum") => Merge::Sum,
+        Some("mul") => Merge::Multiply,
+        Some("ave") => Merge::Average,
+        None => Merge::Apart,
+        Some(_) => {
+            return Err(config.invalid("merge_mode", "concat, sum, mul, ave or null"));
+        }
+    };
+    if forward.options.go_backwards == backward.options.go_backwards {
+        return Err(config.invalid("backward_layer", "a layer that reads the other way"));
+    }
+    if forward.options.return_sequences != backward.options.return_sequences
+        || forward.return_state != backward.return_state
+    {
+        return Err(config.invalid(
+            "backward_layer",
+            "a layer with the forward one's return_sequences and return_state",
+        ));
+    }
+    // Keras forces this, so that a padded end adds nothing to a merged sequence.
+    for layer in [&mut forward, &mut backward] {
+        layer.options.zero_output_for_mask = layer.options.return_sequences;
+    }
+    Ok(Box::new(Bidirectional {
+        forward,
+        backward,
+        merge,
+        generation: config.generation,
+    }))
+}
+
+fn recurrent(class: &str, config: &Config<'_>) -> Result<Option<Recurrent>, ConfigError> {
+    Recurrent::from_config(class, config)
+}
+
+impl Bidirectional {
+    fn merge(&self, forward: Tensor, backward: Tensor) -> Result<Vec<Tensor>, LayerError> {
+        let mask = forward.mask.clone();
+        let mut forward = forward.into_owned();
+        let mut backward = backward.into_owned();
+        if self.forward.options.return_sequences {
+            backward.invert_axis(Axis(1));
+        }
+        let different = |_| LayerError::Other("the two directions differ in units".into());
+        if self.merge != Merge::Concat
+            && self.merge != Merge::Apart
+            && forward.shape() != backward.shape()
+        {
+            return Err(different(()));
+        }
+        let merged = match self.merge {
+            Merge::Concat => {
+                let last = Axis(forward.ndim() - 1);
+                concatenate(last, &[forward.view(), backward.view()]).map_err(|_| different(()))?
+            }
+            Merge::Sum => forward + backward,
+            Merge::Multiply => forward * backward,
+            Merge::Average => {
+                forward.zip_mut_with(&backward, |f, b| *f = (*f + b) / 2.0);
+                forward
+            }
+            Merge::Apart => {
+                // A view that runs backward would be slow for whatever reads it next.
+                let backward = backward.slice_each_axis(|_| Slice::from(..)).to_owned();
+                return Ok(vec![
+                    Tensor::new(forward).with_mask(mask.clone()),
+                    Tensor::new(backward).with_mask(mask),
+                ]);
+            }
+        };
+        Ok(vec![Tensor::new(merged).with_mask(mask)])
+    }
+}
+
+impl Layer for Bidirectional {
+    fn class_name(&self) -> &str {
+        "Bidirectional"
+    }
+
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        let forward = self
+            .forward
+            .weight_slots()
+            .into_iter()
+            .map(|s| s.below("forward_layer"));
+        let backward = self
+            .backward
+            .weight_slots()
+            .into_iter()
+            .map(|s| s.below("backward_layer"));
+        forward.chain(backward).collect()
+    }
+
+    fn set_weights(&mut self, mut weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
+        let first = self.forward.weight_slots().len();
+        if weights.len() < first {
+            return Err(LayerError::NoWeights);
+        }
+        let rest = weights.split_off(first);
+        self.forward.set_weights(weights)?;
+        self.backward.set_weights(rest)
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], call: &Call) -> Result<Vec<Shape>, LayerError> {
+        let mut forward = self.forward.output_shapes(inputs, call)?;
+        let mut backward = self.backward.output_shapes(inputs, call)?;
+        let states = forward
+            .split_off(1)
+            .into_iter()
+            .chain(backward.split_off(1));
+        let (mut one, other) = (forward.remove(0), backward.remove(0));
+        let mut shapes = match self.merge {
+            Merge::Concat => {
+                if let (Some(Some(units)), Some(Some(more))) = (one.last_mut(), other.last()) {
+                    *units = units.saturating_add(*more);
+                }
+                vec![one]
+            }
+            Merge::Apart => vec![one, other],
+            Merge::Sum | Merge::Multiply | Merge::Average => vec![one],
+        };
+        shapes.extend(states);
+        Ok(shapes)
+    }
+
+    fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        let split = self.forward.state_count();
+        let expected = split + self.backward.state_count();
+        let (sequence, mut states) = split_states(inputs, call, expected)?;
+        let backward_states = states.split_off(split.min(states.len()));
+        let use_mask =
+            self.generation != Generation::Keras3 || states.is_empty() || call.mask_given;
+        let (forward, forward_last) = self.forward.run(sequence, use_mask, &states)?;
+        let (backward, backward_last) = self.backward.run(sequence, use_mask, &backward_states)?;
+        let mut outputs = self.merge(forward, backward)?;
+        if self.forward.return_state {
+            outputs.extend(forward_last);
+            outputs.extend(backward_last);
+        }
+        Ok(outputs)
+    }
+
+    fn cells(&self) -> Vec<(String, &Cell)> {
+        let under = |direction: &str, layer| {
+            let name = |below: String| match below.as_str() {
+                "" => direction.to_owned(),
+                below => format!("{direction}/{below}"),
+            };
+            Recurrent::cells(layer)
+                .into_iter()
+                .map(move |(below, cell)| (name(below), cell))
+                .collect::<Vec<_>>()
+        };
+        let mut cells = under("forward", &self.forward);
+        cells.extend(under("backward", &self.backward));
+        cells
+    }
+
+    fn reset_states(&self) {
+        self.forward.reset_states();
+        self.backward.reset_states();
+    }
+}

@@ -1,0 +1,454 @@
+//! LSTM, GRU, SimpleRNN, and RNN over one cell or several stacked ones.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ifco_cell::{
+    Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions,
+    SequenceOutput, SimpleRnnCell, SimpleRnnWeights, WeightsError,
+};
+use ndarray::{Array2, ArrayD, ArrayView2, Ix1, Ix2, Ix3};
+use serde_json::Value;
+
+use crate::group_names::GroupNames;
+use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+
+/// A recurrent layer with Keras's options.
+#[derive(Debug)]
+pub struct Recurrent {
+    class: String,
+    cells: Vec<CellSpec>,
+    /// How the sequence is read; `Bidirectional` sets some of it.
+    pub(super) options: SequenceOptions,
+    pub(super) return_state: bool,
+    pub(super) stateful: bool,
+    generation: Generation,
+    /// There once the weights are.
+    layer: Option<RecurrentLayer>,
+    /// What a stateful layer keeps between batches.
+    states: Mutex<Option<Vec<Array2<f32>>>>,
+}
+
+/// A cell as its configuration describes it.
+#[derive(Debug, Clone, PartialEq)]
+struct CellSpec {
+    kind: CellKind,
+    units: usize,
+    activation: Activation,
+    use_bias: bool,
+    /// Below the layer's own group in a Keras 3 file.
+    group: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum CellKind {
+    Lstm {
+        recurrent_activation: Activation,
+    },
+    Gru {
+        recurrent_activation: Activation,
+        reset_after: bool,
+    },
+    SimpleRnn,
+}
+
+impl CellSpec {
+    /// From the configuration of a layer or of a cell; `None` for a class that is neither.
+    fn from_config(
+        class: &str,
+        config: &Config<'_>,
+        group: String,
+    ) -> Result<Option<Self>, ConfigError> {
+        // Keras always writes it; before 2.3 the default was the hard one.
+        let sigmoid = match config.generation {
+            Generation::Keras3 => Activation::Sigmoid,
+            _ => Activation::HardSigmoidKeras2,
+        };
+        let recurrent_activation = || config.activation_or("recurrent_activation", sigmoid);
+        let kind = match class.strip_suffix("Cell").unwrap_or(class) {
+            "LSTM" => CellKind::Lstm {
+                recurrent_activation: recurrent_activation()?,
+            },
+            "GRU" => CellKind::Gru {
+                recurrent_activation: recurrent_activation()?,
+                // Absent in files older than the option.
+                reset_after: config
+                    .bool_or("reset_after", config.generation == Generation::Keras3)?,
+            },
+            "SimpleRNN" => CellKind::SimpleRnn,
+            _ => return Ok(None),
+        };
+        let units = config.usize("units")?;
+        if units == 0 {
+            return Err(config.invalid("units", "at least 1"));
+        }
+        Ok(Some(Self {
+            kind,
+            units,
+            activation: config.activation_or("activation", Activation::Tanh)?,
+            use_bias: config.bool_or("use_bias", true)?,
+            group,
+        }))
+    }
+
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        let names: &[&str] = match self.use_bias {
+            true => &["kernel", "recurrent_kernel", "bias"],
+            false => &["kernel", "recurrent_kernel"],
+        };
+        WeightSlot::list(&self.group, names)
+    }
+
+    /// The cell with these weights: `kernel`, `recurrent_kernel` and perhaps `bias`.
+    fn cell(&self, weights: &mut impl Iterator<Item = ArrayD<f32>>) -> Result<Cell, LayerError> {
+        let mut next = || weights.next().ok_or(LayerError::NoWeights);
+        let kernel = matrix("kernel", next()?)?;
+        let recurrent = matrix("recurrent_kernel", next()?)?;
+        let bias = if self.use_bias { Some(next()?) } else { None };
+        if recurrent.nrows() != self.units {
+            let expected = format!("({}, ..) for {} units", self.units, self.units);
+            return Err(weight_error(
+                "recurrent_kernel",
+                recurrent.shape(),
+                &expected,
+            ));
+        }
+        Ok(match self.kind {
+            CellKind::Lstm {
+                recurrent_activation,
+            } => {
+                let bias = bias.map(|bias| vector("bias", bias)).transpose()?;
+                let weights = LstmWeights::new(kernel, recurrent, bias)?;
+                Cell::Lstm(LstmCell::new(
+                    weights,
+                    self.activation,
+                    recurrent_activation,
+                ))
+            }
+            CellKind::Gru {
+                recurrent_activation,
+                reset_after,
+            } => {
+                let bias = bias.map(gru_bias).transpose()?;
+                let weights = GruWeights::new(kernel, recurrent, bias)?;
+                Cell::Gru(GruCell::new(
+                    weights,
+                    self.activation,
+                    recurrent_activation,
+                    reset_after,
+                )?)
+            }
+            CellKind::SimpleRnn => {
+                let bias = bias.map(|bias| vector("bias", bias)).transpose()?;
+                let weights = SimpleRnnWeights::new(kernel, recurrent, bias)?;
+                Cell::SimpleRnn(SimpleRnnCell::new(weights, self.activation))
+            }
+        })
+    }
+
+    fn states(&self) -> usize {
+        match self.kind {
+            CellKind::Lstm { .. } => 2,
+            CellKind::Gru { .. } | CellKind::SimpleRnn => 1,
+        }
+    }
+}
+
+/// Keras keeps a GRU's bias as `(3·units)`, or with `reset_after` as `(2, 3·units)`.
+fn gru_bias(bias: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
+    match bias.ndim() {
+        1 => Ok(vector("bias", bias)?.insert_axis(ndarray::Axis(0))),
+        _ => matrix("bias", bias),
+    }
+}
+
+fn matrix(name: &str, array: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
+    let shape = array.shape().to_vec();
+    array
+        .into_dimensionality::<Ix2>()
+        .map_err(|_| weight_error(name, &shape, "two axes"))
+}
+
+fn vector(name: &str, array: ArrayD<f32>) -> Result<ndarray::Array1<f32>, LayerError> {
+    let shape = array.shape().to_vec();
+    array
+        .into_dimensionality::<Ix1>()
+        .map_err(|_| weight_error(name, &shape, "one axis"))
+}
+
+fn weight_error(array: &str, found: &[usize], expected: &str) -> LayerError {
+    LayerError::Weight {
+        name: array.into(),
+        found: found.to_vec(),
+        expected: expected.into(),
+    }
+}
+
+impl Recurrent {
+    /// An LSTM, GRU, SimpleRNN or RNN. `None` when an RNN holds a cell that ifco does not know.
+    pub(super) fn from_config(
+        class: &str,
+        config: &Config<'_>,
+    ) -> Result<Option<Self>, ConfigError> {
+        if config.bool_or("time_major", false)? {
+            return Err(config.invalid("time_major", "false: (batch, time, features)"));
+        }
+        let cells = match class {
+            "RNN" => rnn_cells(config)?,
+            _ => CellSpec::from_config(class, config, "cell".into())?.map(|spec| vec![spec]),
+        };
+        let Some(cells) = cells else { return Ok(None) };
+        Ok(Some(Self {
+            class: class.into(),
+            cells,
+            options: SequenceOptions {
+                return_sequences: config.bool_or("return_sequences", false)?,
+                go_backwards: config.bool_or("go_backwards", false)?,
+                zero_output_for_mask: config.bool_or("zero_output_for_mask", false)?,
+            },
+            return_state: config.bool_or("return_state", false)?,
+            stateful: config.bool_or("stateful", false)?,
+            generation: config.generation,
+            layer: None,
+            states: Mutex::new(None),
+        }))
+    }
+
+    /// Number of state arrays: h and c for each LSTM, h for each other cell.
+    pub(super) fn state_count(&self) -> usize {
+        self.cells.iter().map(CellSpec::states).sum()
+    }
+
+    fn output_units(&self) -> usize {
+        self.cells.last().map_or(0, |cell| cell.units)
+    }
+
+    fn lock_states(&self) -> MutexGuard<'_, Option<Vec<Array2<f32>>>> {
+        // A caller that panicked elsewhere leaves whole states behind: they are replaced at once.
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs over `inputs` `(batch, time, features)` from `initial_state`; returns the output and
+    /// the last states.
+    pub(super) fn run(
+        &self,
+        inputs: &Tensor,
+        use_mask: bool,
+        initial_state: &[Tensor],
+    ) -> Result<(Tensor, Vec<Tensor>), LayerError> {
+        let layer = self.layer.as_ref().ok_or(LayerError::NoWeights)?;
+        let wrong = |expected: &str| LayerError::Input {
+            input: 0,
+            found: format!("{:?}", inputs.shape()),
+            expected: expected.into(),
+        };
+        let sequence = inputs
+            .data
+            .view()
+            .into_dimensionality::<Ix3>()
+            .map_err(|_| wrong("(batch, time, features)"))?;
+        let mask = inputs.mask.as_ref().filter(|_| use_mask);
+        let mask = mask
+            .map(|mask| mask.view().into_dimensionality::<Ix2>())
+            .transpose()
+            .map_err(|_| LayerError::Other("the mask is not (batch, time)".into()))?;
+
+        let mut kept = self.lock_states();
+        let batch = sequence.dim().0;
+        let given: Vec<ArrayView2<'_, f32>>;
+        let states: Option<&[ArrayView2<'_, f32>]> = if !initial_state.is_empty() {
+            given = initial_state
+                .iter()
+                .map(|state| state.data.view().into_dimensionality::<Ix2>())
+                .collect::<Result<_, _>>()
+                .map_err(|_| LayerError::Other("initial_state is not (batch, units)".into()))?;
+            Some(&given)
+        } else if let Some(kept) = kept.as_ref().filter(|_| self.stateful) {
+            if kept.iter().any(|state| state.nrows() != batch) {
+                return Err(LayerError::Other(format!(
+                    "the layer is stateful and began with batches of {}, got one of {batch}: \
+                     give a number of rows that the batch size divides, or reset the states",
+                    kept.first().map_or(0, Array2::nrows)
+                )));
+            }
+            given = kept.iter().map(|state| state.view()).collect();
+            Some(&given)
+        } else {
+            None
+        };
+        let result = layer.forward(sequence, mask, states)?;
+        if self.stateful {
+            *kept = Some(result.states.clone());
+        }
+        drop(kept);
+        let output = match result.output {
+            SequenceOutput::Last(last) => Tensor::new(last.into_dyn()),
+            SequenceOutput::Sequences(all) => Tensor::new(all.into_dyn()),
+        };
+        let output = output.with_mask(self.output_mask(inputs));
+        let states = result
+            .states
+            .into_iter()
+            .map(|state| Tensor::new(state.into_dyn()));
+        Ok((output, states.collect()))
+    }
+
+    /// Keras passes the mask on with a sequence, and not with a last output.
+    pub(super) fn output_mask(&self, inputs: &Tensor) -> Option<crate::Mask> {
+        inputs
+            .mask
+            .clone()
+            .filter(|_| self.options.return_sequences)
+    }
+}
+
+/// The cells of Keras's `RNN(cell)`; `None` when one is of a class that ifco does not know.
+fn rnn_cells(config: &Config<'_>) -> Result<Option<Vec<CellSpec>>, ConfigError> {
+    let cell = config.require("cell")?;
+    let (class, inner) = nested(config, "cell", cell)?;
+    if class != "StackedRNNCells" {
+        let spec = CellSpec::from_config(class, &inner, "cell".into())?;
+        return Ok(spec.map(|spec| vec![spec]));
+    }
+    let list = inner
+        .require("cells")?
+        .as_array()
+        .filter(|cells| !cells.is_empty());
+    let list = list.ok_or_else(|| inner.invalid("cells", "a list of at least one cell"))?;
+    let mut names = GroupNames::default();
+    let mut cells = Vec::new();
+    for cell in list {
+        let (class, config) = nested(&inner, "cells", cell)?;
+        let group = format!("cell/cells/{}", names.next(class));
+        match CellSpec::from_config(class, &config, group)? {
+            Some(spec) => cells.push(spec),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(cells))
+}
+
+/// The class and configuration of an object inside a configuration.
+pub(super) fn nested<'a>(
+    config: &Config<'a>,
+    key: &str,
+    object: &'a Value,
+) -> Result<(&'a str, Config<'a>), ConfigError> {
+    let class = object.get("class_name").and_then(Value::as_str);
+    match (class, object.get("config")) {
+        (Some(class), Some(inner)) => {
+            let class = class.rsplit('>').next().unwrap_or(class);
+            Ok((class, Config::new(config.layer, config.generation, inner)?))
+        }
+        _ => Err(config.invalid(key, "an object with class_name and config")),
+    }
+}
+
+impl Layer for Recurrent {
+    fn class_name(&self) -> &str {
+        &self.class
+    }
+
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        self.cells.iter().flat_map(CellSpec::weight_slots).collect()
+    }
+
+    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
+        let mut weights = weights.into_iter();
+        let cells: Vec<Cell> = self
+            .cells
+            .iter()
+            .map(|spec| spec.cell(&mut weights))
+            .collect::<Result<_, _>>()?;
+        self.layer = Some(
+            RecurrentLayer::new(cells, self.options)
+                .map_err(|error: WeightsError| LayerError::from(error))?,
+        );
+        Ok(())
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
+        let Some([batch, time, features]) = inputs.first().map(Vec::as_slice) else {
+            return Err(LayerError::Input {
+                input: 0,
+                found: inputs
+                    .first()
+                    .map_or("nothing".into(), |s| crate::display_shape(s)),
+                expected: "(batch, time, features)".into(),
+            });
+        };
+        let cell = self.layer.as_ref().and_then(|layer| layer.cells().first());
+        if let (Some(cell), Some(features)) = (cell, features)
+            && cell.features() != *features
+        {
+            return Err(LayerError::Input {
+                input: 0,
+                found: format!("{features} features"),
+                expected: format!("{}", cell.features()),
+            });
+        }
+        let units = Some(self.output_units());
+        let output = match self.options.return_sequences {
+            true => vec![*batch, *time, units],
+            false => vec![*batch, units],
+        };
+        let mut shapes = vec![output];
+        if self.return_state {
+            for cell in &self.cells {
+                shapes.extend(vec![vec![*batch, Some(cell.units)]; cell.states()]);
+            }
+        }
+        Ok(shapes)
+    }
+
+    fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        let (sequence, initial_state) = split_states(inputs, call, self.state_count())?;
+        // Keras 3 looks for a mask on its own only where a call has a single tensor: with an
+        // initial_state and no mask argument it runs unmasked.
+        let use_mask =
+            self.generation != Generation::Keras3 || initial_state.is_empty() || call.mask_given;
+        let (output, states) = self.run(sequence, use_mask, &initial_state)?;
+        let mut outputs = vec![output];
+        if self.return_state {
+            outputs.extend(states);
+        }
+        Ok(outputs)
+    }
+
+    fn cells(&self) -> Vec<(String, &Cell)> {
+        let cells = self.layer.iter().flat_map(RecurrentLayer::cells);
+        match self.cells.len() {
+            1 => cells.map(|cell| (String::new(), cell)).collect(),
+            _ => cells
+                .enumerate()
+                .map(|(index, cell)| (index.to_string(), cell))
+                .collect(),
+        }
+    }
+
+    fn reset_states(&self) {
+        *self.lock_states() = None;
+    }
+}
+
+/// The sequence, and the initial states, which are further inputs (Keras 1 and 2) or the
+/// keyword argument `initial_state` (Keras 3).
+pub(super) fn split_states<'a>(
+    inputs: &'a [Tensor],
+    call: &Call,
+    expected: usize,
+) -> Result<(&'a Tensor, Vec<Tensor>), LayerError> {
+    let Some((sequence, rest)) = inputs.split_first() else {
+        return Err(LayerError::Other("it takes a sequence, got nothing".into()));
+    };
+    let states = match call.tensors.get("initial_state") {
+        Some(states) => states.clone(),
+        None => rest.to_vec(),
+    };
+    if !states.is_empty() && states.len() != expected {
+        return Err(LayerError::Other(format!(
+            "it takes {expected} initial states, got {}",
+            states.len()
+        )));
+    }
+    Ok((sequence, states))
+}

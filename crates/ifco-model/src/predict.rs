@@ -1,0 +1,165 @@
+//! `predict`: a model over many rows, batch by batch, as Keras does it.
+
+use ndarray::{Array, ArrayD, ArrayViewD, Axis, IxDyn, Slice};
+
+use crate::from_config::describe;
+use crate::{Model, ModelError, Shape, Tensor};
+
+impl Model {
+    /// Keras's default for `predict(batch_size=None)`.
+    pub const DEFAULT_BATCH_SIZE: usize = 32;
+
+    /// Runs the model with one input and one output: `model.predict(x)` in Keras.
+    ///
+    /// `input` is `(rows, ...)`; rows are run in batches of 32, or of the size that the model
+    /// fixes. Stateful layers keep their states from batch to batch, and from one call to the
+    /// next until [`Model::reset_states`].
+    ///
+    /// # Errors
+    /// When the model has several inputs or outputs (see [`Model::predict_all`]), the input
+    /// does not fit, or a layer cannot be run.
+    pub fn predict(&self, input: &ArrayD<f32>) -> Result<ArrayD<f32>, ModelError> {
+        let [_] = self.outputs() else {
+            return Err(ModelError::Inputs(format!(
+                "the model has {} outputs: use predict_all",
+                self.outputs().len()
+            )));
+        };
+        let size = self.static_batch_size().unwrap_or(Self::DEFAULT_BATCH_SIZE);
+        let mut outputs = self.predict_all(&[input.view()], size, &mut |_| {})?;
+        Ok(outputs.swap_remove(0))
+    }
+
+    /// Runs the model on one array per input, in order, `batch_size` rows at a time; calls
+    /// `progress` with the number of rows done. Returns one array per output.
+    ///
+    /// # Errors
+    /// When the inputs do not fit, or a layer cannot be run.
+    pub fn predict_all(
+        &self,
+        inputs: &[ArrayViewD<'_, f32>],
+        batch_size: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<ArrayD<f32>>, ModelError> {
+        if batch_size == 0 {
+            return Err(ModelError::Inputs(
+                "the batch size is 0, expected at least 1".into(),
+            ));
+        }
+        let inputs = self.fit_inputs(inputs)?;
+        let rows = inputs[0].shape()[0];
+        let mut outputs: Vec<ArrayD<f32>> = Vec::new();
+        let mut start = 0;
+        while start < rows {
+            let end = rows.min(start.saturating_add(batch_size));
+            let batch: Vec<Tensor> = inputs
+                .iter()
+                .map(|input| {
+                    let rows = input.slice_axis(Axis(0), Slice::from(start..end));
+                    Tensor::new(rows.to_owned())
+                })
+                .collect();
+            let results = self.run(&batch)?;
+            for (index, result) in results.into_iter().enumerate() {
+                if result.shape().first() != Some(&(end - start)) {
+                    return Err(ModelError::Inputs(format!(
+                        "output {:?} has shape {:?} for a batch of {} rows: its first axis is \
+                         not the batch",
+                        self.outputs()[index].name,
+                        result.shape(),
+                        end - start
+                    )));
+                }
+                if start == 0 && end == rows {
+                    outputs.push(result.into_owned());
+                    continue;
+                }
+                if start == 0 {
+                    let mut shape = result.shape().to_vec();
+                    shape[0] = rows;
+                    outputs.push(Array::zeros(IxDyn(&shape)));
+                }
+                outputs[index]
+                    .slice_axis_mut(Axis(0), Slice::from(start..end))
+                    .assign(&result.view());
+            }
+            progress(end);
+            start = end;
+        }
+        Ok(outputs)
+    }
+
+    /// The batch size that the model fixes, as stateful models do: the first number of an
+    /// input's shape.
+    pub fn static_batch_size(&self) -> Option<usize> {
+        self.inputs()
+            .iter()
+            .find_map(|port| port.shape.as_ref()?.first().copied().flatten())
+    }
+
+    /// The inputs in the rank that the model was built for, all with as many rows.
+    fn fit_inputs<'a>(
+        &self,
+        inputs: &[ArrayViewD<'a, f32>],
+    ) -> Result<Vec<ArrayViewD<'a, f32>>, ModelError> {
+        if inputs.len() != self.inputs().len() {
+            return Err(ModelError::Inputs(format!(
+                "the model takes {} inputs ({}), got {}",
+                self.inputs().len(),
+                self.input_names().join(", "),
+                inputs.len()
+            )));
+        }
+        let mut fitted = Vec::with_capacity(inputs.len());
+        for (input, port) in inputs.iter().zip(self.inputs()) {
+            let found = input.shape().to_vec();
+            let input = match &port.shape {
+                None => Some(input.clone()),
+                Some(shape) => fit_rank(input.clone(), shape).filter(|x| fits(x.shape(), shape)),
+            };
+            let input = input.filter(|input| input.ndim() > 0).ok_or_else(|| {
+                ModelError::Inputs(format!(
+                    "input {:?} has shape {found:?}, expected {}",
+                    port.name,
+                    describe(port.shape.as_ref())
+                ))
+            })?;
+            fitted.push(input);
+        }
+        let rows = fitted[0].shape()[0];
+        for (input, port) in fitted.iter().zip(self.inputs()) {
+            if input.shape()[0] != rows {
+                return Err(ModelError::Inputs(format!(
+                    "input {:?} has {} rows, but {:?} has {rows}: all inputs need as many",
+                    port.name,
+                    input.shape()[0],
+                    self.inputs()[0].name
+                )));
+            }
+        }
+        if rows == 0 {
+            return Err(ModelError::Inputs("the inputs have no rows".into()));
+        }
+        Ok(fitted)
+    }
+}
+
+/// Keras adds or drops a last axis of 1 where only that is missing or too much.
+fn fit_rank<'a>(input: ArrayViewD<'a, f32>, shape: &Shape) -> Option<ArrayViewD<'a, f32>> {
+    let (have, want) = (input.ndim(), shape.len());
+    if have == want {
+        Some(input)
+    } else if have == want + 1 && input.shape().last() == Some(&1) {
+        Some(input.index_axis_move(Axis(have - 1), 0))
+    } else if have + 1 == want && shape.last() == Some(&Some(1)) {
+        Some(input.insert_axis(Axis(have)))
+    } else {
+        None
+    }
+}
+
+/// Whether every known size but the batch's agrees. (A last batch may be smaller.)
+fn fits(found: &[usize], shape: &Shape) -> bool {
+    let mut sizes = found.iter().zip(shape).skip(1);
+    found.len() == shape.len() && sizes.all(|(size, want)| want.is_none_or(|want| want == *size))
+}
