@@ -124,7 +124,9 @@ pub(crate) struct Reader {
 impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.bytes.len.saturating_sub(self.position);
-        let n = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let n = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         self.bytes
             .read_exact_at(self.position, &mut buffer[..n])
             .or_else(|error| if n == 0 { Ok(()) } else { Err(error) })?;

@@ -131,7 +131,8 @@ impl Hdf5 {
         let shape = dataset.shape().map_err(fail)?;
         let datatype = dataset.datatype().map_err(fail)?;
         let kind = self.element_kind(object, dataset, &datatype)?;
-        let elements = self.check_storage(object, dataset, &shape, u64::from(datatype.type_size()))?;
+        let elements =
+            self.check_storage(object, dataset, &shape, u64::from(datatype.type_size()))?;
 
         // Stored bytes are read once; an index of chunks besides.
         self.meter
@@ -146,7 +147,10 @@ impl Hdf5 {
         let dims: Option<Vec<usize>> = shape.iter().map(|&d| usize::try_from(d).ok()).collect();
         dims.and_then(|dims| ArrayD::from_shape_vec(IxDyn(&dims), values).ok())
             .ok_or_else(|| {
-                self.damaged(object, format!("holds fewer values than its shape {shape:?}"))
+                self.damaged(
+                    object,
+                    format!("holds fewer values than its shape {shape:?}"),
+                )
             })
     }
 
@@ -176,13 +180,22 @@ impl Hdf5 {
                     values: dataset.attrs().map_err(|e| self.error(object, e))?,
                 };
                 if attributes.string("dtype").as_deref() == Some("bfloat16") {
-                    Ok(ElementKind::Half(DatatypeByteOrder::LittleEndian, bf16_to_f32))
+                    Ok(ElementKind::Half(
+                        DatatypeByteOrder::LittleEndian,
+                        bf16_to_f32,
+                    ))
                 } else {
                     Err(self.not_numeric(object, "two opaque bytes an element"))
                 }
             }
             Datatype::Enumeration { .. } => Ok(ElementKind::Native),
-            other => Err(self.not_numeric(object, &format!("elements of {} bytes that are no numbers", other.type_size()))),
+            other => Err(self.not_numeric(
+                object,
+                &format!(
+                    "elements of {} bytes that are no numbers",
+                    other.type_size()
+                ),
+            )),
         }
     }
 
@@ -212,7 +225,9 @@ impl Hdf5 {
                 address: Some(address),
                 size,
             } => {
-                let inside = address.checked_add(*size).is_some_and(|end| end <= self.len);
+                let inside = address
+                    .checked_add(*size)
+                    .is_some_and(|end| end <= self.len);
                 if !inside || *size < stored {
                     return Err(self.damaged(
                         object,
@@ -231,10 +246,9 @@ impl Hdf5 {
                     .ok_or_else(overflow)?;
                 self.check_budget(object, chunk)?;
             }
-            Layout::Virtual => {
-                return Err(self.not_numeric(object, "a virtual dataset: its data is elsewhere"));
-            }
             Layout::Contiguous { address: None, .. } | Layout::Compact { .. } => {}
+            // Virtual: its data is in other files.
+            _ => return Err(self.not_numeric(object, "data that is kept elsewhere")),
         }
         let cost = stored.max(elements.saturating_mul(4));
         self.check_budget(object, cost)?;

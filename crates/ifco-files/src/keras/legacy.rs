@@ -84,7 +84,11 @@ fn saved_layers(file: &Hdf5, root: &str) -> Result<Vec<SavedLayer>, FileError> {
     let names = file
         .attributes(root)?
         .and_then(|group| group.strings("layer_names"))
-        .ok_or_else(|| missing(format!("list of layers (attribute layer_names of {root:?})")))?;
+        .ok_or_else(|| {
+            missing(format!(
+                "list of layers (attribute layer_names of {root:?})"
+            ))
+        })?;
     let mut layers = Vec::new();
     let mut seen = HashSet::new();
     for name in names {
@@ -118,7 +122,9 @@ pub(super) fn load(
     let generation = generation(file, root)?
         .or(generation(file, "")?)
         .unwrap_or(Generation::Keras1);
-    let backend = file.attributes(root)?.and_then(|group| group.string("backend"));
+    let backend = file
+        .attributes(root)?
+        .and_then(|group| group.string("backend"));
     let source = upgrade::Source {
         generation,
         flipped_kernels: backend.as_deref() == Some("theano"),
@@ -209,7 +215,10 @@ fn arrange(
         for (leaf, taken) in leaves.iter().zip(&mut arranged) {
             let own = slots.get(first..first + leaf.slots)?;
             first += leaf.slots;
-            let count = own.iter().filter(|slot| slot.trainable == trainable).count();
+            let count = own
+                .iter()
+                .filter(|slot| slot.trainable == trainable)
+                .count();
             let count = if split_gates && count == leaf.slots {
                 leaf.arrays_in_file
             } else {

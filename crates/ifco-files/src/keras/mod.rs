@@ -27,6 +27,9 @@ use crate::hdf5::Hdf5;
 use crate::{FileError, Limits, Opened};
 use sniff::Kind;
 
+pub(crate) use sniff::directory;
+pub(crate) use weights_file::cells;
+
 /// What an HDF5 file of Keras holds.
 enum Layout {
     /// `model_config` and `model_weights`.
@@ -40,7 +43,9 @@ enum Layout {
 /// Opens whatever the bytes hold.
 pub(crate) fn open_any(bytes: Bytes, path: &Path, limits: &Limits) -> Result<Opened, FileError> {
     match sniff::kind(&bytes, path)? {
-        Kind::Zip => Ok(Opened::Model(Box::new(archive::open(&bytes, path, limits)?))),
+        Kind::Zip => Ok(Opened::Model(Box::new(archive::open(
+            &bytes, path, limits,
+        )?))),
         Kind::Hdf5 => {
             let size = bytes.len();
             let file = Hdf5::open(bytes, path, size, limits)?;

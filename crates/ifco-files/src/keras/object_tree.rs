@@ -236,8 +236,14 @@ mod tests {
     fn numbers_are_split_off() {
         assert_eq!(split_number("lstm"), ("lstm", 0));
         assert_eq!(split_number("lstm_12"), ("lstm", 12));
-        assert_eq!(split_number("batch_normalization"), ("batch_normalization", 0));
+        assert_eq!(
+            split_number("batch_normalization"),
+            ("batch_normalization", 0)
+        );
         assert_eq!(split_number("x_"), ("x_", 0));
-        assert_eq!(split_number("x_99999999999999999999999"), ("x_99999999999999999999999", 0));
+        assert_eq!(
+            split_number("x_99999999999999999999999"),
+            ("x_99999999999999999999999", 0)
+        );
     }
 }

@@ -18,7 +18,9 @@ pub(super) enum Kind {
 /// # Errors
 /// [`FileError::Unknown`] with what they look like instead.
 pub(super) fn kind(bytes: &Bytes, path: &Path) -> Result<Kind, FileError> {
-    let head = bytes.head(512).map_err(|error| FileError::io(path, error))?;
+    let head = bytes
+        .head(512)
+        .map_err(|error| FileError::io(path, error))?;
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
         return Ok(Kind::Zip);
     }
@@ -64,20 +66,23 @@ fn is_hdf5(bytes: &Bytes, head: &[u8]) -> bool {
         return true;
     }
     let mut found = [0; 8];
-    (9..20).map(|power| 1u64 << power).any(|at| {
-        bytes.read_exact_at(at, &mut found).is_ok() && found == *SIGNATURE
-    })
+    (9..20)
+        .map(|power| 1u64 << power)
+        .any(|at| bytes.read_exact_at(at, &mut found).is_ok() && found == *SIGNATURE)
 }
 
 fn first_printed(head: &[u8]) -> Option<u8> {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    head.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+    head.iter()
+        .copied()
+        .find(|byte| !byte.is_ascii_whitespace())
 }
 
 /// What these first bytes are, and what to do about it.
 fn describe(head: &[u8]) -> (&'static str, &'static str) {
     let at = |offset: usize, magic: &[u8]| {
-        head.get(offset..).is_some_and(|rest| rest.starts_with(magic))
+        head.get(offset..)
+            .is_some_and(|rest| rest.starts_with(magic))
     };
     if head.is_empty() {
         ("an empty file", ": save the model again")
@@ -101,7 +106,10 @@ fn describe(head: &[u8]) -> (&'static str, &'static str) {
     } else if at(0, b"\x1f\x8b") {
         ("gzip-compressed", ": unpack it first")
     } else if at(0, b"\x80") {
-        ("a Python pickle", ": save the model with model.save(\"model.keras\")")
+        (
+            "a Python pickle",
+            ": save the model with model.save(\"model.keras\")",
+        )
     } else if at(8, b"{\"") {
         ("a safetensors file", "")
     } else if at(0, b"\x08") {

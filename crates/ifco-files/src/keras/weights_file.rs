@@ -127,7 +127,10 @@ fn cell(group: &WeightsGroup, run: &[Named]) -> Option<Cell> {
             None => None,
         };
         let weights = SimpleRnnWeights::new(kernel, recurrent_kernel, bias).ok()?;
-        return Some(Cell::SimpleRnn(SimpleRnnCell::new(weights, Activation::Tanh)));
+        return Some(Cell::SimpleRnn(SimpleRnnCell::new(
+            weights,
+            Activation::Tanh,
+        )));
     }
     None
 }
@@ -142,7 +145,11 @@ fn is_recurrent_by_name(group: &WeightsGroup, run: &[Named]) -> bool {
 }
 
 fn matrix(array: &ArrayD<f32>) -> Option<Array2<f32>> {
-    array.view().into_dimensionality::<Ix2>().ok().map(|view| view.to_owned())
+    array
+        .view()
+        .into_dimensionality::<Ix2>()
+        .ok()
+        .map(|view| view.to_owned())
 }
 
 fn vector(array: &ArrayD<f32>, len: usize) -> Option<Array1<f32>> {
