@@ -143,7 +143,7 @@ pub enum FileError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: ModelError,
+        source: Box<ModelError>,
     },
 }
 
@@ -179,7 +179,7 @@ impl FileError {
     pub(crate) fn model(path: &Path, source: ModelError) -> Self {
         Self::Model {
             path: path.into(),
-            source,
+            source: Box::new(source),
         }
     }
 }

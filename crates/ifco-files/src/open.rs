@@ -134,6 +134,24 @@ impl OpenOptions {
     pub fn open_bytes(&self, bytes: impl Into<Vec<u8>>, name: &str) -> Result<Opened, FileError> {
         keras::open_any(Bytes::from_vec(bytes.into()), Path::new(name), &self.limits)
     }
+
+    /// As [`open_with_architecture`], from bytes; `name` stands for both paths in errors.
+    ///
+    /// # Errors
+    /// Whatever [`FileError`] tells.
+    pub fn open_bytes_with_architecture(
+        &self,
+        weights: impl Into<Vec<u8>>,
+        json: impl Into<Vec<u8>>,
+        name: &str,
+    ) -> Result<Model, FileError> {
+        let name = Path::new(name);
+        let (weights, json) = (
+            Bytes::from_vec(weights.into()),
+            Bytes::from_vec(json.into()),
+        );
+        keras::open_with_architecture(weights, name, &json, name, &self.limits)
+    }
 }
 
 fn file(path: &Path) -> Result<Bytes, FileError> {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ifco_model::{Generation, Model, WeightSlot};
+use ifco_model::{Generation, Layer, Model, WeightSlot};
 use ndarray::ArrayD;
 use serde_json::Value;
 
@@ -132,25 +132,39 @@ pub(super) fn load(
     let configs = upgrade::layers_by_name(architecture);
     let saved = saved_layers(file, root)?;
     for (name, saved) in pairs(model, file, saved)? {
-        let entry = model.layers().iter().find(|entry| entry.name == name);
-        let Some(slots) = entry.map(|entry| entry.layer.weight_slots()) else {
+        let Some(entry) = model.layers().iter().find(|entry| entry.name == name) else {
             continue;
         };
+        let slots = entry.layer.weight_slots();
+        let can_run = can_run(entry.layer.as_ref());
         let leaves = upgrade::leaves(configs.get(name.as_str()).copied(), slots.len(), &source);
         let arrays = saved.read(file)?;
         let found = arrays.len();
-        let weights = arrange(arrays, &slots, &leaves).ok_or_else(|| FileError::WeightCount {
-            path: file.path().into(),
-            layer: name.clone(),
-            found,
-            expected: slots.len(),
-        })?;
+        let Some(weights) = arrange(arrays, &slots, &leaves) else {
+            if !can_run {
+                // A nested model with a layer that ifco does not know: which arrays are that
+                // layer's cannot be told. It stays without weights, and says so when it runs.
+                continue;
+            }
+            return Err(FileError::WeightCount {
+                path: file.path().into(),
+                layer: name,
+                found,
+                expected: slots.len(),
+            });
+        };
         let weights = upgrade::weights(weights, &slots, &leaves, &source);
         model
             .set_layer_weights(&name, weights)
             .map_err(|error| FileError::model(file.path(), error))?;
     }
     Ok(())
+}
+
+/// Whether ifco knows the layer and, if it is a model, all that are in it.
+fn can_run(layer: &dyn Layer) -> bool {
+    let inner = layer.as_model().map_or(&[][..], Model::layers);
+    layer.can_run() && inner.iter().all(|entry| can_run(entry.layer.as_ref()))
 }
 
 /// Which saved layer belongs to which of the model's: by name, or, as Keras does, by order

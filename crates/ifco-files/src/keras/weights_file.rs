@@ -52,37 +52,58 @@ fn path(group: &WeightsGroup, run: &[Named]) -> String {
         Some(name) => name.clone(),
         None => parts[..inside].join("/"),
     };
-    let mut push = |part: &str| {
-        if !path.is_empty() {
-            path.push('/');
-        }
-        path.push_str(part);
-    };
     for part in &parts[inside..] {
         match INSIDE.iter().find(|(name, _)| name == part) {
-            Some((_, Some(word))) => push(word),
+            Some((_, Some(word))) => push(&mut path, word),
             Some((_, None)) => {}
-            None => push(part),
+            None => push(&mut path, part),
         }
     }
-    // In a legacy file the names of the arrays tell what lies inside: `bi/forward_lstm/…`.
-    for part in prefix(run.first().map_or("", |(name, _)| name)).split('/') {
-        let known = group.name.as_deref().unwrap_or(&group.path);
-        if part.starts_with("forward_") {
-            push("forward");
-        } else if part.starts_with("backward_") {
-            push("backward");
-        } else if part.is_empty() || known.split('/').any(|known| known == part) {
-            // said already
-        } else if !is_generic(part) || run.len() < group.arrays.len() {
-            push(part);
-        }
+    if run.len() < group.arrays.len() {
+        push_legacy(&mut path, group, run);
     }
     path
 }
 
+/// Where in its layer the run of a legacy file lies, by the names of its arrays:
+/// `bi/forward_lstm/lstm_cell/kernel:0`.
+fn push_legacy(path: &mut String, group: &WeightsGroup, run: &[Named]) {
+    let Some(prefix) = run.first().map(|(name, _)| prefix(name)) else {
+        return;
+    };
+    let layer = group.name.as_deref().unwrap_or(&group.path);
+    let mut stack = "";
+    for part in prefix.split('/') {
+        if part.starts_with("forward_") {
+            push(path, "forward");
+        } else if part.starts_with("backward_") {
+            push(path, "backward");
+        } else if part.starts_with("stacked_rnn_cells") {
+            stack = part;
+        } else if is_cell(part) {
+            if !stack.is_empty() {
+                // Stacked cells are known by their numbers.
+                let in_stack = |run: &&[Named]| run[0].0.split('/').any(|part| part == stack);
+                let number = runs(&group.arrays)
+                    .filter(in_stack)
+                    .position(|other| std::ptr::eq(other, run));
+                push(path, &number.unwrap_or(0).to_string());
+            }
+        } else if part != layer {
+            push(path, part);
+        }
+    }
+}
+
+fn push(path: &mut String, part: &str) {
+    if !path.is_empty() && !part.is_empty() {
+        path.push('/');
+    }
+    path.push_str(part);
+}
+
 /// A cell's own name inside its layer says nothing.
-fn is_generic(part: &str) -> bool {
+fn is_cell(part: &str) -> bool {
     ["lstm_cell", "gru_cell", "simple_rnn_cell"]
         .iter()
         .any(|cell| part.starts_with(cell))
