@@ -1,42 +1,190 @@
-//! A cell: weights and activations of one recurrent step.
+//! A cell: the weights and activations of one recurrent step.
 
-use crate::{Activation, GruWeights, LstmWeights, SimpleRnnWeights};
+use crate::{Activation, GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};
+use ndarray::{ArrayView2, Axis};
 
 /// An LSTM's weights and activations.
+///
+/// ```
+/// use ifco_cell::{Activation, Gate, LstmCell, LstmWeights};
+/// use ndarray::{Array1, Array2};
+///
+/// let (features, units) = (3, 2);
+/// let weights = LstmWeights::new(
+///     Array2::zeros((features, 4 * units)),
+///     Array2::zeros((units, 4 * units)),
+///     Some(Array1::zeros(4 * units)),
+/// )?;
+/// // Keras's defaults
+/// let cell = LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid);
+/// assert_eq!(cell.weights().kernel(Gate::Forget).dim(), (features, units));
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LstmCell {
-    /// The fused weights.
-    pub weights: LstmWeights,
-    /// Replaces both tanh.
-    pub activation: Activation,
-    /// Replaces the sigmoid of i, f and o.
-    pub recurrent_activation: Activation,
+    weights: LstmWeights,
+    activation: Activation,
+    recurrent_activation: Activation,
+}
+
+impl LstmCell {
+    /// A cell. `activation` replaces both tanh, `recurrent_activation` the sigmoid of i, f and o.
+    pub fn new(
+        weights: LstmWeights,
+        activation: Activation,
+        recurrent_activation: Activation,
+    ) -> Self {
+        Self {
+            weights,
+            activation,
+            recurrent_activation,
+        }
+    }
+
+    /// The weights, gate by gate or fused.
+    pub fn weights(&self) -> &LstmWeights {
+        &self.weights
+    }
+
+    /// Of the candidate and of the cell state that is shown: tanh by default.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// Of i, f and o: sigmoid by default.
+    pub fn recurrent_activation(&self) -> Activation {
+        self.recurrent_activation
+    }
 }
 
 /// A GRU's weights and activations.
+///
+/// ```
+/// use ifco_cell::{Activation, GruCell, GruGate, GruWeights};
+/// use ndarray::Array2;
+///
+/// let weights = GruWeights::new(
+///     Array2::zeros((3, 6)),
+///     Array2::zeros((2, 6)),
+///     Some(Array2::zeros((2, 6))), // one row for the input, one for the recurrent product
+/// )?;
+/// // Keras's defaults
+/// let cell = GruCell::new(weights, Activation::Tanh, Activation::Sigmoid, true)?;
+/// assert_eq!(cell.weights().kernel(GruGate::Reset).dim(), (3, 2));
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GruCell {
-    /// The fused weights.
-    pub weights: GruWeights,
+    weights: GruWeights,
+    activation: Activation,
+    recurrent_activation: Activation,
+    reset_after: bool,
+}
+
+impl GruCell {
+    /// A cell. `activation` is the candidate's, `recurrent_activation` that of z and r.
+    ///
+    /// # Errors
+    /// When the bias does not have the rows that `reset_after` asks for: two with it, one
+    /// without.
+    pub fn new(
+        weights: GruWeights,
+        activation: Activation,
+        recurrent_activation: Activation,
+        reset_after: bool,
+    ) -> Result<Self, WeightsError> {
+        if let Some(bias) = weights.fused_bias() {
+            let rows = if reset_after { 2 } else { 1 };
+            if bias.nrows() != rows {
+                return Err(WeightsError {
+                    array: "bias",
+                    found: bias.shape().to_vec(),
+                    expected: format!(
+                        "({rows}, {columns}) with reset_after={reset_after}",
+                        columns = bias.ncols(),
+                        reset_after = if reset_after { "True" } else { "False" },
+                    ),
+                });
+            }
+        }
+        Ok(Self {
+            weights,
+            activation,
+            recurrent_activation,
+            reset_after,
+        })
+    }
+
+    /// The weights, gate by gate or fused.
+    pub fn weights(&self) -> &GruWeights {
+        &self.weights
+    }
+
     /// Of the candidate: tanh by default.
-    pub activation: Activation,
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
     /// Of z and r: sigmoid by default.
-    pub recurrent_activation: Activation,
+    pub fn recurrent_activation(&self) -> Activation {
+        self.recurrent_activation
+    }
+
     /// Whether the reset gate is applied after the recurrent product (Keras's default, and
     /// cuDNN's way) or before it.
-    pub reset_after: bool,
+    pub fn reset_after(&self) -> bool {
+        self.reset_after
+    }
 }
 
 /// A SimpleRNN's weights and activation.
+///
+/// ```
+/// use ifco_cell::{Activation, SimpleRnnCell, SimpleRnnWeights};
+/// use ndarray::Array2;
+///
+/// let weights = SimpleRnnWeights::new(Array2::zeros((3, 2)), Array2::zeros((2, 2)), None)?;
+/// let cell = SimpleRnnCell::new(weights, Activation::Tanh);
+/// assert_eq!(cell.weights().units(), 2);
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimpleRnnCell {
+    weights: SimpleRnnWeights,
+    activation: Activation,
+}
+
+impl SimpleRnnCell {
+    /// A cell.
+    pub fn new(weights: SimpleRnnWeights, activation: Activation) -> Self {
+        Self {
+            weights,
+            activation,
+        }
+    }
+
     /// The weights.
-    pub weights: SimpleRnnWeights,
+    pub fn weights(&self) -> &SimpleRnnWeights {
+        &self.weights
+    }
+
     /// tanh by default.
-    pub activation: Activation,
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
 }
 
 /// Any cell that Keras's `RNN` can hold.
+///
+/// ```
+/// use ifco_cell::{Activation, Cell, SimpleRnnCell, SimpleRnnWeights};
+/// use ndarray::Array2;
+///
+/// let weights = SimpleRnnWeights::new(Array2::zeros((3, 2)), Array2::zeros((2, 2)), None)?;
+/// let cell = Cell::from(SimpleRnnCell::new(weights, Activation::Tanh));
+/// assert_eq!((cell.features(), cell.units(), cell.states()), (3, 2, 1));
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Cell {
@@ -67,11 +215,51 @@ impl Cell {
         }
     }
 
+    /// The whole `kernel`: as many rows as features, the gates side by side.
+    pub(crate) fn kernel(&self) -> ArrayView2<'_, f32> {
+        match self {
+            Cell::Lstm(cell) => cell.weights.fused_kernel(),
+            Cell::Gru(cell) => cell.weights.fused_kernel(),
+            Cell::SimpleRnn(cell) => cell.weights.kernel(),
+        }
+    }
+
+    /// The bias that is added to x·W, one value for each column of `kernel`.
+    pub(crate) fn input_bias(&self) -> Option<&[f32]> {
+        let bias = match self {
+            Cell::Lstm(cell) => cell.weights.fused_bias(),
+            Cell::Gru(cell) => cell
+                .weights
+                .fused_bias()
+                .map(|bias| bias.index_axis_move(Axis(0), 0)),
+            Cell::SimpleRnn(cell) => cell.weights.bias(),
+        };
+        bias.and_then(|bias| bias.to_slice())
+    }
+
     /// How many state arrays it carries: h and c for an LSTM, h for the others.
     pub fn states(&self) -> usize {
         match self {
             Cell::Lstm(_) => 2,
             Cell::Gru(_) | Cell::SimpleRnn(_) => 1,
         }
+    }
+}
+
+impl From<LstmCell> for Cell {
+    fn from(cell: LstmCell) -> Self {
+        Cell::Lstm(cell)
+    }
+}
+
+impl From<GruCell> for Cell {
+    fn from(cell: GruCell) -> Self {
+        Cell::Gru(cell)
+    }
+}
+
+impl From<SimpleRnnCell> for Cell {
+    fn from(cell: SimpleRnnCell) -> Self {
+        Cell::SimpleRnn(cell)
     }
 }

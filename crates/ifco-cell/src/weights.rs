@@ -1,6 +1,6 @@
 //! The fused arrays of a recurrent layer in Keras's layout, and a view per gate.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, s};
+use ndarray::{Array, Array1, Array2, ArrayView1, ArrayView2, Dimension, s};
 
 use crate::{Gate, GruGate};
 
@@ -16,10 +16,97 @@ pub struct WeightsError {
     pub expected: String,
 }
 
+impl WeightsError {
+    fn new(array: &'static str, found: &[usize], expected: String) -> Self {
+        Self {
+            array,
+            found: found.to_vec(),
+            expected,
+        }
+    }
+}
+
+/// Checks `kernel` `(features, gates·units)` against `recurrent_kernel` `(units, gates·units)`.
+///
+/// The recurrent kernel is the one that says how many units there are.
+fn check_kernels(
+    kernel: &Array2<f32>,
+    recurrent_kernel: &Array2<f32>,
+    gates: usize,
+) -> Result<(), WeightsError> {
+    let units = recurrent_kernel.nrows();
+    let columns = match gates {
+        1 => "units".to_string(),
+        _ => format!("{gates}·units"),
+    };
+    let fits = units
+        .checked_mul(gates)
+        .is_some_and(|columns| units >= 1 && columns == recurrent_kernel.ncols());
+    if !fits {
+        return Err(WeightsError::new(
+            "recurrent_kernel",
+            recurrent_kernel.shape(),
+            format!("(units, {columns}) with at least one unit"),
+        ));
+    }
+    if kernel.ncols() != recurrent_kernel.ncols() {
+        return Err(WeightsError::new(
+            "kernel",
+            kernel.shape(),
+            format!(
+                "(features, {}), that is (features, {columns}) with the {units} units of \
+                 recurrent_kernel",
+                recurrent_kernel.ncols(),
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_bias(bias: Option<&Array1<f32>>, columns: usize) -> Result<(), WeightsError> {
+    match bias {
+        Some(bias) if bias.len() != columns => Err(WeightsError::new(
+            "bias",
+            bias.shape(),
+            format!("({columns},), one value for each column of kernel"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The array in row-major order: as it is when it already was, else copied.
+///
+/// Every reader of the weights may then take whole rows as slices.
+fn standard<D: Dimension>(array: Array<f32, D>) -> Array<f32, D> {
+    if array.is_standard_layout() {
+        array
+    } else {
+        array.as_standard_layout().into_owned()
+    }
+}
+
 /// The weights of one LSTM, fused as Keras keeps them.
 ///
 /// `kernel` is `(features, 4·units)`, `recurrent_kernel` is `(units, 4·units)`, `bias` is
 /// `(4·units)`; columns in the order i f c o.
+///
+/// ```
+/// use ifco_cell::{Gate, LstmWeights};
+/// use ndarray::{Array1, Array2, s};
+///
+/// let (features, units) = (3, 2);
+/// let kernel = Array2::from_shape_fn((features, 4 * units), |(row, column)| {
+///     (10 * row + column) as f32
+/// });
+/// let weights = LstmWeights::new(
+///     kernel.clone(),
+///     Array2::zeros((units, 4 * units)),
+///     Some(Array1::zeros(4 * units)),
+/// )?;
+/// // kernel[:, u:2*u]
+/// assert_eq!(weights.kernel(Gate::Forget), kernel.slice(s![.., 2..4]));
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LstmWeights {
     kernel: Array2<f32>,
@@ -28,21 +115,27 @@ pub struct LstmWeights {
 }
 
 impl LstmWeights {
-    /// Takes the fused arrays.
+    /// Takes the fused arrays, in any memory order (they are kept row-major).
     ///
     /// # Errors
-    /// When the shapes do not fit each other.
+    /// When the shapes do not fit each other, or there is no unit.
     pub fn new(
         kernel: Array2<f32>,
         recurrent_kernel: Array2<f32>,
         bias: Option<Array1<f32>>,
     ) -> Result<Self, WeightsError> {
-        // TODO validate
+        check_kernels(&kernel, &recurrent_kernel, Gate::ALL.len())?;
+        check_bias(bias.as_ref(), kernel.ncols())?;
         Ok(Self {
-            kernel,
-            recurrent_kernel,
-            bias,
+            kernel: standard(kernel),
+            recurrent_kernel: standard(recurrent_kernel),
+            bias: bias.map(standard),
         })
+    }
+
+    /// Gives the fused arrays back: `kernel`, `recurrent_kernel`, `bias`.
+    pub fn into_parts(self) -> (Array2<f32>, Array2<f32>, Option<Array1<f32>>) {
+        (self.kernel, self.recurrent_kernel, self.bias)
     }
 
     /// Number of units u: the size of the hidden state and of the cell state.
@@ -92,6 +185,16 @@ impl LstmWeights {
 ///
 /// `bias` has one row, `(1, 3·units)`, or with `reset_after=True` two, `(2, 3·units)`: the
 /// input's and the recurrent one's.
+///
+/// ```
+/// use ifco_cell::{GruGate, GruWeights};
+/// use ndarray::Array2;
+///
+/// let weights = GruWeights::new(Array2::zeros((5, 6)), Array2::zeros((2, 6)), None)?;
+/// assert_eq!(weights.kernel(GruGate::Candidate).dim(), (5, 2)); // kernel[:, 2*u:]
+/// assert!(weights.bias(GruGate::Candidate).is_none());
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GruWeights {
     kernel: Array2<f32>,
@@ -100,20 +203,37 @@ pub struct GruWeights {
 }
 
 impl GruWeights {
-    /// Takes the fused arrays.
+    /// Takes the fused arrays, in any memory order (they are kept row-major). A file that
+    /// holds the bias of `reset_after=False` as a vector gives it one row first.
     ///
     /// # Errors
-    /// When the shapes do not fit each other.
+    /// When the shapes do not fit each other, or there is no unit.
     pub fn new(
         kernel: Array2<f32>,
         recurrent_kernel: Array2<f32>,
         bias: Option<Array2<f32>>,
     ) -> Result<Self, WeightsError> {
+        check_kernels(&kernel, &recurrent_kernel, GruGate::ALL.len())?;
+        if let Some(bias) = &bias {
+            let columns = kernel.ncols();
+            if !matches!(bias.nrows(), 1 | 2) || bias.ncols() != columns {
+                return Err(WeightsError::new(
+                    "bias",
+                    bias.shape(),
+                    format!("(2, {columns}) with reset_after=True or (1, {columns}) without"),
+                ));
+            }
+        }
         Ok(Self {
-            kernel,
-            recurrent_kernel,
-            bias,
+            kernel: standard(kernel),
+            recurrent_kernel: standard(recurrent_kernel),
+            bias: bias.map(standard),
         })
+    }
+
+    /// Gives the fused arrays back: `kernel`, `recurrent_kernel`, `bias`.
+    pub fn into_parts(self) -> (Array2<f32>, Array2<f32>, Option<Array2<f32>>) {
+        (self.kernel, self.recurrent_kernel, self.bias)
     }
 
     /// Number of units u: the size of the hidden state.
@@ -161,6 +281,17 @@ impl GruWeights {
 
 /// The weights of one SimpleRNN: `kernel` `(features, units)`, `recurrent_kernel`
 /// `(units, units)`, `bias` `(units)`.
+///
+/// ```
+/// use ifco_cell::SimpleRnnWeights;
+/// use ndarray::Array2;
+///
+/// let wrong = SimpleRnnWeights::new(Array2::zeros((3, 2)), Array2::zeros((2, 5)), None);
+/// assert_eq!(
+///     wrong.unwrap_err().to_string(),
+///     "recurrent_kernel has shape [2, 5], expected (units, units) with at least one unit",
+/// );
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimpleRnnWeights {
     kernel: Array2<f32>,
@@ -169,20 +300,27 @@ pub struct SimpleRnnWeights {
 }
 
 impl SimpleRnnWeights {
-    /// Takes the arrays.
+    /// Takes the arrays, in any memory order (they are kept row-major).
     ///
     /// # Errors
-    /// When the shapes do not fit each other.
+    /// When the shapes do not fit each other, or there is no unit.
     pub fn new(
         kernel: Array2<f32>,
         recurrent_kernel: Array2<f32>,
         bias: Option<Array1<f32>>,
     ) -> Result<Self, WeightsError> {
+        check_kernels(&kernel, &recurrent_kernel, 1)?;
+        check_bias(bias.as_ref(), kernel.ncols())?;
         Ok(Self {
-            kernel,
-            recurrent_kernel,
-            bias,
+            kernel: standard(kernel),
+            recurrent_kernel: standard(recurrent_kernel),
+            bias: bias.map(standard),
         })
+    }
+
+    /// Gives the arrays back: `kernel`, `recurrent_kernel`, `bias`.
+    pub fn into_parts(self) -> (Array2<f32>, Array2<f32>, Option<Array1<f32>>) {
+        (self.kernel, self.recurrent_kernel, self.bias)
     }
 
     /// Number of units u: the size of the hidden state.
@@ -208,5 +346,97 @@ impl SimpleRnnWeights {
     /// The `bias`, `(units)`.
     pub fn bias(&self) -> Option<ArrayView1<'_, f32>> {
         self.bias.as_ref().map(|bias| bias.view())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activation, GruCell};
+    use ndarray::ShapeBuilder;
+    use proptest::prelude::*;
+
+    fn counted(rows: usize, columns: usize) -> Array2<f32> {
+        Array2::from_shape_fn((rows, columns), |(row, column)| {
+            (row * columns + column) as f32
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn gate_views_are_keras_slices(features in 0usize..6, u in 1usize..6) {
+            let (kernel, recurrent) = (counted(features, 4 * u), counted(u, 4 * u));
+            let bias = Array1::from_iter((0..4 * u).map(|k| k as f32));
+            let weights =
+                LstmWeights::new(kernel.clone(), recurrent.clone(), Some(bias.clone())).unwrap();
+            for (gate, columns) in Gate::ALL.into_iter().zip([0..u, u..2 * u, 2 * u..3 * u, 3 * u..4 * u]) {
+                prop_assert_eq!(weights.kernel(gate), kernel.slice(s![.., columns.clone()]));
+                prop_assert_eq!(weights.recurrent_kernel(gate), recurrent.slice(s![.., columns.clone()]));
+                prop_assert_eq!(weights.bias(gate).unwrap(), bias.slice(s![columns]));
+            }
+            prop_assert_eq!(weights.into_parts(), (kernel, recurrent, Some(bias)));
+        }
+
+        #[test]
+        fn gru_gate_views_are_keras_slices(features in 0usize..6, u in 1usize..6, rows in 1usize..3) {
+            let (kernel, recurrent, bias) = (counted(features, 3 * u), counted(u, 3 * u), counted(rows, 3 * u));
+            let weights =
+                GruWeights::new(kernel.clone(), recurrent.clone(), Some(bias.clone())).unwrap();
+            for (gate, columns) in GruGate::ALL.into_iter().zip([0..u, u..2 * u, 2 * u..3 * u]) {
+                prop_assert_eq!(weights.kernel(gate), kernel.slice(s![.., columns.clone()]));
+                prop_assert_eq!(weights.recurrent_kernel(gate), recurrent.slice(s![.., columns.clone()]));
+                prop_assert_eq!(weights.bias(gate).unwrap(), bias.slice(s![.., columns]));
+            }
+            let both = [false, true].map(|after| {
+                GruCell::new(weights.clone(), Activation::Tanh, Activation::Sigmoid, after).is_ok()
+            });
+            prop_assert_eq!(both, [rows == 1, rows == 2]);
+        }
+
+        #[test]
+        fn only_shapes_that_fit_are_taken(
+            kernel in (0usize..9, 0usize..9),
+            recurrent in (0usize..4, 0usize..9),
+            bias in proptest::option::of(0usize..9),
+        ) {
+            let zeros = |gates: usize| {
+                let fits = recurrent.0 > 0 && recurrent.1 == gates * recurrent.0 && kernel.1 == recurrent.1;
+                let fits = fits && bias.is_none_or(|length| length == kernel.1);
+                (Array2::zeros(kernel), Array2::zeros(recurrent), bias, fits)
+            };
+            let (w, u, b, fits) = zeros(4);
+            prop_assert_eq!(LstmWeights::new(w, u, b.map(Array1::zeros)).is_ok(), fits);
+            let (w, u, b, fits) = zeros(3);
+            prop_assert_eq!(GruWeights::new(w, u, b.map(|n| Array2::zeros((2, n)))).is_ok(), fits);
+            let (w, u, b, fits) = zeros(1);
+            prop_assert_eq!(SimpleRnnWeights::new(w, u, b.map(Array1::zeros)).is_ok(), fits);
+        }
+    }
+
+    #[test]
+    fn column_major_arrays_are_kept_row_major() {
+        let kernel = Array2::from_shape_fn((3, 8).f(), |(row, column)| (row * 8 + column) as f32);
+        let weights = LstmWeights::new(kernel.clone(), Array2::zeros((2, 8).f()), None).unwrap();
+        assert!(weights.fused_kernel().is_standard_layout());
+        assert!(weights.fused_recurrent_kernel().is_standard_layout());
+        assert_eq!(weights.fused_kernel(), kernel);
+    }
+
+    #[test]
+    fn errors_name_the_array_and_what_would_be_right() {
+        let error = LstmWeights::new(Array2::zeros((3, 12)), Array2::zeros((2, 8)), None);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "kernel has shape [3, 12], expected (features, 8), that is (features, 4·units) \
+             with the 2 units of recurrent_kernel"
+        );
+        let error = LstmWeights::new(Array2::zeros((3, 0)), Array2::zeros((0, 0)), None);
+        assert_eq!(error.unwrap_err().array, "recurrent_kernel");
+        let error = GruWeights::new(
+            Array2::zeros((3, 6)),
+            Array2::zeros((2, 6)),
+            Some(Array2::zeros((3, 6))),
+        );
+        assert_eq!(error.unwrap_err().array, "bias");
     }
 }
