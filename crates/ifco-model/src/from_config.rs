@@ -60,7 +60,9 @@ fn serialized(entry: &Value, generation: Generation) -> Result<Serialized<'_>, C
             // Keras 3 writes no modules to an .h5 file, but a layer always has these.
             None => {
                 generation == Generation::Keras3
-                    && entry.pointer("/inbound_nodes/0").is_some_and(Value::is_object)
+                    && entry
+                        .pointer("/inbound_nodes/0")
+                        .is_some_and(Value::is_object)
                     && inner.get("trainable").is_none()
                     && inner.get("dtype").is_none()
             }
