@@ -49,8 +49,8 @@ pub enum Activation {
     Softmax,
     /// `x − ln Σ e^x` over the last axis.
     LogSoftmax,
-    /// The Euclidean projection of a row onto the simplex: `max(x − τ, 0)` with the τ that makes
-    /// the row sum to 1.
+    /// `max(x − τ, 0)` over the last axis, with Keras 3's τ: it is not the one of the paper, so
+    /// that a row with more than one value above 0 does not sum to 1.
     Sparsemax,
     /// `ln(1 + e^x)`
     Softplus,
@@ -278,7 +278,8 @@ impl Activation {
 
     /// Applies it in place to one row: the values along the last axis.
     ///
-    /// sigmoid and tanh are within 4 ULP, over all of `f32`; nothing is allocated.
+    /// sigmoid and tanh are within 4 ULP, over all of `f32`. Nothing is allocated, but by
+    /// sparsemax, which sorts a copy of the row.
     ///
     /// ```
     /// use ifco_cell::Activation;
@@ -471,28 +472,23 @@ fn log_softmax(row: &mut [f32]) {
     map(row, |x| (x - max) - log);
 }
 
-/// Finds τ by dropping the values that it excludes until none is left to drop, which takes no
-/// memory, where the usual way sorts a copy.
+/// With x_1 ≥ x_2 ≥ … the support is every k with x_k > (S_k − 1) / k, S_k = x_1 + … + x_k.
+///
+/// The paper's τ is (S_K − 1) / K for the last such k = K; Keras's is (S_1 + … + S_K − 1) / K, and
+/// Keras's numbers are what is wanted here.
 fn sparsemax(row: &mut [f32]) {
-    let mut tau = f64::NEG_INFINITY;
-    let mut kept = usize::MAX;
-    loop {
-        let (mut sum, mut count) = (0.0, 0);
-        for x in row.iter().map(|x| f64::from(*x)).filter(|x| *x > tau) {
-            sum += x;
-            count += 1;
+    let mut sorted = row.to_vec();
+    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+    let (mut sum, mut sums, mut support) = (0.0, 0.0, 0.0);
+    let mut k = 0.0;
+    for x in sorted {
+        sum += x;
+        k += 1.0;
+        if x - (sum - 1.0) / k > 0.0 {
+            sums += sum;
+            support += 1.0;
         }
-        if count == 0 || count >= kept {
-            break;
-        }
-        tau = (sum - 1.0) / count as f64;
-        kept = count;
     }
-    // A NaN in the row, or infinities, leave no τ.
-    let tau = if row.iter().any(|x| x.is_nan()) {
-        f64::NAN
-    } else {
-        tau
-    };
-    map(row, |x| above((f64::from(x) - tau) as f32, 0.0));
+    let tau = (sums - 1.0) / support;
+    map(row, |x| above(x - tau, 0.0));
 }

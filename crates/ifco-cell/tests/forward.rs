@@ -47,7 +47,6 @@ fn activation() -> impl Strategy<Value = Activation> {
         "hard_tanh",
         "softmax",
         "log_softmax",
-        "sparsemax",
         "softplus",
         "softsign",
         "elu",

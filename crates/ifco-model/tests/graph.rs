@@ -13,7 +13,10 @@ fn input(name: &str, shape: &[Option<usize>]) -> Value {
 fn layer(class: &str, name: &str, takes: &[(&str, usize)], config: Value) -> Value {
     let mut config = config;
     config["name"] = json!(name);
-    let node: Vec<Value> = takes.iter().map(|(from, node)| json!([from, node, 0, {}])).collect();
+    let node: Vec<Value> = takes
+        .iter()
+        .map(|(from, node)| json!([from, node, 0, {}]))
+        .collect();
     json!({"class_name": class, "config": config, "name": name, "inbound_nodes": [node]})
 }
 
@@ -27,7 +30,10 @@ fn open(json: &Value) -> Result<Model, ModelError> {
 }
 
 fn message(json: &Value) -> String {
-    open(json).map(|_| ()).expect_err("the graph must be refused").to_string()
+    open(json)
+        .map(|_| ())
+        .expect_err("the graph must be refused")
+        .to_string()
 }
 
 #[test]
@@ -47,17 +53,27 @@ fn a_cycle_is_refused() {
 #[test]
 fn a_reference_to_nothing_is_named() {
     let missing = functional(
-        &[input("x", &[None, Some(3)]), layer("Dropout", "a", &[("ghost", 0)], json!({}))],
+        &[
+            input("x", &[None, Some(3)]),
+            layer("Dropout", "a", &[("ghost", 0)], json!({})),
+        ],
         "x",
         "a",
     );
     assert!(message(&missing).contains("\"ghost\""));
     let beyond = functional(
-        &[input("x", &[None, Some(3)]), layer("Dropout", "a", &[("x", 7)], json!({}))],
+        &[
+            input("x", &[None, Some(3)]),
+            layer("Dropout", "a", &[("x", 7)], json!({})),
+        ],
         "x",
         "a",
     );
-    assert!(message(&beyond).contains("called 1 times"), "{}", message(&beyond));
+    assert!(
+        message(&beyond).contains("called 1 times"),
+        "{}",
+        message(&beyond)
+    );
 }
 
 #[test]
@@ -109,7 +125,12 @@ fn a_long_chain_does_not_exhaust_the_stack() {
     let mut layers = vec![input("l0", &[None, Some(1)])];
     for index in 1..50_000 {
         let before = format!("l{}", index - 1);
-        layers.push(layer("Dropout", &format!("l{index}"), &[(&before, 0)], json!({})));
+        layers.push(layer(
+            "Dropout",
+            &format!("l{index}"),
+            &[(&before, 0)],
+            json!({}),
+        ));
     }
     let model = open(&functional(&layers, "l0", "l49999")).expect("a chain is valid");
     let x = ArrayD::from_elem(IxDyn(&[2, 1]), 0.5);
@@ -130,38 +151,62 @@ fn a_shared_layer_has_one_node_per_call() {
 #[test]
 fn an_unknown_layer_stops_predict_but_not_the_rest() {
     let json = functional(
-        &[input("x", &[None, Some(3)]), layer("Mystery", "m1", &[("x", 0)], json!({}))],
+        &[
+            input("x", &[None, Some(3)]),
+            layer("Mystery", "m1", &[("x", 0)], json!({})),
+        ],
         "x",
         "m1",
     );
     let model = open(&json).expect("it can be shown");
     assert_eq!(model.layers().len(), 2);
-    let error = model.predict(&ArrayD::zeros(IxDyn(&[1, 3]))).expect_err("it cannot be run");
+    let error = model
+        .predict(&ArrayD::zeros(IxDyn(&[1, 3])))
+        .expect_err("it cannot be run");
     let text = error.to_string();
-    assert!(text.contains("\"m1\"") && text.contains("Mystery") && text.contains("LSTM"), "{text}");
+    assert!(
+        text.contains("\"m1\"") && text.contains("Mystery") && text.contains("LSTM"),
+        "{text}"
+    );
 }
 
 #[test]
 fn inputs_are_checked_and_ranks_adjusted_as_keras_does() {
     let json = functional(
-        &[input("x", &[None, Some(4), Some(1)]), layer("Dropout", "d", &[("x", 0)], json!({}))],
+        &[
+            input("x", &[None, Some(4), Some(1)]),
+            layer("Dropout", "d", &[("x", 0)], json!({})),
+        ],
         "x",
         "d",
     );
     let model = open(&json).expect("valid");
-    let y = model.predict(&ArrayD::zeros(IxDyn(&[2, 4]))).expect("an axis of 1 is added");
+    let y = model
+        .predict(&ArrayD::zeros(IxDyn(&[2, 4])))
+        .expect("an axis of 1 is added");
     assert_eq!(y.shape(), [2, 4, 1]);
     for wrong in [&[2, 5, 1][..], &[2, 4, 2], &[2], &[0, 4, 1], &[]] {
-        assert!(model.predict(&ArrayD::zeros(IxDyn(wrong))).is_err(), "{wrong:?}");
+        assert!(
+            model.predict(&ArrayD::zeros(IxDyn(wrong))).is_err(),
+            "{wrong:?}"
+        );
     }
-    let text = model.predict(&ArrayD::zeros(IxDyn(&[2, 5, 1]))).unwrap_err().to_string();
-    assert!(text.contains("(None, 4, 1)") && text.contains("[2, 5, 1]"), "{text}");
+    let text = model
+        .predict(&ArrayD::zeros(IxDyn(&[2, 5, 1])))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("(None, 4, 1)") && text.contains("[2, 5, 1]"),
+        "{text}"
+    );
 }
 
 #[test]
 fn operations_of_keras_3_are_nodes() {
-    let tensor = |name: &str| json!({"class_name": "__keras_tensor__",
-        "config": {"shape": [null, 2, 3], "dtype": "float32", "keras_history": [name, 0, 0]}});
+    let tensor = |name: &str| {
+        json!({"class_name": "__keras_tensor__",
+        "config": {"shape": [null, 2, 3], "dtype": "float32", "keras_history": [name, 0, 0]}})
+    };
     let op = |class: &str, name: &str, args: Value, config: Value| {
         let mut config = config;
         config["name"] = json!(name);
@@ -181,6 +226,9 @@ fn operations_of_keras_3_are_nodes() {
     let model = Model::from_config(&json, Generation::Keras3).expect("valid");
     let x = ArrayD::from_shape_fn(IxDyn(&[1, 2, 3]), |i| (i[1] * 3 + i[2]) as f32);
     // 1 - [3, 4, 5] is [-2, -3, -4]
-    assert_eq!(model.predict(&x).expect("it runs").as_slice(), Some(&[-9.0f32][..]));
+    assert_eq!(
+        model.predict(&x).expect("it runs").as_slice(),
+        Some(&[-9.0f32][..])
+    );
     assert_eq!(model.outputs()[0].shape, Some(vec![None, Some(1)]));
 }

@@ -30,15 +30,17 @@ fn softmax(row: &mut [f64]) {
     row.iter_mut().for_each(|x| *x /= sum);
 }
 
-/// The k greatest values are kept, k being the last that satisfies 1 + k·x_k > x_1 + … + x_k.
+/// The K greatest values are kept: those with 1 + k·x_k > S_k, where S_k = x_1 + … + x_k.
+/// τ is Keras's, (S_1 + … + S_K − 1) / K.
 fn sparsemax(row: &mut [f64]) {
     let mut sorted = row.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
-    let (mut sum, mut tau) = (0.0, 0.0);
+    let (mut sum, mut sums, mut tau) = (0.0, 0.0, 0.0);
     for (k, x) in (1..).map(f64::from).zip(&sorted) {
         sum += x;
         if 1.0 + k * x > sum {
-            tau = (sum - 1.0) / k;
+            sums += sum;
+            tau = (sums - 1.0) / k;
         }
     }
     row.iter_mut().for_each(|x| *x = (*x - tau).max(0.0));

@@ -183,6 +183,13 @@ fn weight_error(array: &str, found: &[usize], expected: &str) -> LayerError {
     }
 }
 
+pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
+    Ok(match Recurrent::from_config(class, config)? {
+        Some(layer) => Box::new(layer),
+        None => Box::new(super::Unknown::new("RNN over a custom cell")),
+    })
+}
+
 impl Recurrent {
     /// An LSTM, GRU, SimpleRNN or RNN. `None` when an RNN holds a cell that ifco does not know.
     pub(super) fn from_config(
