@@ -140,13 +140,23 @@ impl Walk<'_> {
     fn visit(&mut self, group: &str, place: &Place, depth: usize) -> Result<(), FileError> {
         let limits = self.file.limits();
         if depth > limits.depth {
-            return Err(self.limit("groups in groups", depth, limits.depth, "depth"));
+            return Err(self.limit(
+                "the depth of groups in each other",
+                depth,
+                limits.depth,
+                "depth",
+            ));
         }
         let mut children = self.file.children(group)?;
         self.objects += children.groups.len() + children.datasets.len();
         if self.objects > limits.objects {
             let found = self.objects;
-            return Err(self.limit("groups and datasets", found, limits.objects, "objects"));
+            return Err(self.limit(
+                "the number of groups and datasets",
+                found,
+                limits.objects,
+                "objects",
+            ));
         }
         let vars = join(group, VARS);
         if children.groups.iter().any(|child| child == VARS) {
@@ -220,7 +230,7 @@ impl Walk<'_> {
     fn limit(&self, what: &str, found: usize, limit: usize, field: &'static str) -> FileError {
         FileError::Limit {
             path: self.file.path().into(),
-            what: format!("the number of {what} (a link may lead back to its own group)"),
+            what: format!("{what} (a link may lead back to its own group)"),
             found: found as u64,
             limit: limit as u64,
             field,
