@@ -2,7 +2,7 @@
 //! weights, and the forward pass of the recurrent layers with exactly the semantics
 //! of Keras.
 //!
-//! Read [`reference`] first: it is the textbook, one gate a line.
+//! Read [`mod@reference`] first: it is the textbook, one gate a line.
 //!
 //! - [`Gate`] and [`packing`]: which columns of a fused matrix belong to which gate.
 //! - [`LstmWeights`], [`GruWeights`], [`SimpleRnnWeights`]: the fused arrays in Keras's

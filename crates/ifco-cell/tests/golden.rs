@@ -88,7 +88,10 @@ fn activations_are_keras() {
     println!("greatest difference from Keras: {worst:e}");
 }
 
-fn array(line: &str) -> (&str, ArrayD<f32>) {
+/// An array and its name.
+type Named<'a> = (&'a str, ArrayD<f32>);
+
+fn array(line: &str) -> Named<'_> {
     let mut words = line.splitn(3, ' ');
     let (name, shape) = (words.next().unwrap(), words.next().unwrap());
     let shape: Vec<usize> = shape.split('x').map(|size| size.parse().unwrap()).collect();
@@ -96,7 +99,7 @@ fn array(line: &str) -> (&str, ArrayD<f32>) {
     (name, ArrayD::from_shape_vec(shape, values).unwrap())
 }
 
-fn build(words: &[&str], arrays: &[(&str, ArrayD<f32>)], keras2: bool) -> Cell {
+fn build(words: &[&str], arrays: &[Named<'_>], keras2: bool) -> Cell {
     let find = |wanted: &str| {
         let found = arrays.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, array)| array.clone())
@@ -139,7 +142,7 @@ fn layers_are_keras() {
             zero_output_for_mask: head.contains("zero_output_for_mask"),
         };
         let mut cells = Vec::new();
-        let mut of_cell: Vec<(Vec<&str>, Vec<(&str, ArrayD<f32>)>)> = Vec::new();
+        let mut of_cell: Vec<(Vec<&str>, Vec<Named>)> = Vec::new();
         let mut others = Vec::new();
         for line in rest.lines() {
             if let Some(words) = line.strip_prefix("cell ") {

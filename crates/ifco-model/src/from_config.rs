@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::graph::{Graph, Input, LayerNodes, Node, Source, execution_order};
+use crate::graph::{FirstIndex, Graph, Input, LayerNodes, Node, Source, execution_order};
 use crate::layers::{self, InputLayer, Operation};
 use crate::model::{LayerEntry, Model, Port};
 use crate::{Config, ConfigError, Generation, Layer, Shape, display_shape};
@@ -46,7 +46,6 @@ fn serialized(entry: &Value, generation: Generation) -> Result<Serialized<'_>, C
     let class = reader.str_or("class_name", "")?;
     let class = class.rsplit('>').next().unwrap_or(class); // registered as "package>class"
     let config = reader.require("config")?;
-    let module = reader.str_or("module", "")?;
     let inner = Config::new(class, generation, config)?;
     let name = match (reader.optional_str("name")?, inner.optional_str("name")?) {
         (Some(name), _) | (None, Some(name)) => name.to_owned(),
@@ -56,7 +55,16 @@ fn serialized(entry: &Value, generation: Generation) -> Result<Serialized<'_>, C
         class,
         config,
         trainable: inner.bool_or("trainable", true)?,
-        is_operation: module.starts_with("keras.src.ops") || module.starts_with("keras.ops"),
+        is_operation: match entry.get("module").and_then(Value::as_str) {
+            Some(module) => module.starts_with("keras.src.ops") || module.starts_with("keras.ops"),
+            // Keras 3 writes no modules to an .h5 file, but a layer always has these.
+            None => {
+                generation == Generation::Keras3
+                    && entry.pointer("/inbound_nodes/0").is_some_and(Value::is_object)
+                    && inner.get("trainable").is_none()
+                    && inner.get("dtype").is_none()
+            }
+        },
         inbound: match entry.get("inbound_nodes") {
             Some(Value::Array(nodes)) => nodes,
             _ => &[],
@@ -155,16 +163,25 @@ fn functional(class: &str, config: &Value, generation: Generation) -> Result<Mod
     }
     let calls: Vec<LayerNodes<'_>> = serialized
         .iter()
-        .map(|entry| LayerNodes {
+        .zip(&entries)
+        .map(|(entry, built)| LayerNodes {
             name: &entry.name,
             is_operation: entry.is_operation,
+            first_output_index: match built.layer.as_model() {
+                // Keras 3 counts from 1 here, and from 0 between layers.
+                Some(_) if generation == Generation::Keras3 => {
+                    FirstIndex::Known(u64::from(entry.class != "Sequential"))
+                }
+                Some(_) => FirstIndex::Lowest,
+                None => FirstIndex::Known(0),
+            },
             inbound: entry.inbound,
         })
         .collect();
     let outputs = reader.require("output_layers")?;
     let graph = Graph::parse(&calls, outputs)?;
-    let inputs = graph.sources(reader.require("input_layers")?)?;
-    let outputs = graph.sources(outputs)?;
+    let inputs = graph.ports(reader.require("input_layers")?)?;
+    let outputs = graph.ports(outputs)?;
     let name = reader.str_or("name", "model")?.to_owned();
     finish(class, name, entries, graph.nodes, inputs, outputs)
 }

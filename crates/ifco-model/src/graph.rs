@@ -60,8 +60,19 @@ pub(crate) struct LayerNodes<'a> {
     pub name: &'a str,
     /// Whether constants among the positional arguments matter.
     pub is_operation: bool,
+    /// What the model's `output_layers` count its calls from.
+    pub first_output_index: FirstIndex,
     /// The nodes as the file has them: `inbound_nodes`.
     pub inbound: &'a [Value],
+}
+
+/// Where the numbering of a layer's calls starts. It is 0 but for nested models, whose call 0 is
+/// the one by which they were made; whether that one counts depends on who wrote the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FirstIndex {
+    Known(u64),
+    /// At the lowest number that is used.
+    Lowest,
 }
 
 /// The nodes of a graph, and how references in the file find them.
@@ -69,9 +80,9 @@ pub(crate) struct Graph<'a> {
     pub nodes: Vec<Node>,
     /// By layer name: its first node, and how many it has.
     by_layer: HashMap<&'a str, (usize, usize)>,
-    /// What to subtract from a node index: Keras starts at 1 for some nested models, whose
-    /// node 0 is the one made when the model itself was.
-    first_index: HashMap<&'a str, u64>,
+    /// By layer name: the lowest number of a call that another layer takes.
+    lowest: HashMap<&'a str, u64>,
+    first_output_index: HashMap<&'a str, FirstIndex>,
 }
 
 impl<'a> Graph<'a> {
@@ -80,7 +91,8 @@ impl<'a> Graph<'a> {
         let mut graph = Graph {
             nodes: Vec::new(),
             by_layer: HashMap::new(),
-            first_index: HashMap::new(),
+            lowest: HashMap::new(),
+            first_output_index: HashMap::new(),
         };
         let mut total = 0;
         for layer in layers {
@@ -92,7 +104,7 @@ impl<'a> Graph<'a> {
             total += count;
         }
         let mut lowest = |(layer, node, _): Reference<'a>| {
-            let entry = graph.first_index.entry(layer).or_insert(node);
+            let entry = graph.lowest.entry(layer).or_insert(node);
             *entry = node.min(*entry);
         };
         for layer in layers {
@@ -101,6 +113,11 @@ impl<'a> Graph<'a> {
             }
         }
         visit_references(outputs, &mut lowest);
+        for layer in layers {
+            graph
+                .first_output_index
+                .insert(layer.name, layer.first_output_index);
+        }
 
         for (index, layer) in layers.iter().enumerate() {
             for inbound in layer.inbound {
@@ -119,25 +136,45 @@ impl<'a> Graph<'a> {
 
     /// All references below `value`, in order; a dictionary's by its sorted keys, as Keras
     /// flattens them.
-    pub fn sources(&self, value: &Value) -> Result<Vec<Source>, ConfigError> {
+    fn sources(&self, value: &Value) -> Result<Vec<Source>, ConfigError> {
+        self.resolve_all(value, |layer| {
+            self.lowest.get(layer).copied().unwrap_or(0).min(1)
+        })
+    }
+
+    /// The same for the model's own `input_layers` and `output_layers`.
+    pub fn ports(&self, value: &Value) -> Result<Vec<Source>, ConfigError> {
+        self.resolve_all(value, |layer| match self.first_output_index.get(layer) {
+            Some(FirstIndex::Known(first)) => *first,
+            _ => self.lowest.get(layer).copied().unwrap_or(0).min(1),
+        })
+    }
+
+    fn resolve_all(
+        &self,
+        value: &Value,
+        first_index: impl Fn(&str) -> u64,
+    ) -> Result<Vec<Source>, ConfigError> {
         let mut references = Vec::new();
         visit_references(value, &mut |reference| references.push(reference));
         references
             .into_iter()
-            .map(|reference| self.resolve(reference))
+            .map(|reference| self.resolve(reference, first_index(reference.0)))
             .collect()
     }
 
-    fn resolve(&self, (layer, node, tensor): Reference<'_>) -> Result<Source, ConfigError> {
+    fn resolve(
+        &self,
+        (layer, node, tensor): Reference<'_>,
+        first_index: u64,
+    ) -> Result<Source, ConfigError> {
         let Some(&(first, count)) = self.by_layer.get(layer) else {
             return Err(error(format!(
                 "there is no layer {layer:?}, which another one takes"
             )));
         };
-        // Only a leading gap is normal; a plain layer's nodes start at 0.
-        let offset = self.first_index.get(layer).copied().unwrap_or(0).min(1);
         let index = node
-            .checked_sub(offset)
+            .checked_sub(first_index)
             .and_then(|index| usize::try_from(index).ok());
         match (
             index.filter(|index| *index < count),
