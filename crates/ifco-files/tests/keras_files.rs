@@ -67,6 +67,18 @@ fn archives_of_keras_2_12_leave_gaps_in_their_numbers() {
     assert_eq!(second.weights().fused_kernel()[[0, 0]], 5000.0);
 }
 
+/// Keras 2 has parts of some layers under private names, such as `_query_dense`.
+#[test]
+fn archives_of_keras_2_have_private_names() {
+    let tree = Tree::new()
+        .array("layers/lstm/_cell/vars/0", &[3, 8], 0.0)
+        .array("layers/lstm/_cell/vars/1", &[2, 8], 1000.0)
+        .array("layers/lstm/_cell/vars/2", &[8], 2000.0)
+        .array("layers/dense/vars/0", &[2, 1], 3000.0)
+        .array("layers/dense/vars/1", &[1], 4000.0);
+    assert_weights(&model(archive(CONFIG, &tree, CompressionMethod::Stored)));
+}
+
 #[test]
 fn weights_with_and_without_their_architecture() {
     let bytes = weights().build();

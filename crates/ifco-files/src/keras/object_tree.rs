@@ -45,7 +45,8 @@ pub(super) fn load(model: &mut Model, file: &Hdf5) -> Result<(), FileError> {
         .map_err(|error| FileError::model(file.path(), error))
 }
 
-/// Where the group that Keras 3 would call `group` lies in this file.
+/// Where the group that Keras 3 would call `group` lies in this file. Keras 2 has some parts of
+/// layers under names that begin with an underscore: `_query_dense`.
 fn place(file: &Hdf5, group: &str) -> Result<String, FileError> {
     if file.has_group(group)? {
         return Ok(group.into());
@@ -61,7 +62,10 @@ fn place(file: &Hdf5, group: &str) -> Result<String, FileError> {
             let actual = renumbered(file, &old, layer)?;
             place = join(&old, actual.as_deref().unwrap_or(layer));
         } else {
-            place = join(&place, part);
+            let named = join(&place, part);
+            let private = join(&place, &format!("_{part}"));
+            let is_private = !file.has_group(&named)? && file.has_group(&private)?;
+            place = if is_private { private } else { named };
         }
     }
     Ok(place)
