@@ -223,27 +223,41 @@ fn arrange(
         return None;
     }
     let mut arrays = arrays.into_iter();
-    let mut arranged: Vec<Vec<ArrayD<f32>>> = leaves.iter().map(|_| Vec::new()).collect();
+    let mut arranged: Vec<Vec<Option<ArrayD<f32>>>> = leaves
+        .iter()
+        .map(|leaf| {
+            vec![
+                None;
+                if split_gates {
+                    leaf.arrays_in_file
+                } else {
+                    leaf.slots
+                }
+            ]
+        })
+        .collect();
     for trainable in [true, false] {
         let mut first = 0;
-        for (leaf, taken) in leaves.iter().zip(&mut arranged) {
+        for (leaf, places) in leaves.iter().zip(&mut arranged) {
             let own = slots.get(first..first + leaf.slots)?;
             first += leaf.slots;
-            let count = own
-                .iter()
-                .filter(|slot| slot.trainable == trainable)
-                .count();
-            let count = if split_gates && count == leaf.slots {
-                leaf.arrays_in_file
-            } else {
-                count
-            };
-            for _ in 0..count {
-                taken.push(arrays.next()?);
+            if places.len() == own.len() {
+                for (place, slot) in places.iter_mut().zip(own) {
+                    if slot.trainable == trainable {
+                        *place = Some(arrays.next()?);
+                    }
+                }
+            } else if own.iter().all(|slot| slot.trainable == trainable) {
+                for place in places {
+                    *place = Some(arrays.next()?);
+                }
             }
         }
     }
-    Some(arranged)
+    arranged
+        .into_iter()
+        .map(|places| places.into_iter().collect())
+        .collect()
 }
 
 /// Every layer's arrays, for a file without its architecture.

@@ -45,7 +45,8 @@ pub(super) fn load(model: &mut Model, file: &Hdf5) -> Result<(), FileError> {
         .map_err(|error| FileError::model(file.path(), error))
 }
 
-/// Where the group that Keras 3 would call `group` lies in this file.
+/// Where the group that Keras 3 would call `group` lies in this file. Keras 2 has some parts of
+/// layers under names that begin with an underscore: `_query_dense`.
 fn place(file: &Hdf5, group: &str) -> Result<String, FileError> {
     if file.has_group(group)? {
         return Ok(group.into());
@@ -61,7 +62,10 @@ fn place(file: &Hdf5, group: &str) -> Result<String, FileError> {
             let actual = renumbered(file, &old, layer)?;
             place = join(&old, actual.as_deref().unwrap_or(layer));
         } else {
-            place = join(&place, part);
+            let named = join(&place, part);
+            let private = join(&place, &format!("_{part}"));
+            let is_private = !file.has_group(&named)? && file.has_group(&private)?;
+            place = if is_private { private } else { named };
         }
     }
     Ok(place)
@@ -140,13 +144,23 @@ impl Walk<'_> {
     fn visit(&mut self, group: &str, place: &Place, depth: usize) -> Result<(), FileError> {
         let limits = self.file.limits();
         if depth > limits.depth {
-            return Err(self.limit("groups in groups", depth, limits.depth, "depth"));
+            return Err(self.limit(
+                "the depth of groups in each other",
+                depth,
+                limits.depth,
+                "depth",
+            ));
         }
         let mut children = self.file.children(group)?;
         self.objects += children.groups.len() + children.datasets.len();
         if self.objects > limits.objects {
             let found = self.objects;
-            return Err(self.limit("groups and datasets", found, limits.objects, "objects"));
+            return Err(self.limit(
+                "the number of groups and datasets",
+                found,
+                limits.objects,
+                "objects",
+            ));
         }
         let vars = join(group, VARS);
         if children.groups.iter().any(|child| child == VARS) {
@@ -220,7 +234,7 @@ impl Walk<'_> {
     fn limit(&self, what: &str, found: usize, limit: usize, field: &'static str) -> FileError {
         FileError::Limit {
             path: self.file.path().into(),
-            what: format!("the number of {what} (a link may lead back to its own group)"),
+            what: format!("{what} (a link may lead back to its own group)"),
             found: found as u64,
             limit: limit as u64,
             field,

@@ -37,6 +37,9 @@ fn upgrade(json: &mut Value, path: &Path, generation: Generation) -> Result<(), 
                 if generation <= Generation::Keras2 {
                     before_tensorflow_2(object);
                 }
+                if generation == Generation::Keras3 {
+                    name_operations(object);
+                }
             }
             for value in object.values_mut() {
                 wrap_list_of_layers(value);
@@ -100,6 +103,16 @@ fn refuse_branches(object: &Map<String, Value>, path: &Path) -> Result<(), FileE
             .into(),
         remedy: "rebuild it with the functional API".into(),
     })
+}
+
+/// Keras 3 makes nodes of the operations with which `Masking` and `Embedding` compute their
+/// masks. In an `.h5` it leaves out that they are operations, and cannot open its own file;
+/// no layer has these names.
+fn name_operations(object: &mut Map<String, Value>) {
+    let class = class_of(object);
+    if matches!(class.as_str(), "NotEqual" | "Any") && !object.contains_key("module") {
+        set(object, "module", json!("keras.src.ops.numpy"));
+    }
 }
 
 /// What later versions of Keras 2 write out or call by another name.

@@ -21,10 +21,10 @@ pub(in crate::keras) fn weights(
         if source.generation == Generation::Keras1 {
             arrays = fuse_gates(arrays);
         }
-        if matches!(leaf.class, "Conv1D" | "Conv2D") {
-            if let Some(kernel) = arrays.first_mut() {
-                convolution_kernel(kernel, leaf, source);
-            }
+        if matches!(leaf.class, "Conv1D" | "Conv2D")
+            && let Some(kernel) = arrays.first_mut()
+        {
+            convolution_kernel(kernel, leaf, source);
         }
         all.extend(arrays);
     }

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Fills fuzz/corpus with the small real files of fixtures/, to begin fuzzing from.
+# Usage: fuzz/seed.sh [FOLDER...]
+set -eu
+cd "$(dirname "$0")"
+[ $# -gt 0 ] || set -- ../fixtures
+mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json
+find "$@" -type f -size -200k | while read -r file; do
+    name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
+    case $file in
+    *.keras) cp "$file" "corpus/keras_archive/$name" ;;
+    *.h5 | *.hdf5) cp "$file" "corpus/hdf5_model/$name" ;;
+    *.json) cp "$file" "corpus/model_json/$name" ;;
+    esac
+    case $file in
+    *.keras)
+        if unzip -p "$file" config.json >"corpus/model_json/$name.json" 2>/dev/null; then :; fi
+        if unzip -p "$file" model.weights.h5 >"corpus/hdf5_model/$name.h5" 2>/dev/null; then :; fi
+        ;;
+    esac
+done
