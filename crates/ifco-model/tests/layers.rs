@@ -116,7 +116,7 @@ fn difference(case: &Value, generation: Generation, config: &Value) -> Option<St
             let last = if unknown == 2 { rank - 1 } else { unknown };
             shape[..last].fill(None);
         }
-        let told = match layer.output_shapes(&shapes) {
+        let told = match layer.output_shapes(&shapes, &Call::default()) {
             Ok(told) => told,
             Err(error) => return Some(format!("output_shapes({shapes:?}): {error}")),
         };
@@ -240,9 +240,9 @@ fn run(
     change_weights(&mut weights);
     let known = |x: &Tensor| -> Shape { x.shape().iter().copied().map(Some).collect() };
     let shapes: Vec<Shape> = inputs.iter().map(known).collect();
-    let _ = layer.output_shapes(&shapes);
+    let _ = layer.output_shapes(&shapes, &Call::default());
     let _ = layer.set_weights(weights);
-    let told = layer.output_shapes(&shapes);
+    let told = layer.output_shapes(&shapes, &Call::default());
     let call = call(case);
     if let Ok(outputs) = layer.call(&inputs, &call)
         && call.tensors.is_empty()
