@@ -1,10 +1,29 @@
 //! The sequence around the cell: direction, masks, states and what is returned.
+//!
+//! Keras's semantics, where they are easy to get wrong:
+//!
+//! - `go_backwards` reads from the end and returns the sequence as it was read: the first output
+//!   belongs to the last step.
+//! - A masked step keeps all states and repeats the previous *output*, which before the first
+//!   unmasked step is zeros even where `initial_state` is not; with `zero_output_for_mask` it
+//!   outputs zeros. The last output follows the same rule, so that with `zero_output_for_mask` a
+//!   sequence whose last step is masked returns zeros.
+//! - In stacked cells the mask covers the whole stack at once.
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
-use crate::Cell;
+use crate::{Cell, WeightsError, forward};
 
 /// How a recurrent layer reads and answers: Keras's arguments of the same names.
+///
+/// ```
+/// use ifco_cell::SequenceOptions;
+/// let options = SequenceOptions {
+///     return_sequences: true,
+///     ..SequenceOptions::default()
+/// };
+/// assert!(!options.go_backwards);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SequenceOptions {
     /// Return the output of every step instead of the last one's.
@@ -17,6 +36,28 @@ pub struct SequenceOptions {
 
 /// A recurrent layer: one cell, or several stacked (each step goes through all of them, as
 /// with Keras's `StackedRNNCells`).
+///
+/// ```
+/// use ifco_cell::{
+///     Activation, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions, SequenceOutput,
+/// };
+/// use ndarray::{Array1, Array2, Array3};
+///
+/// let (features, units) = (3, 2);
+/// let weights = LstmWeights::new(
+///     Array2::zeros((features, 4 * units)),
+///     Array2::zeros((units, 4 * units)),
+///     Some(Array1::ones(4 * units)),
+/// )?;
+/// let cell = LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid);
+/// let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+///
+/// let inputs = Array3::zeros((5, 7, features)); // 5 sequences of 7 steps
+/// let sequence = layer.forward(inputs.view(), None, None)?;
+/// assert_eq!(sequence.output.last().unwrap().dim(), (5, units));
+/// assert_eq!(sequence.states.len(), 2); // h and c
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecurrentLayer {
     cells: Vec<Cell>,
@@ -43,13 +84,31 @@ pub enum SequenceOutput {
     Sequences(Array3<f32>),
 }
 
+impl SequenceOutput {
+    /// The output of the last step, `(batch, units)`, where that is what was asked for.
+    pub fn last(&self) -> Option<&Array2<f32>> {
+        match self {
+            SequenceOutput::Last(last) => Some(last),
+            SequenceOutput::Sequences(_) => None,
+        }
+    }
+
+    /// The output of every step, `(batch, time, units)`, where that is what was asked for.
+    pub fn sequences(&self) -> Option<&Array3<f32>> {
+        match self {
+            SequenceOutput::Last(_) => None,
+            SequenceOutput::Sequences(sequences) => Some(sequences),
+        }
+    }
+}
+
 /// Inputs that do not fit the layer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has shape {found:?}, expected {expected}")]
 pub struct ForwardError {
-    /// `inputs`, `mask` or `initial_state[k]`.
+    /// `inputs`, `mask`, `initial_state` or `initial_state[k]`.
     pub what: String,
-    /// Its shape.
+    /// Its shape; of `initial_state`, how many there are.
     pub found: Vec<usize>,
     /// What would be right.
     pub expected: String,
@@ -60,7 +119,27 @@ impl RecurrentLayer {
     ///
     /// # Errors
     /// When there is no cell, or one's features are not the units of the one before.
-    pub fn new(cells: Vec<Cell>, options: SequenceOptions) -> Result<Self, crate::WeightsError> {
+    pub fn new(cells: Vec<Cell>, options: SequenceOptions) -> Result<Self, WeightsError> {
+        if cells.is_empty() {
+            return Err(WeightsError {
+                array: "kernel",
+                found: vec![],
+                expected: "at least one cell to take it from".to_string(),
+            });
+        }
+        for (index, pair) in cells.windows(2).enumerate() {
+            let (units, features) = (pair[0].units(), pair[1].features());
+            if features != units {
+                return Err(WeightsError {
+                    array: "kernel",
+                    found: pair[1].kernel().shape().to_vec(),
+                    expected: format!(
+                        "{units} rows in stacked cell {}, as cell {index} has {units} units",
+                        index + 1,
+                    ),
+                });
+            }
+        }
         Ok(Self { cells, options })
     }
 
@@ -69,19 +148,81 @@ impl RecurrentLayer {
         &self.cells
     }
 
+    /// Number of input features: those of the first cell.
+    pub fn features(&self) -> usize {
+        self.cells.first().map_or(0, Cell::features)
+    }
+
+    /// Number of units of the output: those of the last cell.
+    pub fn units(&self) -> usize {
+        self.cells.last().map_or(0, Cell::units)
+    }
+
+    /// The units of each state array, in Keras's order: for each cell h, and c for an LSTM.
+    pub fn state_sizes(&self) -> impl Iterator<Item = usize> {
+        self.cells
+            .iter()
+            .flat_map(|cell| std::iter::repeat_n(cell.units(), cell.states()))
+    }
+
     /// Runs the layer over `inputs` `(batch, time, features)`.
     ///
     /// `mask` is `(batch, time)`, true where the step counts. `initial_state` holds, for each
     /// cell, h `(batch, units)`, and c for an LSTM; zeros when absent.
     ///
+    /// No sequences and no steps are legal, though Keras refuses them: without steps the states
+    /// stay as they were and the last output is zeros. Memory beyond inputs and outputs does
+    /// not grow with time or batch.
+    ///
     /// # Errors
     /// When a shape does not fit.
     pub fn forward(
         &self,
-        _inputs: ArrayView3<'_, f32>,
-        _mask: Option<ArrayView2<'_, bool>>,
-        _initial_state: Option<&[ArrayView2<'_, f32>]>,
+        inputs: ArrayView3<'_, f32>,
+        mask: Option<ArrayView2<'_, bool>>,
+        initial_state: Option<&[ArrayView2<'_, f32>]>,
     ) -> Result<Sequence, ForwardError> {
-        todo!()
+        let (batch, time, features) = inputs.dim();
+        let refuse = |what: &str, found: &[usize], expected: String| ForwardError {
+            what: what.to_string(),
+            found: found.to_vec(),
+            expected,
+        };
+        if features != self.features() {
+            let expected = format!("(batch, time, {})", self.features());
+            return Err(refuse("inputs", inputs.shape(), expected));
+        }
+        if let Some(mask) = mask
+            && mask.dim() != (batch, time)
+        {
+            let expected = format!("({batch}, {time}), the batch and time of inputs");
+            return Err(refuse("mask", mask.shape(), expected));
+        }
+        // Inputs without features can claim any batch and time.
+        let fits = [batch, time, self.units(), size_of::<f32>()]
+            .into_iter()
+            .try_fold(1usize, usize::checked_mul)
+            .is_some_and(|bytes| isize::try_from(bytes).is_ok());
+        if !fits {
+            let expected = "a batch and time whose output fits in memory".to_string();
+            return Err(refuse("inputs", inputs.shape(), expected));
+        }
+        if let Some(initial) = initial_state {
+            let count = self.state_sizes().count();
+            if initial.len() != count {
+                let expected = format!("{count} arrays: for each cell h, and c for an LSTM");
+                return Err(refuse("initial_state", &[initial.len()], expected));
+            }
+            for (k, (state, units)) in initial.iter().zip(self.state_sizes()).enumerate() {
+                if state.dim() != (batch, units) {
+                    let (what, expected) = (
+                        format!("initial_state[{k}]"),
+                        format!("({batch}, {units}): (batch, units)"),
+                    );
+                    return Err(refuse(&what, state.shape(), expected));
+                }
+            }
+        }
+        Ok(forward::run(self, inputs, mask, initial_state))
     }
 }

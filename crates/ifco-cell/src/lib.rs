@@ -16,9 +16,12 @@
 
 mod activation;
 mod cell;
+mod forward;
 mod gate;
 mod layer;
+mod math;
 pub mod packing;
+mod product;
 pub mod reference;
 mod weights;
 

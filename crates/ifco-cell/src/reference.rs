@@ -1,1 +1,246 @@
 //! The equations, written out plainly in `f64`, one gate a line: the oracle of the tests.
+//!
+//! This is the file to read first. Nothing here is fast; [`RecurrentLayer::forward`] must give
+//! the same numbers to the accuracy of `f32`, and tests hold it to that.
+//!
+//! ```text
+//! LSTM        i  = σ(x·W_i + h·U_i + b_i)          how much of the candidate enters the cell
+//!             f  = σ(x·W_f + h·U_f + b_f)          how much of the old cell state stays
+//!             c̃  = φ(x·W_c + h·U_c + b_c)          the candidate
+//!             o  = σ(x·W_o + h·U_o + b_o)          how much of the cell is shown
+//!             c' = f∘c + i∘c̃
+//!             h' = o∘φ(c')
+//!
+//! GRU         z  = σ(x·W_z + h·U_z + b_z)          how much of the old hidden state stays
+//!             r  = σ(x·W_r + h·U_r + b_r)          how much of it the candidate sees
+//!             h̃  = φ(x·W_h + b_h + (r∘h)·U_h)      the candidate, reset_after=False
+//!             h̃  = φ(x·W_h + b_h + r∘(h·U_h + b'_h))              reset_after=True
+//!             h' = z∘h + (1 − z)∘h̃
+//!
+//! SimpleRNN   h' = φ(x·W + h·U + b)
+//! ```
+//!
+//! σ is the cell's `recurrent_activation` and φ its `activation`: by default the sigmoid and tanh.
+
+use ndarray::{Array1, Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis};
+
+use crate::{Activation, Cell, Gate, GruCell, GruGate, LstmCell, RecurrentLayer, SimpleRnnCell};
+
+mod activate;
+
+pub use activate::activate;
+
+/// Everything that one step of an LSTM computes, `(units)` each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LstmStep {
+    /// The input gate.
+    pub i: Array1<f64>,
+    /// The forget gate.
+    pub f: Array1<f64>,
+    /// The candidate c̃.
+    pub c_tilde: Array1<f64>,
+    /// The output gate.
+    pub o: Array1<f64>,
+    /// The new cell state.
+    pub c: Array1<f64>,
+    /// The new hidden state, which is the step's output.
+    pub h: Array1<f64>,
+}
+
+/// One step of an LSTM on one sequence: `x` is `(features)`, `h` and `c` are `(units)`.
+///
+/// ```
+/// use ifco_cell::{Activation, LstmCell, LstmWeights, reference::lstm_step};
+/// use ndarray::{Array1, Array2};
+///
+/// let weights = LstmWeights::new(Array2::zeros((3, 8)), Array2::zeros((2, 8)), None)?;
+/// let cell = LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid);
+/// let (x, state) = (Array1::ones(3), Array1::ones(2));
+/// let step = lstm_step(&cell, x.view(), state.view(), state.view());
+/// // Without weights every gate is half open and the candidate is 0.
+/// assert_eq!(step.f[0], 0.5);
+/// assert_eq!(step.c[0], 0.5);
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
+///
+/// # Panics
+/// When a length does not fit the cell.
+pub fn lstm_step(
+    cell: &LstmCell,
+    x: ArrayView1<'_, f64>,
+    h: ArrayView1<'_, f64>,
+    c: ArrayView1<'_, f64>,
+) -> LstmStep {
+    let weights = cell.weights();
+    let phi = |z| activated(cell.activation(), z);
+    let sigma = |z| activated(cell.recurrent_activation(), z);
+    let z = |gate: Gate| {
+        let b = weights
+            .bias(gate)
+            .map_or(Array1::zeros(weights.units()), wide);
+        x.dot(&wide2(weights.kernel(gate))) + h.dot(&wide2(weights.recurrent_kernel(gate))) + b
+    };
+
+    let i = sigma(z(Gate::Input));
+    let f = sigma(z(Gate::Forget));
+    let c_tilde = phi(z(Gate::Cell));
+    let o = sigma(z(Gate::Output));
+    let c = &f * &c + &i * &c_tilde;
+    let h = &o * &phi(c.clone());
+    LstmStep {
+        i,
+        f,
+        c_tilde,
+        o,
+        c,
+        h,
+    }
+}
+
+/// One step of a GRU on one sequence: the new h. `x` is `(features)`, `h` is `(units)`.
+///
+/// # Panics
+/// When a length does not fit the cell.
+pub fn gru_step(cell: &GruCell, x: ArrayView1<'_, f64>, h: ArrayView1<'_, f64>) -> Array1<f64> {
+    let weights = cell.weights();
+    let phi = |z| activated(cell.activation(), z);
+    let sigma = |z| activated(cell.recurrent_activation(), z);
+    // Row 0 of the bias belongs to the input, row 1 (with reset_after) to the recurrent product.
+    let b = |row: usize, gate: GruGate| match weights.bias(gate) {
+        Some(bias) if row < bias.nrows() => wide(bias.row(row)),
+        _ => Array1::zeros(weights.units()),
+    };
+    let input = |gate: GruGate| x.dot(&wide2(weights.kernel(gate))) + b(0, gate);
+    let recurrent = |h: ArrayView1<'_, f64>, gate: GruGate| {
+        h.dot(&wide2(weights.recurrent_kernel(gate))) + b(1, gate)
+    };
+
+    let z = sigma(input(GruGate::Update) + recurrent(h, GruGate::Update));
+    let r = sigma(input(GruGate::Reset) + recurrent(h, GruGate::Reset));
+    let seen = if cell.reset_after() {
+        &r * &recurrent(h, GruGate::Candidate)
+    } else {
+        recurrent((&r * &h).view(), GruGate::Candidate)
+    };
+    let h_tilde = phi(input(GruGate::Candidate) + seen);
+    &z * &h + (1.0 - &z) * h_tilde
+}
+
+/// One step of a SimpleRNN on one sequence: the new h. `x` is `(features)`, `h` is `(units)`.
+///
+/// # Panics
+/// When a length does not fit the cell.
+pub fn simple_rnn_step(
+    cell: &SimpleRnnCell,
+    x: ArrayView1<'_, f64>,
+    h: ArrayView1<'_, f64>,
+) -> Array1<f64> {
+    let weights = cell.weights();
+    let b = weights.bias().map_or(Array1::zeros(weights.units()), wide);
+    let z = x.dot(&wide2(weights.kernel())) + h.dot(&wide2(weights.recurrent_kernel())) + b;
+    activated(cell.activation(), z)
+}
+
+/// One step of any cell: its new states, h first. The output is h.
+///
+/// # Panics
+/// When a length or the number of states does not fit the cell.
+pub fn step(cell: &Cell, x: ArrayView1<'_, f64>, states: &[Array1<f64>]) -> Vec<Array1<f64>> {
+    match cell {
+        Cell::Lstm(cell) => {
+            let LstmStep { h, c, .. } = lstm_step(cell, x, states[0].view(), states[1].view());
+            vec![h, c]
+        }
+        Cell::Gru(cell) => vec![gru_step(cell, x, states[0].view())],
+        Cell::SimpleRnn(cell) => vec![simple_rnn_step(cell, x, states[0].view())],
+    }
+}
+
+/// What [`sequence`] returns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReferenceSequence {
+    /// The output of every step, in the order read: `(batch, time, units)`.
+    pub outputs: Array3<f64>,
+    /// The output of the last step: `(batch, units)`.
+    pub last: Array2<f64>,
+    /// The states after the last step, `(batch, units)` each, in Keras's order.
+    pub states: Vec<Array2<f64>>,
+}
+
+/// Runs a layer over `inputs` `(batch, time, features)`, one sequence and one step at a time, as
+/// [`RecurrentLayer::forward`] does. `return_sequences` is ignored: both outputs are returned.
+///
+/// # Panics
+/// When a shape does not fit.
+pub fn sequence(
+    layer: &RecurrentLayer,
+    inputs: ArrayView3<'_, f64>,
+    mask: Option<ArrayView2<'_, bool>>,
+    initial_state: Option<&[ArrayView2<'_, f64>]>,
+) -> ReferenceSequence {
+    let (batch, time, _) = inputs.dim();
+    let units = layer.units();
+    let sizes: Vec<usize> = layer
+        .cells()
+        .iter()
+        .flat_map(|cell| std::iter::repeat_n(cell.units(), cell.states()))
+        .collect();
+    let mut outputs = Array3::zeros((batch, time, units));
+    let mut last = Array2::zeros((batch, units));
+    let mut finals: Vec<_> = sizes.iter().map(|u| Array2::zeros((batch, *u))).collect();
+
+    for row in 0..batch {
+        let mut states: Vec<Array1<f64>> = match initial_state {
+            Some(initial) => initial.iter().map(|s| s.row(row).to_owned()).collect(),
+            None => sizes.iter().map(|u| Array1::zeros(*u)).collect(),
+        };
+        let mut output = Array1::zeros(units);
+        for read in 0..time {
+            let t = match layer.options.go_backwards {
+                true => time - 1 - read,
+                false => read,
+            };
+            if mask.is_none_or(|mask| mask[[row, t]]) {
+                // Through all cells: each one's h is the next one's x.
+                output = inputs.slice(ndarray::s![row, t, ..]).to_owned();
+                let mut first = 0;
+                for cell in layer.cells() {
+                    let own = first..first + cell.states();
+                    let new = step(cell, output.view(), &states[own.clone()]);
+                    output = new[0].clone();
+                    states[own].clone_from_slice(&new);
+                    first += cell.states();
+                }
+            } else if layer.options.zero_output_for_mask {
+                output.fill(0.0);
+            } // else the states stay and the previous output is repeated
+            outputs
+                .slice_mut(ndarray::s![row, read, ..])
+                .assign(&output);
+        }
+        last.row_mut(row).assign(&output);
+        for (all, state) in finals.iter_mut().zip(&states) {
+            all.index_axis_mut(Axis(0), row).assign(state);
+        }
+    }
+    ReferenceSequence {
+        outputs,
+        last,
+        states: finals,
+    }
+}
+
+fn activated(activation: Activation, mut z: Array1<f64>) -> Array1<f64> {
+    let mut row = z.to_vec();
+    activate(activation, &mut row);
+    z.assign(&Array1::from_vec(row));
+    z
+}
+
+fn wide(values: ArrayView1<'_, f32>) -> Array1<f64> {
+    values.mapv(f64::from)
+}
+
+fn wide2(values: ArrayView2<'_, f32>) -> Array2<f64> {
+    values.mapv(f64::from)
+}

@@ -8,7 +8,7 @@ use crate::{Gate, GruGate};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{array} has shape {found:?}, expected {expected}")]
 pub struct WeightsError {
-    /// The array that is wrong: `kernel`, `recurrent_kernel`, `bias` or `cells[k]`'s kernel.
+    /// The array that is wrong: `kernel`, `recurrent_kernel` or `bias`.
     pub array: &'static str,
     /// Its shape.
     pub found: Vec<usize>,

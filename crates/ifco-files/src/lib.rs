@@ -2,18 +2,36 @@
 //!
 //! All untrusted bytes enter ifco here. Whatever they say, the answer is a model, an array,
 //! or an error that names the file, the place in it and what to do: no panic, and no more
-//! memory than a stated multiple of the file.
+//! memory than a stated multiple of the file ([`Limits`]).
+//!
+//! ```no_run
+//! use ifco_files::{Opened, open_any};
+//!
+//! match open_any("model.keras")? {
+//!     Opened::Model(model) => println!("{} with {} layers", model.name(), model.layers().len()),
+//!     Opened::Weights(weights) => {
+//!         for (path, cell) in weights.cells() {
+//!             println!("{path}: {} units", cell.units());
+//!         }
+//!     }
+//! }
+//! # Ok::<(), ifco_files::FileError>(())
+//! ```
 
 pub mod arrays;
+mod bytes;
 mod error;
+mod hdf5;
 mod keras;
-
-use std::path::Path;
+mod limits;
+mod open;
 
 pub use error::FileError;
 use ifco_cell::Cell;
 use ifco_model::Model;
+pub use limits::Limits;
 use ndarray::ArrayD;
+pub use open::{OpenOptions, open, open_any, open_bytes, open_with_architecture};
 
 /// What a file turned out to hold.
 #[derive(Debug)]
@@ -36,34 +54,23 @@ pub struct WeightsFile {
 pub struct WeightsGroup {
     /// Its path as ifco shows it: `lstm/cell` in a Keras 3 file, the layer's name in a legacy one.
     pub path: String,
-    /// The layer's own name where the file tells it.
+    /// The layer's own name where the file tells it: always in a legacy file; in a `.weights.h5`
+    /// since Keras 3.3, below the names of the models around it: `encoder/lstm`.
     pub name: Option<String>,
-    /// Its arrays by name, in order.
+    /// Its arrays by name, in order: `0`, `1`, … in a Keras 3 file,
+    /// `lstm/lstm_cell/kernel:0` in a legacy one.
     pub arrays: Vec<(String, ArrayD<f32>)>,
 }
 
 impl WeightsFile {
     /// The groups whose shapes are those of a recurrent layer, as cells with Keras's default
-    /// activations (which a weights file does not tell).
+    /// activations (which a weights file does not tell), by the path under which
+    /// [`Model::cells`] knows them: `lstm`, `bidirectional/forward`.
+    ///
+    /// An LSTM is a `kernel` `(features, 4·units)`, a `recurrent_kernel` `(units, 4·units)`
+    /// and perhaps a `bias` `(4·units)`; a GRU has 3 columns per unit. A SimpleRNN's arrays are
+    /// those of many layers, so it is only taken for one if a name in the file says so.
     pub fn cells(&self) -> Vec<(String, Cell)> {
-        todo!()
+        keras::cells(self)
     }
-}
-
-/// Opens a whole model.
-pub fn open(_path: impl AsRef<Path>) -> Result<Model, FileError> {
-    todo!()
-}
-
-/// Opens a weights file with its architecture's JSON (`model.to_json()`) beside it.
-pub fn open_with_architecture(
-    _weights: impl AsRef<Path>,
-    _json: impl AsRef<Path>,
-) -> Result<Model, FileError> {
-    todo!()
-}
-
-/// Opens whatever the file holds.
-pub fn open_any(_path: impl AsRef<Path>) -> Result<Opened, FileError> {
-    todo!()
 }

@@ -193,10 +193,10 @@ impl<'a> Config<'a> {
     }
 
     fn activation_by_name(&self, name: &str) -> Option<Activation> {
-        if name == "hard_sigmoid" && self.generation < Generation::Keras3 {
-            return Some(Activation::HardSigmoidKeras2);
+        match self.generation {
+            Generation::Keras3 => Activation::from_name(name),
+            Generation::Keras1 | Generation::Keras2 => Activation::from_keras2_name(name),
         }
-        Activation::from_name(name)
     }
 }
 
