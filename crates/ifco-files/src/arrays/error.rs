@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 pub struct ArrayFileError {
     path: Option<PathBuf>,
     member: Option<String>,
-    problem: ArrayProblem,
+    /// Boxed, so that a result that is no error stays small.
+    problem: Box<ArrayProblem>,
 }
 
 /// What is wrong, without where.
@@ -201,7 +202,7 @@ impl From<ArrayProblem> for ArrayFileError {
         Self {
             path: None,
             member: None,
-            problem,
+            problem: Box::new(problem),
         }
     }
 }
@@ -226,7 +227,7 @@ impl fmt::Display for ArrayFileError {
 
 impl std::error::Error for ArrayFileError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.problem {
+        match self.problem.as_ref() {
             ArrayProblem::Io(error) => Some(error),
             _ => None,
         }
