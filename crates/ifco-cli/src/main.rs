@@ -1,2 +1,76 @@
-//! The ifco command.
-fn main() {}
+//! The `ifco` command: parse arguments, call the library, print.
+
+mod completions;
+mod failure;
+mod gates;
+mod inspect;
+mod interrupt;
+mod numpy;
+mod opening;
+
+mod output;
+mod predict;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Start here:
+  ifco show model.keras                       what is in it, gate by gate
+  ifco gates model.keras --layer lstm         W, U and b of each gate, by name
+  ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
+  ifco orders pytorch                         where another framework keeps each gate
+
+Exit codes:
+  0  it worked
+  1  the model or a file cannot be used; stderr says what, where and what to do
+  2  the command line is wrong";
+
+/// Open any Keras LSTM model, see its gates, run it
+///
+/// Keras packs the four gates of an LSTM side by side into one matrix, in the order input,
+/// forget, cell, output: i f c o. ifco opens the model, names the parts, and predicts with
+/// exactly the numbers of Keras, without Python.
+#[derive(Parser)]
+#[command(name = "ifco", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Show(show::Args),
+    Gates(gates::Args),
+    Predict(predict::Args),
+
+    Completions(completions::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Show(args) => show::run(args),
+        Command::Gates(args) => gates::run(args),
+        Command::Predict(args) => predict::run(args),
+
+        Command::Completions(args) => completions::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -57,12 +57,13 @@ fn serialized(entry: &Value, generation: Generation) -> Result<Serialized<'_>, C
         trainable: inner.bool_or("trainable", true)?,
         is_operation: match entry.get("module").and_then(Value::as_str) {
             Some(module) => module.starts_with("keras.src.ops") || module.starts_with("keras.ops"),
-            // Keras 3 writes no modules to an .h5 file, but a layer always has these.
+            // Keras 3 writes no modules to an .h5 file, but every layer has this key.
             None => {
                 generation == Generation::Keras3
-                    && entry.pointer("/inbound_nodes/0").is_some_and(Value::is_object)
+                    && entry
+                        .pointer("/inbound_nodes/0")
+                        .is_some_and(Value::is_object)
                     && inner.get("trainable").is_none()
-                    && inner.get("dtype").is_none()
             }
         },
         inbound: match entry.get("inbound_nodes") {

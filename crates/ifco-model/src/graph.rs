@@ -278,8 +278,10 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// An order of the nodes in which each comes after those it takes from, holding only what
-/// `outputs` need.
+/// The order in which Keras runs the nodes that `outputs` need: by depth, which is the longest
+/// way to an output. Any order in which each node comes after those it takes from would compute
+/// the same, were there not layers that leave something behind for those run later: a stateful
+/// layer that is called twice, a MultiHeadAttention that takes masks off its inputs.
 ///
 /// # Errors
 /// When there is a cycle.
@@ -287,6 +289,34 @@ pub(crate) fn execution_order(
     nodes: &[Node],
     outputs: &[Source],
 ) -> Result<Vec<usize>, ConfigError> {
+    let sorted = topological_order(nodes, outputs)?;
+    // By node, and by layer: a shared layer is as deep as its deepest call so far.
+    let mut depths: Vec<Option<usize>> = vec![None; nodes.len()];
+    let mut layer_depths: HashMap<usize, usize> = HashMap::new();
+    let mut seen = Vec::with_capacity(sorted.len());
+    for &index in sorted.iter().rev() {
+        let own = depths[index].unwrap_or_else(|| {
+            seen.push(index);
+            0
+        });
+        let layer = layer_depths.entry(nodes[index].layer).or_insert(0);
+        *layer = own.max(*layer);
+        let depth = *layer;
+        depths[index] = Some(depth);
+        for source in nodes[index].sources() {
+            let before = &mut depths[source.node];
+            if before.is_none() {
+                seen.push(source.node);
+            }
+            *before = Some(before.unwrap_or(0).max(depth + 1));
+        }
+    }
+    seen.sort_by_key(|index| std::cmp::Reverse(depths[*index]));
+    Ok(seen)
+}
+
+/// The nodes that `outputs` need, depth first, each after those it takes from.
+fn topological_order(nodes: &[Node], outputs: &[Source]) -> Result<Vec<usize>, ConfigError> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,
@@ -316,10 +346,10 @@ pub(crate) fn execution_order(
                 Mark::Open => return Err(error("it has a cycle".into())),
                 Mark::New => {
                     marks[node] = Mark::Open;
-                    stack.push((
-                        node,
-                        nodes[node].sources().map(|source| source.node).collect(),
-                    ));
+                    let mut pending: Vec<usize> = Vec::new();
+                    pending.extend(nodes[node].sources().map(|source| source.node));
+                    pending.reverse(); // taken from the end, and Keras takes the first one first
+                    stack.push((node, pending));
                 }
             }
         }

@@ -144,6 +144,12 @@ pub trait Layer: Debug + Send + Sync {
         false
     }
 
+    /// Whether a call takes the masks off its inputs, so that layers which run later do not see
+    /// them: what Keras 3's MultiHeadAttention does.
+    fn takes_masks_away(&self) -> bool {
+        false
+    }
+
     /// Forgets the states that a stateful layer keeps between batches.
     fn reset_states(&self) {}
 

@@ -359,6 +359,10 @@ impl Model {
                 uses[source.node] -= 1;
                 if uses[source.node] == 0 {
                     values[source.node] = None;
+                } else if entry.layer.takes_masks_away()
+                    && let Some(outputs) = &mut values[source.node]
+                {
+                    outputs[source.tensor].mask = None;
                 }
             }
             let outputs = entry

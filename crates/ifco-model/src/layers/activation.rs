@@ -1,4 +1,5 @@
-//! Layers that are an activation: `Activation`, `ReLU`, `LeakyReLU`, `ELU`, `PReLU`.
+//! Layers that are an activation: `Activation`, `ReLU`, `LeakyReLU`,
+//! `ThresholdedReLU`, `ELU`, `PReLU`.
 
 use ifco_cell::Activation;
 use ndarray::{ArrayD, IxDyn};
@@ -56,6 +57,11 @@ pub(super) fn activation_of(
             max_value: None,
             threshold: 0.0,
         },
+        "ThresholdedReLU" => Activation::Relu {
+            negative_slope: 0.0,
+            max_value: None,
+            threshold: not_negative("theta", 1.0)?,
+        },
         "ELU" => Activation::Elu {
             alpha: number(config, "alpha")?.unwrap_or(1.0),
         },
@@ -105,8 +111,9 @@ pub struct PRelu {
 
 pub(super) fn build_prelu(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
     let shared_axes = super::support::integers_or(config, "shared_axes", &[])?;
-    if shared_axes.contains(&0) {
-        return Err(config.invalid("shared_axes", "axes without the batch axis 0"));
+    // Keras takes an axis that counts from the end for another one than it says.
+    if shared_axes.iter().any(|axis| *axis < 1) {
+        return Err(config.invalid("shared_axes", "axes from 1, behind the batch"));
     }
     Ok(Box::new(PRelu {
         shared_axes,

@@ -43,14 +43,18 @@ impl Concatenate {
             .iter()
             .map(|input| self.input_mask(input))
             .collect::<Result<_, _>>()?;
-        let views: Vec<ArrayViewD<'_, bool>> = masks.iter().map(|mask| mask.view()).collect();
-        let joined = ndarray::concatenate(Axis(axis), &views).map_err(|_| {
+        let misfit = || {
             let shapes: Vec<&[usize]> = masks.iter().map(|mask| mask.shape()).collect();
             LayerError::Other(format!(
                 "masks of shapes {shapes:?} cannot be joined along axis {axis}: Keras cannot \
                  either"
             ))
-        })?;
+        };
+        if masks.iter().any(|mask| mask.ndim() <= axis) {
+            return Err(misfit());
+        }
+        let views: Vec<ArrayViewD<'_, bool>> = masks.iter().map(|mask| mask.view()).collect();
+        let joined = ndarray::concatenate(Axis(axis), &views).map_err(|_| misfit())?;
         let last = Axis(joined.ndim() - 1);
         let keras3 = self.generation == Generation::Keras3;
         let mask: Array<bool, IxDyn> = joined.map_axis(last, |features| {

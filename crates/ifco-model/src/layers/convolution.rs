@@ -7,8 +7,9 @@
 
 use ifco_cell::Activation;
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayD, ArrayView2, ArrayViewMut2, Ix1, Ix2, s};
+use ndarray::{Array2, ArrayD, Ix1, Ix2, s};
 
+use super::projection::Projection;
 use super::support::{
     activate, add_bias, channels_first, check_weights, elements, output_shape, positive, positives,
     reshaped, single, tensor, wrong_input, wrong_weight,
@@ -48,7 +49,7 @@ struct Weights {
     /// multiplier)`.
     kernel: Array2<f32>,
     /// `(channels · multiplier, filters)`.
-    pointwise: Option<Array2<f32>>,
+    pointwise: Option<Projection>,
     bias: Vec<f32>,
 }
 
@@ -256,9 +257,13 @@ impl Layer for Convolution {
         let columns = kernel.len() / rows;
         let kernel = reshaped(kernel, Ix2(rows, columns))?;
         let pointwise = if separable { weights.next() } else { None };
-        let pointwise = pointwise
-            .map(|pointwise| reshaped(pointwise, Ix2(columns, outputs)))
-            .transpose()?;
+        let pointwise = match pointwise {
+            Some(pointwise) => Some(Projection {
+                kernel: reshaped(pointwise, Ix2(columns, outputs))?,
+                bias: Vec::new(),
+            }),
+            None => None,
+        };
         let bias = match weights.next() {
             Some(bias) => reshaped(bias, Ix1(outputs))?.into_raw_vec_and_offset().0,
             None => Vec::new(),
@@ -302,7 +307,7 @@ impl Layer for Convolution {
             }
         };
         if let Some(pointwise) = &weights.pointwise {
-            output = product(&output, layout.windows(), pointwise)?;
+            output = pointwise.apply(&output, layout.windows())?;
         }
         add_bias(&mut output, &weights.bias);
         let output = tensor(&self.windows.channels_last(&shape), output)?;
@@ -314,13 +319,4 @@ impl Layer for Convolution {
         activate(&self.activation, &mut output, shape[shape.len() - 1]);
         Ok(vec![tensor(&shape, output)?])
     }
-}
-
-fn product(rows: &[f32], count: usize, matrix: &Array2<f32>) -> Result<Vec<f32>, LayerError> {
-    let rows: ArrayView2<'_, f32> = super::support::matrix(count, matrix.nrows(), rows)?;
-    let mut output = vec![0.0; elements(&[count, matrix.ncols()])?];
-    let mut view = ArrayViewMut2::from_shape((count, matrix.ncols()), &mut output)
-        .map_err(|error| LayerError::Other(error.to_string()))?;
-    general_mat_mul(1.0, &rows, matrix, 0.0, &mut view);
-    Ok(output)
 }

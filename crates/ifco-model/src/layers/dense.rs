@@ -1,12 +1,12 @@
 //! `y = activation(x·W + b)` over the last axis.
 
 use ifco_cell::Activation;
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
+use ndarray::{ArrayD, Ix2};
 
+use super::projection::Projection;
 use super::support::{
-    activate, add_bias, check_weights, elements, matrix, output_shape, positive, reshaped, single,
-    tensor, values, wrong_input,
+    activate, check_weights, elements, output_shape, positive, reshaped, single, tensor, values,
+    wrong_input,
 };
 use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor, WeightSlot};
 
@@ -16,8 +16,7 @@ pub struct Dense {
     units: usize,
     activation: Activation,
     use_bias: bool,
-    kernel: Option<Array2<f32>>,
-    bias: Option<Array1<f32>>,
+    weights: Option<Projection>,
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
@@ -25,8 +24,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
         units: positive(config, "units", None)?,
         activation: config.activation_or("activation", Activation::Linear)?,
         use_bias: config.bool_or("use_bias", true)?,
-        kernel: None,
-        bias: None,
+        weights: None,
     }))
 }
 
@@ -50,10 +48,10 @@ impl Layer for Dense {
         let mut weights = weights.into_iter();
         if let Some(kernel) = weights.next() {
             let features = kernel.shape()[0];
-            self.kernel = Some(reshaped(kernel, Ix2(features, self.units))?);
-        }
-        if let Some(bias) = weights.next() {
-            self.bias = Some(reshaped(bias, Ix1(self.units))?);
+            self.weights = Some(Projection {
+                kernel: reshaped(kernel, Ix2(features, self.units))?,
+                bias: weights.flatten().collect(),
+            });
         }
         Ok(())
     }
@@ -66,7 +64,7 @@ impl Layer for Dense {
         else {
             return Err(wrong_input(0, shape, "(batch, …, features)"));
         };
-        if let (Some(kernel), Some(features)) = (&self.kernel, last)
+        if let (Some(Projection { kernel, .. }), Some(features)) = (&self.weights, last)
             && kernel.nrows() != *features
         {
             let expected = format!("{} features in the last axis", kernel.nrows());
@@ -78,19 +76,12 @@ impl Layer for Dense {
     }
 
     fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
-        let kernel = self.kernel.as_ref().ok_or(LayerError::NoWeights)?;
+        let weights = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
         let input = single("Dense", inputs)?;
         let shape = output_shape(self, inputs)?;
         let rows = elements(&shape[..shape.len() - 1])?;
-        let input_values = values(input);
-        let x = matrix(rows, kernel.nrows(), &input_values)?;
-        let mut y = Array2::zeros((rows, self.units));
-        general_mat_mul(1.0, &x, kernel, 0.0, &mut y);
-        let mut y = y.into_raw_vec_and_offset().0;
-        if let Some(bias) = self.bias.as_ref().and_then(|bias| bias.as_slice()) {
-            add_bias(&mut y, bias);
-        }
-        activate(&self.activation, &mut y, self.units);
-        Ok(vec![tensor(&shape, y)?.with_mask(input.mask.clone())])
+        let mut output = weights.apply(&values(input), rows)?;
+        activate(&self.activation, &mut output, self.units);
+        Ok(vec![tensor(&shape, output)?.with_mask(input.mask.clone())])
     }
 }

@@ -2,12 +2,14 @@
 
 mod activation;
 mod attention;
+mod batch_normalization;
 mod bidirectional;
 mod concatenate;
 mod convolution;
 mod dense;
 mod dot;
 mod embedding;
+mod group_normalization;
 mod identity;
 mod input;
 mod merge;
@@ -16,6 +18,7 @@ mod normalization;
 mod operation;
 mod padding;
 mod pooling;
+mod projection;
 mod recurrent;
 mod reshape;
 mod scaling;
@@ -28,7 +31,7 @@ mod window;
 use ifco_cell::Activation;
 
 use crate::from_config::{MODEL_CLASSES, model_from_json};
-use crate::{Config, ConfigError, Layer, LayerError};
+use crate::{Config, ConfigError, Layer};
 
 pub use input::InputLayer;
 pub use operation::Operation;
@@ -61,6 +64,7 @@ pub const SUPPORTED: &[&str] = &[
     "Activation",
     "ReLU",
     "LeakyReLU",
+    "ThresholdedReLU",
     "PReLU",
     "ELU",
     "Softmax",
@@ -146,7 +150,9 @@ pub fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigE
         | "GaussianDropout"
         | "ActivityRegularization"
         | "Identity" => identity::build(class, config),
-        "Activation" | "ReLU" | "LeakyReLU" | "ELU" => activation::build(class, config),
+        "Activation" | "ReLU" | "LeakyReLU" | "ThresholdedReLU" | "ELU" => {
+            activation::build(class, config)
+        }
         "PReLU" => activation::build_prelu(config),
         "Softmax" => softmax::build(config),
         "Flatten" | "Reshape" | "Permute" | "RepeatVector" => reshape::build(class, config),
@@ -156,8 +162,10 @@ pub fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigE
         "Concatenate" => concatenate::build(config),
         "Dot" => dot::build(config),
         "LayerNormalization" => normalization::build_layer(config),
-        "BatchNormalization" => normalization::build_batch(config),
-        "GroupNormalization" => normalization::build_group(config),
+        "BatchNormalization" | "BatchNormalizationV1" | "BatchNormalizationV2" => {
+            batch_normalization::build(config)
+        }
+        "GroupNormalization" => group_normalization::build(config),
         "UnitNormalization" => normalization::build_unit(config),
         "Normalization" => scaling::build(config),
         "Rescaling" => scaling::build_rescaling(config),
@@ -185,31 +193,4 @@ pub(crate) fn activation_of(
     config: &Config<'_>,
 ) -> Result<Option<Activation>, ConfigError> {
     activation::activation_of(class, config)
-}
-
-/// `target` with its one -1 worked out so that it holds `elements`, as NumPy's `reshape` does.
-pub(crate) fn resolve_shape(elements: usize, target: &[i64]) -> Result<Vec<usize>, LayerError> {
-    let wrong = || {
-        LayerError::Other(format!(
-            "{elements} elements do not fit the shape {target:?}"
-        ))
-    };
-    let mut known = 1usize;
-    let mut open = 0;
-    for size in target {
-        match usize::try_from(*size) {
-            Ok(size) => known = known.checked_mul(size).ok_or_else(wrong)?,
-            Err(_) if *size == -1 => open += 1,
-            Err(_) => return Err(wrong()),
-        }
-    }
-    let missing = match open {
-        0 if known == elements => 0,
-        1 if known > 0 && elements.is_multiple_of(known) => elements / known,
-        _ => return Err(wrong()),
-    };
-    Ok(target
-        .iter()
-        .map(|size| usize::try_from(*size).unwrap_or(missing))
-        .collect())
 }

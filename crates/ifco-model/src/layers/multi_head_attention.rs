@@ -4,14 +4,13 @@
 //! The axes that are attended over become the steps T of the query and S of key and value; all
 //! other axes, the batch and the heads, only accompany: `(accompanying, T or S, dimensions)`.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayD, ArrayView2, ArrayViewD, Axis, Ix3, IxDyn};
+use ndarray::{Array2, ArrayD, ArrayViewD, Axis, IxDyn};
 
+use super::projection::{Heads, Projection};
 use super::softmax::Masking;
 use super::support::{
-    add_bias, as_mask, check_weights, combine_masks, elements, expand_mask, integers_or, inverse,
-    known, permuted, positive, reshaped, resolve_axis, softmax, tensor, values, wrong_input,
-    wrong_weight,
+    as_mask, check_weights, combine_masks, elements, expand_mask, integers_or, inverse, known,
+    permuted, positive, reshaped, resolve_axis, softmax, tensor, values, wrong_input, wrong_weight,
 };
 use crate::{
     Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor, WeightSlot,
@@ -35,14 +34,6 @@ pub struct MultiHeadAttention {
     masking: Masking,
     generation: Generation,
     weights: Option<Weights>,
-}
-
-/// A product over the last axes of its input.
-#[derive(Debug)]
-struct Projection {
-    /// `(inputs, outputs)`, several axes of each made one.
-    kernel: Array2<f32>,
-    bias: Vec<f32>,
 }
 
 #[derive(Debug)]
@@ -202,58 +193,15 @@ impl MultiHeadAttention {
         }
         Ok(resolved)
     }
-
-    /// Projects a tensor and brings it to `(accompanying, steps, dimensions)`. Returns also the
-    /// sizes of accompanying axes and of steps.
-    fn project(
-        &self,
-        projection: &Projection,
-        input: &Tensor,
-        axes: &[usize],
-        order: &[usize],
-    ) -> Result<Projected, LayerError> {
-        let shape = input.shape();
-        let mut sizes = shape[..shape.len() - 1].to_vec();
-        let projected = projection.apply(&values(input), elements(&sizes)?)?;
-        sizes.extend([self.heads, projection.kernel.ncols() / self.heads]);
-        let array = ArrayD::from_shape_vec(IxDyn(&sizes), projected)
-            .map_err(|error| LayerError::Other(error.to_string()))?;
-        let array = permuted(array.view(), order);
-        let split = array.ndim() - 1 - axes.len();
-        let accompanying = array.shape()[..split].to_vec();
-        let steps = array.shape()[split..array.ndim() - 1].to_vec();
-        let dims = array.shape()[array.ndim() - 1];
-        let flat = Ix3(elements(&accompanying)?, elements(&steps)?, dims);
-        Ok(Projected {
-            data: reshaped(array, flat)?,
-            accompanying,
-            steps,
-        })
-    }
-}
-
-struct Projected {
-    data: ndarray::Array3<f32>,
-    accompanying: Vec<usize>,
-    steps: Vec<usize>,
-}
-
-impl Projection {
-    fn apply(&self, input: &[f32], rows: usize) -> Result<Vec<f32>, LayerError> {
-        let columns = self.kernel.ncols();
-        let x: ArrayView2<'_, f32> = super::support::matrix(rows, self.kernel.nrows(), input)?;
-        elements(&[rows, columns])?;
-        let mut y = Array2::zeros((rows, columns));
-        general_mat_mul(1.0, &x, &self.kernel, 0.0, &mut y);
-        let mut y = y.into_raw_vec_and_offset().0;
-        add_bias(&mut y, &self.bias);
-        Ok(y)
-    }
 }
 
 impl Layer for MultiHeadAttention {
     fn class_name(&self) -> &str {
         "MultiHeadAttention"
+    }
+
+    fn takes_masks_away(&self) -> bool {
+        self.generation == Generation::Keras3
     }
 
     fn weight_slots(&self) -> Vec<WeightSlot> {
@@ -390,9 +338,9 @@ impl Layer for MultiHeadAttention {
         let mut order: Vec<usize> = (0..rank).filter(|axis| !axes.contains(axis)).collect();
         order.extend(&axes);
         order.push(rank);
-        let projected_query = self.project(&weights.query, query, &axes, &order)?;
-        let keys = self.project(&weights.key, key, &axes, &order)?;
-        let projected_value = self.project(&weights.value, value, &axes, &order)?;
+        let projected_query = weights.query.split(query, self.heads, &order, axes.len())?;
+        let keys = weights.key.split(key, self.heads, &order, axes.len())?;
+        let projected_value = weights.value.split(value, self.heads, &order, axes.len())?;
         for (index, other) in [(1, &projected_value), (2, &keys)] {
             let fits = other.accompanying == projected_query.accompanying
                 && other.steps == projected_value.steps;
@@ -419,7 +367,7 @@ impl Layer for MultiHeadAttention {
                 Some(mask)
             }
         };
-        let mask: Option<ArrayViewD<'_, bool>> = match &mask {
+        let full_mask: Option<ArrayViewD<'_, bool>> = match &mask {
             None => None,
             Some(mask) => Some(mask.broadcast(IxDyn(&scores_shape)).ok_or_else(|| {
                 LayerError::Other(format!(
@@ -429,7 +377,7 @@ impl Layer for MultiHeadAttention {
                 ))
             })?),
         };
-        let mut mask_values = mask.as_ref().map(|mask| mask.iter());
+        let mut mask_values = full_mask.as_ref().map(|mask| mask.iter());
 
         let return_scores = call.flag("return_attention_scores");
         let fused = self.generation == Generation::Keras3
@@ -442,7 +390,7 @@ impl Layer for MultiHeadAttention {
         let mut heads = Vec::with_capacity(elements(&[accompanying, queries, self.value_dim])?);
         let mut all_scores = Vec::new();
         for index in 0..accompanying {
-            let of = |array: &Projected| array.data.index_axis(Axis(0), index).to_owned();
+            let of = |array: &Heads| array.data.index_axis(Axis(0), index).to_owned();
             let mut scores = (of(&projected_query) * scale).dot(&of(&keys).t());
             for mut row in scores.rows_mut() {
                 let counts: Option<Vec<bool>> = mask_values
@@ -496,6 +444,8 @@ impl Layer for MultiHeadAttention {
         if !return_scores {
             return Ok(vec![output]);
         }
-        Ok(vec![output, tensor(&scores_shape, all_scores)?])
+        // The layer's inner softmax leaves the mask on what it returns.
+        let scores = tensor(&scores_shape, all_scores)?.with_mask(mask.clone());
+        Ok(vec![output, scores])
     }
 }

@@ -227,7 +227,11 @@ impl Operation {
                 result
             }
             Kind::Reshape { shape } => {
-                let shape = super::resolve_shape(first.len(), shape)?;
+                // An operation reshapes the batch along with the rest: as if behind another axis.
+                let mut behind = vec![Some(1)];
+                behind.extend(first.shape().iter().copied().map(Some));
+                let shape = super::reshape::resolve(shape, &behind)?;
+                let shape: Vec<usize> = shape.into_iter().flatten().collect();
                 let flat = first.as_standard_layout().into_owned();
                 flat.into_shape_with_order(IxDyn(&shape))
                     .map_err(|error| self.wrong(&error.to_string()))?

@@ -5,7 +5,7 @@ use ndarray::{ArrayD, Axis, IxDyn, Slice};
 use serde_json::Value;
 
 use super::support::{
-    channels_first, output_shape, positives, single, single_of_rank, wrong_input,
+    channels_first, output_shape, positives, single, single_of_rank, tensor, wrong_input,
 };
 use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor};
 
@@ -31,7 +31,22 @@ impl Change {
         }
     }
 
-    fn apply(self, input: &ArrayD<f32>, axis: Axis, length: usize) -> ArrayD<f32> {
+    /// What an input would have to be.
+    fn expected(self) -> String {
+        match self {
+            Self::Crop(before, after) => {
+                format!("more steps than the {before} and {after} that are cropped")
+            }
+            Self::Pad(..) | Self::Repeat(_) => "fewer steps: the output would be too long".into(),
+        }
+    }
+
+    fn apply(
+        self,
+        input: &ArrayD<f32>,
+        axis: Axis,
+        length: usize,
+    ) -> Result<ArrayD<f32>, LayerError> {
         let mut shape = input.shape().to_vec();
         match self {
             Self::Pad(before, _) => {
@@ -41,14 +56,22 @@ impl Change {
                 output
                     .slice_axis_mut(axis, Slice::from(inner))
                     .assign(input);
-                output
+                Ok(output)
             }
-            Self::Crop(before, _) => input
-                .slice_axis(axis, Slice::from(before..before + length))
-                .to_owned(),
+            Self::Crop(before, _) => {
+                let kept = Slice::from(before..before + length);
+                Ok(input.slice_axis(axis, kept).to_owned())
+            }
             Self::Repeat(times) => {
-                let indices: Vec<usize> = (0..length).map(|at| at / times).collect();
-                input.select(axis, &indices)
+                let mut output = Vec::with_capacity(input.len().saturating_mul(times));
+                let inner: usize = shape[axis.0 + 1..].iter().product();
+                let input = input.as_standard_layout();
+                let steps = input.as_slice().unwrap_or(&[]).chunks_exact(inner.max(1));
+                for step in steps {
+                    (0..times).for_each(|_| output.extend_from_slice(step));
+                }
+                shape[axis.0] = length;
+                tensor(&shape, output).map(Tensor::into_owned)
             }
         }
     }
@@ -135,9 +158,7 @@ impl Layer for Resize {
         for (size, change) in output[self.first_axis()..].iter_mut().zip(&self.changes) {
             if let Some(length) = *size {
                 let changed = change.length(length);
-                *size = Some(changed.ok_or_else(|| {
-                    wrong_input(0, shape, format!("a shape that allows {change:?}"))
-                })?);
+                *size = Some(changed.ok_or_else(|| wrong_input(0, shape, change.expected()))?);
             }
         }
         Ok(vec![output])
@@ -148,7 +169,7 @@ impl Layer for Resize {
         let shape = output_shape(self, inputs)?;
         let mut output = input.data.to_owned();
         for (axis, change) in (self.first_axis()..).zip(&self.changes) {
-            output = change.apply(&output, Axis(axis), shape[axis]);
+            output = change.apply(&output, Axis(axis), shape[axis])?;
         }
         Ok(vec![Tensor::from(output)])
     }

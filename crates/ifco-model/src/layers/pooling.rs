@@ -1,6 +1,8 @@
 //! Poolings over windows, and over all steps. Only `GlobalAveragePooling1D` looks at a mask;
 //! none passes one on.
 
+use ndarray::Axis;
+
 use super::support::{
     channels_first, elements, output_shape, positives, single, single_of_rank, tensor, wrong_input,
 };
@@ -227,12 +229,7 @@ impl Layer for GlobalPooling {
             for sample in 0..last[0] {
                 let rows = &values[sample * steps * channels..(sample + 1) * steps * channels];
                 let counts: Vec<bool> = match mask {
-                    Some(mask) => mask
-                        .iter()
-                        .skip(sample * steps)
-                        .take(steps)
-                        .copied()
-                        .collect(),
+                    Some(mask) => mask.index_axis(Axis(0), sample).iter().copied().collect(),
                     None => everything.clone(),
                 };
                 output.extend(match self.pool {

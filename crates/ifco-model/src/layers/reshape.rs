@@ -77,8 +77,12 @@ fn order(config: &Config<'_>) -> Result<Vec<usize>, ConfigError> {
         .collect())
 }
 
-/// `target` with its −1 replaced by what is left of `known` elements.
-fn resolve(target: &[i64], input: &[Option<usize>]) -> Result<Vec<Option<usize>>, LayerError> {
+/// `target` with its −1 replaced by what is left of the input's elements; the input's first
+/// axis, the batch, is not among them.
+pub(super) fn resolve(
+    target: &[i64],
+    input: &[Option<usize>],
+) -> Result<Vec<Option<usize>>, LayerError> {
     let misfit = || {
         let expected = format!("a shape that can become (batch, {target:?})");
         wrong_input(0, input, expected)

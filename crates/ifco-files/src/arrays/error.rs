@@ -1,0 +1,248 @@
+//! What can be wrong with a file of arrays.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file of arrays that cannot be used: which one, where in it, what was found, what to do.
+///
+/// ```
+/// use ifco_files::arrays::npy;
+/// let error = npy::from_bytes(b"name,age\n").unwrap_err();
+/// assert_eq!(error.to_string(), "not a .npy file: it starts with \"name,age\"");
+/// assert!(error.path().is_none()); // it came from bytes
+/// ```
+#[derive(Debug)]
+pub struct ArrayFileError {
+    path: Option<PathBuf>,
+    member: Option<String>,
+    /// Boxed, so that a result that is no error stays small.
+    problem: Box<ArrayProblem>,
+}
+
+/// What is wrong, without where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArrayProblem {
+    /// The system would not read or write it.
+    #[error("{0}")]
+    Io(#[source] io::Error),
+    /// The first bytes are not those of NumPy's format.
+    #[error("not a .npy file: it starts with {found}")]
+    NotNpy {
+        /// The first bytes, as text where they are text.
+        found: String,
+    },
+    /// The format's version is not 1, 2 or 3.
+    #[error("version {major}.{minor} of the .npy format is not known; versions 1.0 to 3.0 are")]
+    Version {
+        /// Major version.
+        major: u8,
+        /// Minor version.
+        minor: u8,
+    },
+    /// The `.npy` header is not what NumPy writes.
+    #[error("the header is not valid at byte {at}: {reason}")]
+    Header {
+        /// Where in the header's text, from 0.
+        at: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The array holds something else than numbers that ifco reads.
+    #[error("the array has dtype {dtype}, which is {what}")]
+    Dtype {
+        /// NumPy's name as the file has it: `|O`, `<c8`.
+        dtype: String,
+        /// What that is in words.
+        what: &'static str,
+    },
+    /// There are more or fewer bytes than the shape needs.
+    #[error(
+        "the header says shape {shape}, dtype {dtype}: {expected} bytes, but there are {found}"
+    )]
+    Size {
+        /// The shape, as Python prints it.
+        shape: String,
+        /// NumPy's name.
+        dtype: String,
+        /// Bytes that shape and dtype need; `more than can exist` when that does not fit 64 bits.
+        expected: String,
+        /// Bytes after the header.
+        found: usize,
+    },
+    /// A number that `f32` cannot hold.
+    #[error("element {index} is {value}, which float32 {reason}")]
+    Inexact {
+        /// Position in the array's own order, from 0.
+        index: usize,
+        /// The number.
+        value: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The zip archive of an `.npz` is damaged, or something in it is not an array.
+    #[error("{0}")]
+    Archive(String),
+    /// The arrays would take more memory than a file of this size may.
+    #[error("the archive unpacks to more than {limit} bytes, {times} times its size")]
+    Expansion {
+        /// The limit.
+        limit: u64,
+        /// The limit over the file's size.
+        times: u64,
+    },
+    /// A field of a CSV file is not a number.
+    #[error("line {line}, column {column}: {found:?} is not a number")]
+    NotANumber {
+        /// Line in the file, from 1.
+        line: u64,
+        /// Field in the line, from 1.
+        column: usize,
+        /// What is there, shortened.
+        found: String,
+    },
+    /// A field of a CSV file is a number that `f32` cannot hold.
+    #[error("line {line}, column {column}: {found} is beyond the range of float32")]
+    OutOfRange {
+        /// Line in the file, from 1.
+        line: u64,
+        /// Field in the line, from 1.
+        column: usize,
+        /// What is there, shortened.
+        found: String,
+    },
+    /// A line of a CSV file has more or fewer fields than the lines before it.
+    #[error("line {line} has {found} columns, the lines before it have {expected}")]
+    Ragged {
+        /// Line in the file, from 1.
+        line: u64,
+        /// Its fields.
+        found: usize,
+        /// The fields of the first line.
+        expected: usize,
+    },
+    /// A CSV file is not text, or has no numbers.
+    #[error("{0}")]
+    Csv(String),
+    /// Arrays that cannot be written.
+    #[error("{0}")]
+    Unwritable(String),
+}
+
+impl ArrayProblem {
+    /// What to do about it, where something can be done.
+    pub fn help(&self) -> Option<&'static str> {
+        Some(match self {
+            ArrayProblem::Dtype { dtype, .. } if dtype.contains('O') => {
+                "an object array needs pickle, which can run code: save it with \
+                 x.astype(\"float32\"); rows of different lengths must be padded first"
+            }
+            ArrayProblem::Dtype { dtype, .. } if dtype.contains(['S', 'U']) => {
+                "turn the text into token numbers first, as the model's training did"
+            }
+            ArrayProblem::Dtype { .. } => "save it with x.astype(\"float32\")",
+            ArrayProblem::Size { .. } => "the file is cut short or damaged: save it again",
+            ArrayProblem::Inexact { .. } | ArrayProblem::OutOfRange { .. } => {
+                "scale the data, or save it with x.astype(\"float32\") if the rounding is meant"
+            }
+            ArrayProblem::Expansion { .. } => {
+                "if the file is to be trusted, save its arrays as .npy, one file each"
+            }
+            ArrayProblem::NotANumber { found, .. } if found.is_empty() => {
+                "write nan for a missing value"
+            }
+            ArrayProblem::NotANumber { .. } => {
+                "only numbers, nan and inf are read, below at most one header line; columns are \
+                 separated by commas, semicolons or tabs"
+            }
+            ArrayProblem::Ragged { .. } => {
+                "every line needs the same number of columns: pad shorter rows"
+            }
+            ArrayProblem::NotNpy { .. } => "write one with numpy.save(\"x.npy\", x)",
+            _ => return None,
+        })
+    }
+}
+
+impl ArrayFileError {
+    /// The file; `None` when the bytes did not come from one.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The array inside an archive, or inside what is written.
+    pub fn member(&self) -> Option<&str> {
+        self.member.as_deref()
+    }
+
+    /// What is wrong.
+    pub fn problem(&self) -> &ArrayProblem {
+        &self.problem
+    }
+
+    /// What to do about it, where something can be done.
+    pub fn help(&self) -> Option<&'static str> {
+        self.problem.help()
+    }
+
+    pub(super) fn at(mut self, path: &Path) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    pub(super) fn in_member(mut self, name: &str) -> Self {
+        self.member = Some(name.into());
+        self
+    }
+}
+
+impl From<ArrayProblem> for ArrayFileError {
+    fn from(problem: ArrayProblem) -> Self {
+        Self {
+            path: None,
+            member: None,
+            problem: Box::new(problem),
+        }
+    }
+}
+
+impl From<io::Error> for ArrayFileError {
+    fn from(error: io::Error) -> Self {
+        ArrayProblem::Io(error).into()
+    }
+}
+
+impl fmt::Display for ArrayFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", path.display())?;
+        }
+        if let Some(member) = &self.member {
+            write!(f, "array {member:?}: ")?;
+        }
+        write!(f, "{}", self.problem)
+    }
+}
+
+impl std::error::Error for ArrayFileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.problem.as_ref() {
+            ArrayProblem::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The first bytes of something that was expected to be another thing, for an error's text.
+pub(super) fn describe_start(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(8)];
+    if start.is_empty() {
+        return "nothing: it is empty".into();
+    }
+    if start.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return format!("\"{}\"", String::from_utf8_lossy(start));
+    }
+    let hex: Vec<String> = start.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("the bytes {}", hex.join(" "))
+}
