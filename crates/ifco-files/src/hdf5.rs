@@ -101,7 +101,16 @@ impl Hdf5 {
             return Ok(Children::default());
         };
         self.meter.allow(per_call(self.len));
-        let groups = handle.groups().map_err(|e| self.error(group, e))?;
+        // Keeping the handles saves a search through the whole group for each of them later.
+        let mut groups = Vec::new();
+        let mut known = self.groups.borrow_mut();
+        for (name, child) in handle.iter_groups().map_err(|e| self.error(group, e))? {
+            if known.len() < self.limits.objects {
+                known.insert(join(group, &name), Some(child));
+            }
+            groups.push(name);
+        }
+        drop(known);
         self.meter.allow(per_call(self.len));
         let datasets = handle.datasets().map_err(|e| self.error(group, e))?;
         Ok(Children { groups, datasets })
