@@ -36,6 +36,7 @@ pub(crate) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 const METADATA_PER_CALL: u64 = 128 << 20;
 /// What all calls on metadata together may read, besides a multiple of the file.
 const METADATA_TOTAL: u64 = 1 << 30;
+
 /// An open HDF5 file.
 pub(crate) struct Hdf5 {
     path: PathBuf,
