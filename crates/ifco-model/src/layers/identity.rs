@@ -1,17 +1,25 @@
 //! Layers that only do something in training: at inference their output is their input, with
 //! its mask.
 
+use super::support::{single, wrong_input};
 use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor};
 
 /// Dropout and its kin at inference.
 #[derive(Debug)]
 pub struct Identity {
     class: String,
+    /// The only rank it takes, if Keras insists on one.
+    rank: Option<usize>,
 }
 
 pub(super) fn build(class: &str, _config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
     Ok(Box::new(Identity {
         class: class.into(),
+        rank: match class {
+            "SpatialDropout1D" => Some(3),
+            "SpatialDropout2D" => Some(4),
+            _ => None,
+        },
     }))
 }
 
@@ -21,10 +29,17 @@ impl Layer for Identity {
     }
 
     fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, LayerError> {
-        Ok(inputs.to_vec())
+        let shape = single(&self.class, inputs)?;
+        match self.rank {
+            Some(rank) if rank != shape.len() => {
+                Err(wrong_input(0, shape, format!("a shape of {rank} sizes")))
+            }
+            _ => Ok(vec![shape.clone()]),
+        }
     }
 
     fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        super::support::output_shape(self, inputs)?;
         Ok(inputs.to_vec())
     }
 }

@@ -1,7 +1,27 @@
 //! Keras's layers, one family a file: options, weights' names and `call` together.
 
+mod activation;
+mod attention;
+mod batch_normalization;
+mod concatenate;
+mod convolution;
+mod dense;
+mod dot;
+mod embedding;
+mod group_normalization;
 mod identity;
+mod merge;
+mod multi_head_attention;
+mod normalization;
+mod padding;
+mod pooling;
+mod projection;
+mod reshape;
+mod scaling;
+mod softmax;
+mod support;
 mod unknown;
+mod window;
 
 use ifco_cell::Activation;
 
@@ -10,25 +30,150 @@ use crate::{Config, ConfigError, Layer};
 pub use unknown::Unknown;
 
 /// The classes that ifco runs, in the order in which the documentation lists them.
-pub const SUPPORTED: &[&str] = &["Dropout"];
+pub const SUPPORTED: &[&str] = &[
+    "Sequential",
+    "Functional",
+    "Model",
+    "InputLayer",
+    "LSTM",
+    "GRU",
+    "SimpleRNN",
+    "RNN",
+    "Bidirectional",
+    "TimeDistributed",
+    "Dense",
+    "Embedding",
+    "Masking",
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "AlphaDropout",
+    "GaussianNoise",
+    "GaussianDropout",
+    "ActivityRegularization",
+    "Identity",
+    "Activation",
+    "ReLU",
+    "LeakyReLU",
+    "ThresholdedReLU",
+    "PReLU",
+    "ELU",
+    "Softmax",
+    "Flatten",
+    "Reshape",
+    "Permute",
+    "RepeatVector",
+    "Concatenate",
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Average",
+    "Maximum",
+    "Minimum",
+    "Dot",
+    "LayerNormalization",
+    "BatchNormalization",
+    "GroupNormalization",
+    "UnitNormalization",
+    "Normalization",
+    "Rescaling",
+    "Conv1D",
+    "Conv2D",
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
+    "SeparableConv1D",
+    "SeparableConv2D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "Cropping1D",
+    "Cropping2D",
+    "UpSampling1D",
+    "UpSampling2D",
+    "Attention",
+    "AdditiveAttention",
+    "MultiHeadAttention",
+];
 
 /// Makes the layer of this class from its configuration, without weights. A class that ifco
 /// does not know becomes an [`Unknown`], which says so when it is called.
 ///
 /// # Errors
 /// When a known layer's configuration is not one that it can have.
+///
+/// # Examples
+/// ```
+/// use ifco_model::{Config, Generation, layers};
+/// use serde_json::json;
+///
+/// let config = json!({"n": 3});
+/// let config = Config::new("repeat", Generation::Keras3, &config)?;
+/// let layer = layers::build("RepeatVector", &config)?;
+/// let shapes = layer.output_shapes(&[vec![None, Some(8)]]).unwrap();
+/// assert_eq!(shapes, [[None, Some(3), Some(8)]]);
+/// # Ok::<(), ifco_model::ConfigError>(())
+/// ```
 pub fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
-    Ok(match class {
-        "Dropout" => identity::build(class, config)?,
-        _ => Box::new(Unknown::new(class)),
-    })
+    match class {
+        "Dense" => dense::build(config),
+        "Embedding" => embedding::build(config),
+        "Masking" => embedding::build_masking(config),
+        "Dropout"
+        | "SpatialDropout1D"
+        | "SpatialDropout2D"
+        | "AlphaDropout"
+        | "GaussianNoise"
+        | "GaussianDropout"
+        | "ActivityRegularization"
+        | "Identity" => identity::build(class, config),
+        "Activation" | "ReLU" | "LeakyReLU" | "ThresholdedReLU" | "ELU" => {
+            activation::build(class, config)
+        }
+        "PReLU" => activation::build_prelu(config),
+        "Softmax" => softmax::build(config),
+        "Flatten" | "Reshape" | "Permute" | "RepeatVector" => reshape::build(class, config),
+        "Add" | "Subtract" | "Multiply" | "Average" | "Maximum" | "Minimum" => {
+            merge::build(class, config)
+        }
+        "Concatenate" => concatenate::build(config),
+        "Dot" => dot::build(config),
+        "LayerNormalization" => normalization::build_layer(config),
+        "BatchNormalization" | "BatchNormalizationV1" | "BatchNormalizationV2" => {
+            batch_normalization::build(config)
+        }
+        "GroupNormalization" => group_normalization::build(config),
+        "UnitNormalization" => normalization::build_unit(config),
+        "Normalization" => scaling::build(config),
+        "Rescaling" => scaling::build_rescaling(config),
+        "Conv1D" | "Conv2D" | "DepthwiseConv1D" | "DepthwiseConv2D" | "SeparableConv1D"
+        | "SeparableConv2D" => convolution::build(class, config),
+        "MaxPooling1D" | "MaxPooling2D" | "AveragePooling1D" | "AveragePooling2D" => {
+            pooling::build(class, config)
+        }
+        "GlobalMaxPooling1D"
+        | "GlobalMaxPooling2D"
+        | "GlobalAveragePooling1D"
+        | "GlobalAveragePooling2D" => pooling::build_global(class, config),
+        "ZeroPadding1D" | "ZeroPadding2D" | "Cropping1D" | "Cropping2D" | "UpSampling1D"
+        | "UpSampling2D" => padding::build(class, config),
+        "Attention" | "AdditiveAttention" => attention::build(class, config),
+        "MultiHeadAttention" => multi_head_attention::build(config),
+        _ => Ok(Box::new(Unknown::new(class))),
+    }
 }
 
 /// The activation that a layer of this class is, when such a layer stands where a function
 /// is meant: `activation=LeakyReLU(0.1)`. `None` for every other layer.
 pub(crate) fn activation_of(
-    _class: &str,
-    _config: &Config<'_>,
+    class: &str,
+    config: &Config<'_>,
 ) -> Result<Option<Activation>, ConfigError> {
-    Ok(None)
+    activation::activation_of(class, config)
 }

@@ -1,0 +1,134 @@
+//! `BatchNormalization` at inference: `gamma·(x − mean) / √(variance + ε) + beta` with the mean and
+//! the variance that training left.
+
+use ndarray::ArrayD;
+
+use super::normalization::{Affine, check_sizes, same_shapes};
+use super::support::{
+    along, check_weights, integers_or, known, output_shape, resolve_axes, single,
+};
+use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+
+/// Keras's `BatchNormalization`.
+#[derive(Debug)]
+pub struct BatchNormalization {
+    axes: Vec<i64>,
+    epsilon: f32,
+    renorm: bool,
+    generation: Generation,
+    affine: Affine,
+    /// Mean and variance.
+    moving: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
+    Ok(Box::new(BatchNormalization {
+        axes: integers_or(config, "axis", &[-1])?,
+        epsilon: config.f32_or("epsilon", 1e-3)?,
+        renorm: config.bool_or("renorm", false)?,
+        generation: config.generation,
+        affine: Affine::read(config)?,
+        moving: None,
+    }))
+}
+
+impl BatchNormalization {
+    /// TensorFlow's fused kernel, which Keras 2 uses for images, raises a small epsilon.
+    fn epsilon(&self, rank: usize) -> f32 {
+        let fused = self.generation < Generation::Keras3
+            && matches!(rank, 4 | 5)
+            && self.axes.len() == 1
+            && !self.renorm;
+        if fused {
+            self.epsilon.max(1.001e-5)
+        } else {
+            self.epsilon
+        }
+    }
+}
+
+impl Layer for BatchNormalization {
+    fn class_name(&self) -> &str {
+        "BatchNormalization"
+    }
+
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        let mut names = self.affine.names();
+        let trainable = names.len();
+        names.extend(["moving_mean", "moving_variance"]);
+        if self.renorm {
+            names.extend(["moving_stddev", "renorm_mean", "renorm_stddev"]);
+        }
+        let mut slots = WeightSlot::list("", &names);
+        slots[trainable..]
+            .iter_mut()
+            .for_each(|slot| slot.trainable = false);
+        slots
+    }
+
+    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
+        let slots = self.weight_slots();
+        if slots.len() != weights.len() {
+            check_weights("BatchNormalization", &slots, &weights, &[])?;
+        }
+        same_shapes(&slots, &weights)?;
+        let mut weights = weights.into_iter();
+        self.affine.take(&mut weights)?;
+        if let (Some(mean), Some(variance)) = (weights.next(), weights.next()) {
+            let flat = |array: ArrayD<f32>| array.iter().copied().collect();
+            self.moving = Some((flat(mean), flat(variance)));
+        }
+        Ok(())
+    }
+
+    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, LayerError> {
+        let shape = single("BatchNormalization", inputs)?;
+        let features = self.moving.as_ref().map(|(mean, _)| mean.len());
+        check_sizes(shape, &resolve_axes(&self.axes, shape)?, features)?;
+        Ok(vec![shape.clone()])
+    }
+
+    fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        let (mean, variance) = self.moving.as_ref().ok_or(LayerError::NoWeights)?;
+        let input = single("BatchNormalization", inputs)?;
+        let shape = output_shape(self, inputs)?;
+        if let (Some(mask), Generation::Keras3) = (&input.mask, self.generation)
+            && mask.ndim() + 1 != shape.len()
+        {
+            return Err(LayerError::Other(format!(
+                "the mask has shape {:?}, expected one axis less than the input's {shape:?}",
+                mask.shape()
+            )));
+        }
+        // gamma·(x − mean)/√(variance + ε) + beta, as one factor and one summand.
+        let epsilon = self.epsilon(shape.len());
+        let mut factor: Vec<f32> = variance
+            .iter()
+            .map(|variance| 1.0 / (variance + epsilon).sqrt())
+            .collect();
+        if let Some(gamma) = &self.affine.gamma {
+            factor
+                .iter_mut()
+                .zip(gamma)
+                .for_each(|(factor, gamma)| *factor *= gamma);
+        }
+        let mut summand: Vec<f32> = mean
+            .iter()
+            .zip(&factor)
+            .map(|(mean, factor)| -mean * factor)
+            .collect();
+        if let Some(beta) = &self.affine.beta {
+            summand
+                .iter_mut()
+                .zip(beta)
+                .for_each(|(summand, beta)| *summand += beta);
+        }
+        let axes = resolve_axes(&self.axes, &known(&shape))?;
+        let output = along(input.view(), &axes, |row| {
+            for ((value, factor), summand) in row.iter_mut().zip(&factor).zip(&summand) {
+                *value = *value * factor + summand;
+            }
+        })?;
+        Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+}

@@ -1,0 +1,87 @@
+//! `y = activation(x·W + b)` over the last axis.
+
+use ifco_cell::Activation;
+use ndarray::{ArrayD, Ix2};
+
+use super::projection::Projection;
+use super::support::{
+    activate, check_weights, elements, output_shape, positive, reshaped, single, tensor, values,
+    wrong_input,
+};
+use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor, WeightSlot};
+
+/// Keras's `Dense`, on inputs of any rank from 2.
+#[derive(Debug)]
+pub struct Dense {
+    units: usize,
+    activation: Activation,
+    use_bias: bool,
+    weights: Option<Projection>,
+}
+
+pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
+    Ok(Box::new(Dense {
+        units: positive(config, "units", None)?,
+        activation: config.activation_or("activation", Activation::Linear)?,
+        use_bias: config.bool_or("use_bias", true)?,
+        weights: None,
+    }))
+}
+
+impl Layer for Dense {
+    fn class_name(&self) -> &str {
+        "Dense"
+    }
+
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        let names: &[&str] = if self.use_bias {
+            &["kernel", "bias"]
+        } else {
+            &["kernel"]
+        };
+        WeightSlot::list("", names)
+    }
+
+    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
+        let shapes: [&[_]; 2] = [&[None, Some(self.units)], &[Some(self.units)]];
+        check_weights("Dense", &self.weight_slots(), &weights, &shapes)?;
+        let mut weights = weights.into_iter();
+        if let Some(kernel) = weights.next() {
+            let features = kernel.shape()[0];
+            self.weights = Some(Projection {
+                kernel: reshaped(kernel, Ix2(features, self.units))?,
+                bias: weights.flatten().collect(),
+            });
+        }
+        Ok(())
+    }
+
+    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, LayerError> {
+        let shape = single("Dense", inputs)?;
+        let Some((last, leading)) = shape
+            .split_last()
+            .filter(|(_, leading)| !leading.is_empty())
+        else {
+            return Err(wrong_input(0, shape, "(batch, …, features)"));
+        };
+        if let (Some(Projection { kernel, .. }), Some(features)) = (&self.weights, last)
+            && kernel.nrows() != *features
+        {
+            let expected = format!("{} features in the last axis", kernel.nrows());
+            return Err(wrong_input(0, shape, expected));
+        }
+        let mut output = leading.to_vec();
+        output.push(Some(self.units));
+        Ok(vec![output])
+    }
+
+    fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        let weights = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
+        let input = single("Dense", inputs)?;
+        let shape = output_shape(self, inputs)?;
+        let rows = elements(&shape[..shape.len() - 1])?;
+        let mut output = weights.apply(&values(input), rows)?;
+        activate(&self.activation, &mut output, self.units);
+        Ok(vec![tensor(&shape, output)?.with_mask(input.mask.clone())])
+    }
+}

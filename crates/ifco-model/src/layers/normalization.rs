@@ -1,0 +1,236 @@
+//! Layers that normalize with what they see: `LayerNormalization`, `UnitNormalization`; and what
+//! they share with [`batch_normalization`](super::batch_normalization) and
+//! [`group_normalization`](super::group_normalization).
+
+use ndarray::{ArrayD, Ix1};
+
+use super::support::{
+    along, check_weights, elements, integers_or, known, output_shape, reshaped, resolve_axes,
+    single, wrong_input, wrong_weight,
+};
+use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+
+/// Divides a row by its length, or by `min_length` where that is more.
+pub(super) fn scale_to_unit(row: &mut [f32], min_length: f32) {
+    let squares: f32 = row.iter().map(|value| value * value).sum();
+    let scale = 1.0 / squares.sqrt().max(min_length);
+    row.iter_mut().for_each(|value| *value *= scale);
+}
+
+/// Mean and variance, summed in f64: Keras sums in f32, but in an order of its own.
+pub(super) fn moments(values: &[f32]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+    let squares = values
+        .iter()
+        .map(|value| (f64::from(*value) - mean).powi(2));
+    (mean, squares.sum::<f64>() / count)
+}
+
+/// The weights that scale and shift what was normalized, in the order of the normalized values.
+#[derive(Debug)]
+pub(super) struct Affine {
+    pub(super) scale: bool,
+    pub(super) center: bool,
+    pub(super) gamma: Option<Vec<f32>>,
+    pub(super) beta: Option<Vec<f32>>,
+}
+
+impl Affine {
+    /// Without weights yet, as `scale` and `center` of the configuration say.
+    pub(super) fn read(config: &Config<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            scale: config.bool_or("scale", true)?,
+            center: config.bool_or("center", true)?,
+            gamma: None,
+            beta: None,
+        })
+    }
+
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        names.extend(self.scale.then_some("gamma"));
+        names.extend(self.center.then_some("beta"));
+        names
+    }
+
+    /// Takes `gamma` and `beta` from the front of `weights`.
+    pub(super) fn take(
+        &mut self,
+        weights: &mut impl Iterator<Item = ArrayD<f32>>,
+    ) -> Result<(), LayerError> {
+        let mut next = |wanted: bool| {
+            let array = if wanted { weights.next() } else { None };
+            array
+                .map(|array| {
+                    let len = array.len();
+                    reshaped(array, Ix1(len)).map(|array| array.into_raw_vec_and_offset().0)
+                })
+                .transpose()
+        };
+        self.gamma = next(self.scale)?;
+        self.beta = next(self.center)?;
+        Ok(())
+    }
+
+    pub(super) fn ready(&self) -> Result<(), LayerError> {
+        let missing = (self.scale && self.gamma.is_none()) || (self.center && self.beta.is_none());
+        if missing {
+            Err(LayerError::NoWeights)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn len(&self) -> Option<usize> {
+        self.gamma.as_ref().or(self.beta.as_ref()).map(Vec::len)
+    }
+
+    pub(super) fn apply(&self, row: &mut [f32]) {
+        if let Some(gamma) = &self.gamma {
+            row.iter_mut()
+                .zip(gamma)
+                .for_each(|(value, gamma)| *value *= gamma);
+        }
+        if let Some(beta) = &self.beta {
+            row.iter_mut()
+                .zip(beta)
+                .for_each(|(value, beta)| *value += beta);
+        }
+    }
+}
+
+/// All weights hold one number for each position along the normalized axes: they must agree.
+pub(super) fn same_shapes(slots: &[WeightSlot], weights: &[ArrayD<f32>]) -> Result<(), LayerError> {
+    for (slot, weight) in slots.iter().zip(weights) {
+        if weight.shape() != weights[0].shape() {
+            let expected = format!("{:?} as {:?}", weights[0].shape(), slots[0].name);
+            return Err(wrong_weight(slot, weight, &expected));
+        }
+    }
+    Ok(())
+}
+
+/// The sizes along `axes`, if known, must multiply to what the weights hold.
+pub(super) fn check_sizes(
+    shape: &[Option<usize>],
+    axes: &[usize],
+    weights: Option<usize>,
+) -> Result<(), LayerError> {
+    let sizes: Option<Vec<usize>> = axes.iter().map(|axis| shape[*axis]).collect();
+    let (Some(sizes), Some(weights)) = (sizes, weights) else {
+        return Ok(());
+    };
+    if elements(&sizes)? != weights {
+        let expected = format!("a shape with {weights} values along the axes {axes:?}");
+        return Err(wrong_input(0, shape, expected));
+    }
+    Ok(())
+}
+
+/// Keras's `LayerNormalization`.
+#[derive(Debug)]
+pub struct LayerNormalization {
+    axes: Vec<i64>,
+    epsilon: f32,
+    /// Keras 3's deprecated option: divides by the standard deviation without taking the mean
+    /// away, which is not RMS normalization either.
+    rms_scaling: bool,
+    affine: Affine,
+}
+
+pub(super) fn build_layer(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
+    let rms_scaling = config.bool_or("rms_scaling", false)?;
+    Ok(Box::new(LayerNormalization {
+        axes: integers_or(config, "axis", &[-1])?,
+        epsilon: config.f32_or("epsilon", 1e-3)?,
+        rms_scaling,
+        affine: Affine {
+            scale: config.bool_or("scale", true)? || rms_scaling,
+            center: config.bool_or("center", true)? && !rms_scaling,
+            gamma: None,
+            beta: None,
+        },
+    }))
+}
+
+impl Layer for LayerNormalization {
+    fn class_name(&self) -> &str {
+        "LayerNormalization"
+    }
+
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        WeightSlot::list("", &self.affine.names())
+    }
+
+    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
+        let slots = self.weight_slots();
+        let any = vec![None; self.axes.len()];
+        check_weights("LayerNormalization", &slots, &weights, &[&any, &any])?;
+        same_shapes(&slots, &weights)?;
+        self.affine.take(&mut weights.into_iter())
+    }
+
+    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, LayerError> {
+        let shape = single("LayerNormalization", inputs)?;
+        check_sizes(shape, &resolve_axes(&self.axes, shape)?, self.affine.len())?;
+        Ok(vec![shape.clone()])
+    }
+
+    fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        self.affine.ready()?;
+        let input = single("LayerNormalization", inputs)?;
+        let shape = output_shape(self, inputs)?;
+        let axes = resolve_axes(&self.axes, &known(&shape))?;
+        let output = along(input.view(), &axes, |row| {
+            let (mean, variance) = moments(row);
+            let shift = if self.rms_scaling { 0.0 } else { mean };
+            let scale = 1.0 / (variance + f64::from(self.epsilon)).sqrt();
+            for value in row.iter_mut() {
+                *value = ((f64::from(*value) - shift) * scale) as f32;
+            }
+            self.affine.apply(row);
+        })?;
+        Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+}
+
+/// Keras's `UnitNormalization`: to the length 1.
+#[derive(Debug)]
+pub struct UnitNormalization {
+    axes: Vec<i64>,
+    min_length: f32,
+}
+
+pub(super) fn build_unit(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
+    Ok(Box::new(UnitNormalization {
+        axes: integers_or(config, "axis", &[-1])?,
+        // Keras 3 bounds the length, Keras 2 its square, by 10⁻¹².
+        min_length: match config.generation {
+            Generation::Keras3 => 1e-12,
+            _ => 1e-6,
+        },
+    }))
+}
+
+impl Layer for UnitNormalization {
+    fn class_name(&self) -> &str {
+        "UnitNormalization"
+    }
+
+    fn output_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, LayerError> {
+        let shape = single("UnitNormalization", inputs)?;
+        resolve_axes(&self.axes, shape)?;
+        Ok(vec![shape.clone()])
+    }
+
+    fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        let input = single("UnitNormalization", inputs)?;
+        let shape = output_shape(self, inputs)?;
+        let axes = resolve_axes(&self.axes, &known(&shape))?;
+        let output = along(input.view(), &axes, |row| {
+            scale_to_unit(row, self.min_length)
+        })?;
+        Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+}

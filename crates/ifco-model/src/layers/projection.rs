@@ -1,0 +1,63 @@
+//! `x·W + b`: the product that dense layers, attention heads and pointwise convolutions share.
+
+use ndarray::{Array1, Array2, Array3, Ix3};
+
+use super::support::{add_bias, elements, matrix, permuted, product, reshaped, tensor, values};
+use crate::{LayerError, Tensor};
+
+/// The weights of a product over the last axis of its input, or over the last few made one.
+#[derive(Debug)]
+pub(super) struct Projection {
+    /// `(inputs, outputs)`, several axes of each made one.
+    pub(super) kernel: Array2<f32>,
+    /// Empty where there is none.
+    pub(super) bias: Vec<f32>,
+}
+
+impl Projection {
+    /// The product with each of `rows` rows of values.
+    pub(super) fn apply(&self, input: &[f32], rows: usize) -> Result<Vec<f32>, LayerError> {
+        let x = matrix(rows, self.kernel.nrows(), input)?;
+        elements(&[rows, self.kernel.ncols()])?;
+        let mut y = product(x, self.kernel.view());
+        add_bias(&mut y, &self.bias);
+        Ok(y)
+    }
+
+    /// The product with a tensor, split into `heads`: its last axis becomes `(heads,
+    /// dimensions)`. Then the axes are brought to `order`, in which the last `attended` before
+    /// the dimensions are those of the steps.
+    pub(super) fn split(
+        &self,
+        input: &Tensor,
+        heads: usize,
+        order: &[usize],
+        attended: usize,
+    ) -> Result<Heads, LayerError> {
+        let (_, leading) = input.shape().split_last().unwrap_or((&0, &[]));
+        let mut sizes = leading.to_vec();
+        let projected = self.apply(&values(input), elements(&sizes)?)?;
+        sizes.extend([heads, self.kernel.ncols() / heads]);
+        let array = tensor(&sizes, projected)?;
+        let sizes: Vec<usize> = order.iter().map(|axis| sizes[*axis]).collect();
+        let last = sizes.len() - 1;
+        let (accompanying, steps) = (&sizes[..last - attended], &sizes[last - attended..last]);
+        let flat = (elements(accompanying)?, elements(steps)?, sizes[last]);
+        let data = Array1::from(permuted(array.view(), order));
+        Ok(Heads {
+            data: reshaped(data.into_dyn(), Ix3(flat.0, flat.1, flat.2))?,
+            accompanying: accompanying.to_vec(),
+            steps: steps.to_vec(),
+        })
+    }
+}
+
+/// What the heads see of a tensor.
+pub(super) struct Heads {
+    /// `(accompanying, steps, dimensions)`.
+    pub(super) data: Array3<f32>,
+    /// The sizes of the axes that only accompany: the batch, the heads, what is not attended to.
+    pub(super) accompanying: Vec<usize>,
+    /// The sizes of the axes attended over.
+    pub(super) steps: Vec<usize>,
+}
