@@ -61,7 +61,8 @@ impl Hdf5 {
             bytes,
             meter: Arc::clone(&meter),
         };
-        let file = File::from_source(source).map_err(|e| FileError::hdf5(path, "", e))?;
+        let file = File::from_source(source).map_err(|e| FileError::hdf5(path, "", reason(e)))?;
+        check_whole(&file, len, path)?;
         Ok(Self {
             path: path.into(),
             file,
@@ -298,7 +299,7 @@ impl Hdf5 {
     }
 
     fn error(&self, object: &str, error: Error) -> FileError {
-        FileError::hdf5(&self.path, object, error)
+        FileError::hdf5(&self.path, object, reason(error))
     }
 
     fn damaged(&self, object: &str, reason: String) -> FileError {
@@ -429,6 +430,33 @@ fn describe_float(layout: &FloatingPointLayout) -> String {
     )
 }
 
+/// Refuses a file that was cut off, even where the missing part would not be read.
+fn check_whole(file: &File, len: u64, path: &Path) -> Result<(), FileError> {
+    let superblock = file.superblock();
+    let end = superblock.eof_address;
+    if end <= len || end == u64::MAX {
+        return Ok(());
+    }
+    Err(FileError::hdf5(path, "", cut_off(end, len)))
+}
+
+fn cut_off(needed: u64, len: u64) -> String {
+    format!("{needed} bytes are needed, but it ends after {len}: was it cut off as it was copied?")
+}
+
+/// What `hdf5-pure` found wrong, without the layers of its own errors.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Format(FormatError::UnexpectedEof {
+            expected,
+            available,
+        }) => cut_off(expected as u64, available as u64),
+        Error::Format(FormatError::Source(reason)) => reason,
+        Error::Format(error) => error.to_string(),
+        error => error.to_string(),
+    }
+}
+
 fn is_absent(error: &Error) -> bool {
     matches!(
         error,
@@ -485,6 +513,21 @@ struct Metered {
     meter: Arc<Meter>,
 }
 
+impl Metered {
+    fn check(&self, offset: u64, len: usize) -> Result<(), FormatError> {
+        let available = self.bytes.len();
+        let end = offset.checked_add(len as u64);
+        if end.is_some_and(|end| end <= available) {
+            return Ok(());
+        }
+        let fit = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Err(FormatError::UnexpectedEof {
+            expected: fit(end.unwrap_or(u64::MAX)),
+            available: fit(available),
+        })
+    }
+}
+
 impl Source for Metered {
     fn len(&self) -> u64 {
         self.bytes.len()
@@ -492,6 +535,7 @@ impl Source for Metered {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FormatError> {
         self.meter.take(buffer.len() as u64)?;
+        self.check(offset, buffer.len())?;
         self.bytes
             .read_exact_at(offset, buffer)
             .map_err(|error| FormatError::Source(error.to_string()))
@@ -499,13 +543,7 @@ impl Source for Metered {
 
     fn read_exact_at(&self, offset: u64, len: usize) -> Result<Vec<u8>, FormatError> {
         // Before the buffer is reserved, not after.
-        let end = offset.checked_add(len as u64);
-        if end.is_none_or(|end| end > self.bytes.len()) {
-            return Err(FormatError::UnexpectedEof {
-                expected: usize::try_from(end.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
-                available: usize::try_from(self.bytes.len()).unwrap_or(usize::MAX),
-            });
-        }
+        self.check(offset, len)?;
         self.meter.take(len as u64)?;
         let mut buffer = vec![0; len];
         self.bytes

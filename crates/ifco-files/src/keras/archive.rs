@@ -246,6 +246,11 @@ fn damaged(path: &Path, entry: &str, error: ZipError) -> FileError {
         ZipError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the file ends too early".to_string()
         }
+        // The directory of a zip stands at its end.
+        ZipError::InvalidArchive(reason) if reason.contains("EOCD") => {
+            "its end is missing: was it cut off as it was copied?".to_string()
+        }
+        ZipError::InvalidArchive(reason) => reason.into_owned(),
         error => error.to_string(),
     };
     FileError::Zip {

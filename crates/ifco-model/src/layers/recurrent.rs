@@ -6,7 +6,7 @@ use ifco_cell::{
     Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions,
     SequenceOutput, SimpleRnnCell, SimpleRnnWeights, WeightsError,
 };
-use ndarray::{Array2, ArrayD, ArrayView2, Ix1, Ix2, Ix3};
+use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix1, Ix2, Ix3};
 use serde_json::Value;
 
 use crate::group_names::GroupNames;
@@ -21,6 +21,7 @@ pub struct Recurrent {
     pub(super) options: SequenceOptions,
     pub(super) return_state: bool,
     pub(super) stateful: bool,
+    unroll: bool,
     generation: Generation,
     /// There once the weights are.
     layer: Option<RecurrentLayer>,
@@ -156,7 +157,7 @@ impl CellSpec {
 /// Keras keeps a GRU's bias as `(3·units)`, or with `reset_after` as `(2, 3·units)`.
 fn gru_bias(bias: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
     match bias.ndim() {
-        1 => Ok(vector("bias", bias)?.insert_axis(ndarray::Axis(0))),
+        1 => Ok(vector("bias", bias)?.insert_axis(Axis(0))),
         _ => matrix("bias", bias),
     }
 }
@@ -214,6 +215,7 @@ impl Recurrent {
             },
             return_state: config.bool_or("return_state", false)?,
             stateful: config.bool_or("stateful", false)?,
+            unroll: config.bool_or("unroll", false)?,
             generation: config.generation,
             layer: None,
             states: Mutex::new(None),
@@ -282,7 +284,12 @@ impl Recurrent {
         } else {
             None
         };
-        let result = layer.forward(sequence, mask, states)?;
+        let mut result = layer.forward(sequence, mask, states)?;
+        if let (true, Some(mask), SequenceOutput::Sequences(all)) =
+            (self.zeroes_unreversed(), mask, &mut result.output)
+        {
+            zero_masked(all, mask);
+        }
         if self.stateful {
             *kept = Some(result.states.clone());
         }
@@ -299,12 +306,32 @@ impl Recurrent {
         Ok((output, states.collect()))
     }
 
+    /// `unroll=True` has no effect on the numbers, but for this: a layer that reads backward and
+    /// zeroes its masked outputs zeroes them by the mask as it stands, not as it was read.
+    fn zeroes_unreversed(&self) -> bool {
+        let SequenceOptions {
+            return_sequences,
+            go_backwards,
+            zero_output_for_mask,
+        } = self.options;
+        self.unroll && return_sequences && go_backwards && zero_output_for_mask
+    }
+
     /// Keras passes the mask on with a sequence, and not with a last output.
     pub(super) fn output_mask(&self, inputs: &Tensor) -> Option<crate::Mask> {
         inputs
             .mask
             .clone()
             .filter(|_| self.options.return_sequences)
+    }
+}
+
+/// Zeroes the steps of `outputs` `(batch, time, units)` that `mask` `(batch, time)` does not count.
+fn zero_masked(outputs: &mut Array3<f32>, mask: ArrayView2<'_, bool>) {
+    for (mut step, counts) in outputs.lanes_mut(Axis(2)).into_iter().zip(mask) {
+        if !counts {
+            step.fill(0.0);
+        }
     }
 }
 
@@ -366,8 +393,11 @@ impl Layer for Recurrent {
             .iter()
             .map(|spec| spec.cell(&mut weights))
             .collect::<Result<_, _>>()?;
+        let mut options = self.options;
+        // What is repeated is zeroed afterwards, though not where it was masked.
+        options.zero_output_for_mask &= !self.zeroes_unreversed();
         self.layer = Some(
-            RecurrentLayer::new(cells, self.options)
+            RecurrentLayer::new(cells, options)
                 .map_err(|error: WeightsError| LayerError::from(error))?,
         );
         Ok(())

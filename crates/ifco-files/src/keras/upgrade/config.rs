@@ -325,3 +325,75 @@ fn class_of(object: &Map<String, Value>) -> String {
 fn set_class(object: &mut Map<String, Value>, class: &str) {
     set(object, "class_name", json!(class));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upgraded(json: Value, generation: Generation) -> Value {
+        architecture(json, Path::new("test"), generation).expect("it can be translated")
+    }
+
+    #[test]
+    fn keras_1_spoke_otherwise() {
+        let conv = upgraded(
+            json!({"class_name": "Convolution2D", "config": {"nb_filter": 4, "nb_row": 3,
+                "nb_col": 2, "border_mode": "same", "dim_ordering": "th", "bias": true}}),
+            Generation::Keras1,
+        );
+        let expected = json!({"filters": 4, "kernel_size": [3, 2], "padding": "same",
+            "data_format": "channels_first", "use_bias": true});
+        assert_eq!(conv["class_name"], "Conv2D");
+        assert_eq!(conv["config"], expected);
+
+        let merge = |mode: &str| {
+            let json = json!({"class_name": "Merge", "config": {"mode": mode, "concat_axis": -1}});
+            upgraded(json, Generation::Keras1)
+        };
+        assert_eq!(merge("ave")["class_name"], "Average");
+        assert_eq!(merge("concat")["class_name"], "Concatenate");
+        assert_eq!(merge("concat")["config"]["axis"], -1);
+        assert_eq!(merge("<lambda>")["class_name"], "Merge");
+
+        let nodes = upgraded(
+            json!({"class_name": "Dense", "config": {}, "inbound_nodes": [[["a", 0, 0]]]}),
+            Generation::Keras1,
+        );
+        assert_eq!(nodes["inbound_nodes"], json!([[["a", 0, 0, {}]]]));
+    }
+
+    #[test]
+    fn a_wrapped_layer_is_translated_too() {
+        let json = json!({"class_name": "Bidirectional", "config": {"layer":
+            {"class_name": "CuDNNLSTM", "config": {"units": 2}}}});
+        let layer = &upgraded(json, Generation::Keras2)["config"]["layer"];
+        assert_eq!(layer["class_name"], "LSTM");
+        assert_eq!(layer["config"]["recurrent_activation"], "sigmoid");
+    }
+
+    #[test]
+    fn what_early_files_leave_out() {
+        let gru = |generation| {
+            let json = json!({"class_name": "GRU", "config": {"units": 2}});
+            upgraded(json, generation)["config"]["reset_after"].clone()
+        };
+        assert_eq!(gru(Generation::Keras2), json!(false));
+        assert_eq!(gru(Generation::Keras3), Value::Null);
+        let json = json!({"class_name": "Any", "config": {}});
+        assert!(upgraded(json, Generation::Keras3)["module"].is_string());
+    }
+
+    #[test]
+    fn branches_and_quantized_layers_are_refused() {
+        let refused = |json| {
+            let error = architecture(json, Path::new("test"), Generation::Keras1);
+            error.expect_err("it is refused").to_string()
+        };
+        let merge = json!({"class_name": "Sequential", "config": [
+            {"class_name": "Merge", "config": {"mode": "sum", "layers": [{}]}}]});
+        assert!(refused(merge).contains("functional API"));
+        let quantized = json!({"class_name": "Dense",
+            "config": {"name": "d", "dtype": "int8_from_float32"}});
+        assert!(refused(quantized).contains("\"d\" is quantized (int8_from_float32)"));
+    }
+}
