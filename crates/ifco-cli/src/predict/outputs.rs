@@ -70,10 +70,13 @@ impl Destination {
                     csv::write(path, table.view(), header.as_deref())
                 })?)
             }
-            Destination::Npy(path) => match outputs {
-                [output] => Ok(interrupt::write_whole(|| npy::write(path, output.view()))?),
-                _ => self.check(model),
-            },
+            Destination::Npy(path) => {
+                // `check` has seen to it that there is one.
+                for output in outputs {
+                    interrupt::write_whole(|| npy::write(path, output.view()))?;
+                }
+                Ok(())
+            }
             Destination::Npz(path) => {
                 let arrays: Vec<(String, ArrayViewD<'_, f32>)> = names
                     .into_iter()
