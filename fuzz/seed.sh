@@ -1,16 +1,20 @@
 #!/bin/sh
 # Fills fuzz/corpus with the small real files of fixtures/, to begin fuzzing from.
-# Usage: fuzz/seed.sh [FOLDER...]
+# Usage: fuzz/seed.sh [FOLDER...], then RUSTC_BOOTSTRAP=1 cargo fuzz run hdf5_model, or another of
+# fuzz_targets/, with -- -malloc_limit_mb=300 -timeout=10
 set -eu
 cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- ../fixtures
-mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json
+mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv
 find "$@" -type f -size -200k | while read -r file; do
     name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
     case $file in
     *.keras) cp "$file" "corpus/keras_archive/$name" ;;
     *.h5 | *.hdf5) cp "$file" "corpus/hdf5_model/$name" ;;
     *.json) cp "$file" "corpus/model_json/$name" ;;
+    *.npy) cp "$file" "corpus/npy/$name" ;;
+    *.npz) cp "$file" "corpus/npz/$name" ;;
+    *.csv) cp "$file" "corpus/csv/$name" ;;
     esac
     case $file in
     *.keras)

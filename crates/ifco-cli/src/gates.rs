@@ -137,10 +137,10 @@ fn in_order<'a, 'b>(
 /// The arrays as NumPy prints them, each below its name and its place in the fused array.
 fn text(path: &str, cell: &Cell, gates: &[GateView<'_>]) -> String {
     let mut text = format!(
-        "# {path}: {}, {} units, {} features\n",
+        "# {path}: {}, {}, {}\n",
         inspect::class(cell),
-        cell.units(),
-        cell.features()
+        output::count(cell.units(), "unit"),
+        output::count(cell.features(), "feature")
     );
     for (gate, name, array) in in_order(gates) {
         // Writing to a String does not fail.
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(named[1].1, array![[2.0, 3.0]].into_dyn());
         assert_eq!(named[8].1, array![[4.0, 5.0], [14.0, 15.0]].into_dyn());
         let text = text("gru", &cell, &gates);
-        assert!(text.starts_with("# gru: GRU, 2 units, 1 features\n\n# kernel_z = kernel[:, 0:2]"));
+        assert!(text.starts_with("# gru: GRU, 2 units, 1 feature\n\n# kernel_z = kernel[:, 0:2]"));
         assert!(text.contains("# bias_h = bias[:, 4:6], candidate\narray([[ 4.,  5.],\n"));
     }
 }

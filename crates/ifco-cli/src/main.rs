@@ -7,7 +7,7 @@ mod inspect;
 mod interrupt;
 mod numpy;
 mod opening;
-
+mod orders;
 mod output;
 mod predict;
 mod show;
@@ -45,7 +45,7 @@ enum Command {
     Show(show::Args),
     Gates(gates::Args),
     Predict(predict::Args),
-
+    Orders(orders::Args),
     Completions(completions::Args),
 }
 
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Gates(args) => gates::run(args),
         Command::Predict(args) => predict::run(args),
-
+        Command::Orders(args) => orders::run(args),
         Command::Completions(args) => completions::run(args),
     };
     match result {

@@ -65,6 +65,12 @@ pub fn short(number: f64) -> String {
     format!("{number:.digits$}")
 }
 
+/// `1 unit`, `2 units`.
+pub fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// `12345` as `12,345`.
 pub fn thousands(number: usize) -> String {
     let digits = number.to_string();

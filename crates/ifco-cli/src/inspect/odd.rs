@@ -189,6 +189,11 @@ fn is_bounded(activation: Activation) -> bool {
             | Activation::Softmax
             | Activation::Sparsemax
             | Activation::SparseSigmoid
+            | Activation::Relu {
+                negative_slope: 0.0,
+                max_value: Some(_),
+                ..
+            }
     )
 }
 

@@ -7,6 +7,7 @@ use ifco::{Port, Shape, display_shape};
 use ndarray::{Array2, ArrayD, Axis, IxDyn};
 
 use crate::failure::Failure;
+use crate::output::count;
 
 /// Reads one array for each input of the model, in the model's order.
 pub fn read(paths: &[PathBuf], ports: &[Port]) -> Result<Vec<ArrayD<f32>>, Failure> {
@@ -76,10 +77,12 @@ fn assign(mut found: Vec<Named>, ports: &[Port]) -> Result<Vec<Found>, Failure> 
     if found.len() == ports.len() && named == 0 {
         return Ok(found.into_iter().map(|(_, array)| array).collect());
     }
-    let given: Vec<String> = found
-        .iter()
-        .map(|(name, _)| name.clone().unwrap_or("(no name)".into()))
-        .collect();
+    let given: Vec<String> = found.iter().filter_map(|(name, _)| name.clone()).collect();
+    let names = if given.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", given.join(", "))
+    };
     let inputs: Vec<String> = ports
         .iter()
         .map(|port| match &port.shape {
@@ -88,24 +91,15 @@ fn assign(mut found: Vec<Named>, ports: &[Port]) -> Result<Vec<Found>, Failure> 
         })
         .collect();
     let what = if found.len() == ports.len() {
-        format!(
-            "some arrays have the names of inputs, but not all: {}",
-            given.join(", ")
-        )
+        format!("some arrays have the names of inputs, but not all{names}")
     } else {
         format!(
-            "{} given, but the model has {}: {}",
+            "{} given, but the model has {}{names}",
             count(found.len(), "array"),
             count(ports.len(), "input"),
-            given.join(", ")
         )
     };
     Err(Failure::new(what).help(format_args!("the inputs are {}", inputs.join(", "))))
-}
-
-fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }
 
 /// Lines and columns in the shape of an input; the rules stand in the command's help.

@@ -51,12 +51,12 @@ impl Destination {
 
     /// Writes one array for each output.
     pub fn write(&self, model: &Model, outputs: &[ArrayD<f32>]) -> Result<(), Failure> {
-        let names: Vec<&str> = model
+        // The model gives each output a name of its own.
+        let names: Vec<String> = model
             .outputs()
             .iter()
-            .map(|port| port.name.as_str())
+            .map(|port| port.name.clone())
             .collect();
-        let names = unique(&names);
         match self {
             Destination::Stdout => {
                 let (table, header) = table(&names, outputs)?;
@@ -70,10 +70,13 @@ impl Destination {
                     csv::write(path, table.view(), header.as_deref())
                 })?)
             }
-            Destination::Npy(path) => match outputs {
-                [output] => Ok(interrupt::write_whole(|| npy::write(path, output.view()))?),
-                _ => self.check(model),
-            },
+            Destination::Npy(path) => {
+                // `check` has seen to it that there is one.
+                for output in outputs {
+                    interrupt::write_whole(|| npy::write(path, output.view()))?;
+                }
+                Ok(())
+            }
             Destination::Npz(path) => {
                 let arrays: Vec<(String, ArrayViewD<'_, f32>)> = names
                     .into_iter()
@@ -83,25 +86,6 @@ impl Destination {
             }
         }
     }
-}
-
-/// Names once each: the outputs of one LSTM with return_state are all `lstm` to Keras, and
-/// `lstm`, `lstm_1`, `lstm_2` here.
-fn unique(names: &[&str]) -> Vec<String> {
-    let mut taken: Vec<String> = Vec::with_capacity(names.len());
-    for &name in names {
-        let mut candidate = name.to_string();
-        let mut number = 0;
-        let is_taken = |candidate: &String, number: usize| {
-            taken.contains(candidate) || number > 0 && names.contains(&candidate.as_str())
-        };
-        while is_taken(&candidate, number) {
-            number += 1;
-            candidate = format!("{name}_{number}");
-        }
-        taken.push(candidate);
-    }
-    taken
 }
 
 /// All outputs side by side, a line for each row of the batch. The header is needed only to
@@ -136,16 +120,6 @@ fn table(
 mod tests {
     use super::*;
     use ndarray::{IxDyn, array};
-
-    #[test]
-    fn names_are_unique() {
-        assert_eq!(unique(&["a", "b"]), ["a", "b"]);
-        assert_eq!(
-            unique(&["lstm", "lstm", "lstm"]),
-            ["lstm", "lstm_1", "lstm_2"]
-        );
-        assert_eq!(unique(&["a", "a", "a_1"]), ["a", "a_2", "a_1"]);
-    }
 
     #[test]
     fn outputs_side_by_side() {

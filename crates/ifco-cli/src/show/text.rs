@@ -7,7 +7,7 @@ use ifco::{LayerEntry, Model, Opened, Port, WeightsFile, display_shape};
 use super::{CellReport, Report};
 use crate::inspect::{self, Figures, GateView};
 use crate::opening::ARCHITECTURE_HELP;
-use crate::output::{short, table, thousands};
+use crate::output::{count, short, table, thousands};
 
 /// Writes a line; to a `String` that does not fail.
 macro_rules! line {
@@ -145,11 +145,11 @@ fn cell(text: &mut String, report: &CellReport<'_>) {
         .collect();
     line!(
         text,
-        "{}: {}, {} units, {} features, {} parameters",
+        "{}: {}, {}, {}, {} parameters",
         report.path,
         inspect::class(report.cell),
-        report.cell.units(),
-        report.cell.features(),
+        count(report.cell.units(), "unit"),
+        count(report.cell.features(), "feature"),
         thousands(inspect::parameters(report.cell)),
     );
     line!(text, "  {}\n", options.join(", "));

@@ -89,6 +89,7 @@ fn saved_layers(file: &Hdf5, root: &str) -> Result<Vec<SavedLayer>, FileError> {
                 "list of layers (attribute layer_names of {root:?})"
             ))
         })?;
+    file.children(root)?; // found all at once, not one by one
     let mut layers = Vec::new();
     let mut seen = HashSet::new();
     for name in names {

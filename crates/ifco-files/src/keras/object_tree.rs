@@ -23,6 +23,7 @@ const NOT_LAYERS: [&str; 4] = ["optimizer", "metrics", "loss_tracker", "_loss_tr
 
 /// Gives the model its weights.
 pub(super) fn load(model: &mut Model, file: &Hdf5) -> Result<(), FileError> {
+    file.children(LAYERS)?; // found all at once, not one by one
     let slots = model.weight_slots();
     let mut weights = Vec::with_capacity(slots.len());
     for slot in &slots {

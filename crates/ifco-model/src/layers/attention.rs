@@ -7,9 +7,11 @@
 //! output  = softmax(scores) · value
 //! ```
 
-use ndarray::{Array2, ArrayD, ArrayView2, Axis, Ix3};
+use ndarray::{ArrayD, ArrayView2, Axis, Ix3};
 
-use super::support::{as_mask, check_weights, elements, known, softmax, wrong_input};
+use super::support::{
+    as_mask, check_weights, elements, known, matrix, product, softmax, tensor, wrong_input,
+};
 use crate::{Call, Config, ConfigError, Layer, LayerError, Mask, Shape, Tensor, WeightSlot};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,21 +111,27 @@ impl Attention {
         key: ArrayView2<'_, f32>,
         scale: &[f32],
         weight: f32,
-    ) -> Array2<f32> {
+    ) -> Vec<f32> {
         let uniform = scale.first().copied().unwrap_or(1.0);
         if self.scores == Scores::Dot {
-            return query.dot(&key.t()) * uniform;
+            let mut scores = product(query, key.t());
+            scores.iter_mut().for_each(|score| *score *= uniform);
+            return scores;
         }
-        Array2::from_shape_fn((query.nrows(), key.nrows()), |(t, s)| {
-            let sums = query.row(t).into_iter().zip(key.row(s)).map(|(q, k)| q + k);
-            match self.scores {
-                Scores::Additive if self.use_scale => {
-                    sums.zip(scale).map(|(sum, scale)| scale * sum.tanh()).sum()
+        let mut scores = Vec::with_capacity(query.nrows() * key.nrows());
+        for query in query.rows() {
+            scores.extend(key.rows().into_iter().map(|key| {
+                let sums = query.iter().zip(key).map(|(q, k)| q + k);
+                match self.scores {
+                    Scores::Additive if self.use_scale => {
+                        sums.zip(scale).map(|(sum, scale)| scale * sum.tanh()).sum()
+                    }
+                    Scores::Additive => sums.map(f32::tanh).sum(),
+                    _ => weight * sums.map(|sum| (uniform * sum).tanh()).sum::<f32>(),
                 }
-                Scores::Additive => sums.map(f32::tanh).sum(),
-                _ => weight * sums.map(|sum| (uniform * sum).tanh()).sum::<f32>(),
-            }
-        })
+            }));
+        }
+        scores
     }
 }
 
@@ -222,43 +230,41 @@ impl Layer for Attention {
         elements(&[queries, keys])?;
         let mut output = Vec::with_capacity(elements(&shape)?);
         for sample in 0..batch {
-            let of =
-                |array: &ndarray::ArcArray<f32, Ix3>| array.index_axis(Axis(0), sample).to_owned();
-            let mut scores = self.scores(of(&query).view(), of(&key).view(), scale, *weight);
+            let [query, key, value] =
+                [&query, &key, &value].map(|array| array.index_axis(Axis(0), sample));
+            let mut scores = self.scores(query, key, scale, *weight);
             let value_mask = arguments
                 .value_mask
                 .as_ref()
                 .map(|mask| mask.index_axis(Axis(0), sample));
-            for (t, mut row) in scores.rows_mut().into_iter().enumerate() {
+            for (t, row) in scores.chunks_exact_mut(keys.max(1)).enumerate() {
                 for (s, score) in row.iter_mut().enumerate() {
                     let counts = value_mask.as_ref().is_none_or(|mask| mask[s]);
                     if !counts || (causal && s > t) {
                         *score -= 1e9;
                     }
                 }
-                if let Some(row) = row.as_slice_mut() {
-                    softmax(row);
-                }
+                softmax(row);
             }
-            let mut result = scores.dot(&of(&value));
+            let mut result = product(matrix(queries, keys, &scores)?, value);
             if let Some(mask) = &arguments.query_mask {
                 let mask = mask.index_axis(Axis(0), sample);
-                for (mut step, counts) in result.rows_mut().into_iter().zip(&mask) {
+                for (step, counts) in result.chunks_exact_mut(shape[2].max(1)).zip(&mask) {
                     if !counts {
                         step.fill(0.0);
                     }
                 }
             }
-            output.extend(result.iter());
+            output.extend(result);
             if return_scores {
-                all_scores.extend(scores.iter());
+                all_scores.extend(scores);
             }
         }
-        let output = super::support::tensor(&shape, output)?.with_mask(arguments.query_mask);
+        let output = tensor(&shape, output)?.with_mask(arguments.query_mask);
         if !return_scores {
             return Ok(vec![output]);
         }
-        let scores = super::support::tensor(&[batch, queries, keys], all_scores)?;
+        let scores = tensor(&[batch, queries, keys], all_scores)?;
         Ok(vec![output, scores])
     }
 }

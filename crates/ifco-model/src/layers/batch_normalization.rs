@@ -3,8 +3,10 @@
 
 use ndarray::ArrayD;
 
-use super::normalization::{Affine, along, check_sizes, same_shapes};
-use super::support::{check_weights, integers_or, known, output_shape, resolve_axes, single};
+use super::normalization::{Affine, check_sizes, same_shapes};
+use super::support::{
+    along, check_weights, integers_or, known, output_shape, resolve_axes, single,
+};
 use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
 
 /// Keras's `BatchNormalization`.
@@ -122,7 +124,7 @@ impl Layer for BatchNormalization {
                 .for_each(|(summand, beta)| *summand += beta);
         }
         let axes = resolve_axes(&self.axes, &known(&shape))?;
-        let output = along(input, &axes, |row| {
+        let output = along(input.view(), &axes, |row| {
             for ((value, factor), summand) in row.iter_mut().zip(&factor).zip(&summand) {
                 *value = *value * factor + summand;
             }

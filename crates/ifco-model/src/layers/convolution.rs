@@ -7,12 +7,12 @@
 
 use ifco_cell::Activation;
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayD, Ix1, Ix2, s};
+use ndarray::{Array2, ArrayD, Ix2, s};
 
 use super::projection::Projection;
 use super::support::{
-    activate, add_bias, channels_first, check_weights, elements, output_shape, positive, positives,
-    reshaped, single, tensor, wrong_input, wrong_weight,
+    activate, add_bias, channels_first, check_weights, elements, matrix, output_shape, positive,
+    positives, reshaped, single, tensor, values, wrong_input, wrong_weight,
 };
 use super::window::{Layout, Padding, Window, Windows};
 use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
@@ -115,47 +115,39 @@ impl Convolution {
             Kind::Depthwise { multiplier } => channels?.checked_mul(multiplier),
         }
     }
+}
 
-    /// The kernel's product with each window of its group of channels.
-    fn full(
-        &self,
-        layout: &Layout<'_>,
-        kernel: &Array2<f32>,
-        filters: usize,
-        groups: usize,
-    ) -> Vec<f32> {
-        let mut output = Array2::zeros((layout.windows(), filters));
-        let (columns, filters) = (kernel.nrows(), filters / groups);
-        let channels = layout.channels / groups;
-        let block = (BLOCK / columns.max(1)).clamp(1, layout.windows().max(1));
-        let mut rows = Array2::zeros((block, columns));
-        for start in (0..layout.windows()).step_by(block) {
-            let end = layout.windows().min(start + block);
-            for group in 0..groups {
-                rows.fill(0.0);
-                for (window, mut row) in (start..end).zip(rows.rows_mut()) {
-                    let Some(row) = row.as_slice_mut() else {
-                        continue;
-                    };
-                    layout.read(window, |position, values| {
-                        let values = &values[group * channels..(group + 1) * channels];
-                        row[position * channels..(position + 1) * channels].copy_from_slice(values);
-                    });
-                }
-                let of_group = group * filters..(group + 1) * filters;
-                let mut output = output.slice_mut(s![start..end, of_group.clone()]);
-                let rows = rows.slice(s![..end - start, ..]);
-                general_mat_mul(
-                    1.0,
-                    &rows,
-                    &kernel.slice(s![.., of_group]),
-                    0.0,
-                    &mut output,
-                );
+/// The kernel's product with each window of its group of channels.
+fn full(
+    layout: &Layout<'_>,
+    kernel: &Array2<f32>,
+    filters: usize,
+    groups: usize,
+) -> Result<Vec<f32>, LayerError> {
+    let mut output = Array2::zeros((layout.windows(), filters));
+    let (columns, filters) = (kernel.nrows(), filters / groups);
+    let channels = layout.channels / groups;
+    let block = (BLOCK / columns).clamp(1, layout.windows().max(1));
+    let mut rows = vec![0.0; block * columns];
+    for start in (0..layout.windows()).step_by(block) {
+        let end = layout.windows().min(start + block);
+        let rows = &mut rows[..(end - start) * columns];
+        for group in 0..groups {
+            rows.fill(0.0);
+            for (window, row) in (start..end).zip(rows.chunks_exact_mut(columns)) {
+                layout.read(window, |position, values| {
+                    let values = &values[group * channels..(group + 1) * channels];
+                    row[position * channels..(position + 1) * channels].copy_from_slice(values);
+                });
             }
+            let of_group = group * filters..(group + 1) * filters;
+            let mut output = output.slice_mut(s![start..end, of_group.clone()]);
+            let rows = matrix(end - start, columns, rows)?;
+            let kernel = kernel.slice(s![.., of_group]);
+            general_mat_mul(1.0, &rows, &kernel, 0.0, &mut output);
         }
-        output.into_raw_vec_and_offset().0
     }
+    Ok(output.into_raw_vec_and_offset().0)
 }
 
 /// Each channel's own filters: output `channel · multiplier + m`.
@@ -265,7 +257,7 @@ impl Layer for Convolution {
             None => None,
         };
         let bias = match weights.next() {
-            Some(bias) => reshaped(bias, Ix1(outputs))?.into_raw_vec_and_offset().0,
+            Some(bias) => bias.iter().copied().collect(),
             None => Vec::new(),
         };
         self.weights = Some(Weights {
@@ -301,7 +293,7 @@ impl Layer for Convolution {
         let shape = output_shape(self, inputs)?;
         let layout = self.windows.lay(input, &shape);
         let mut output = match self.kind {
-            Kind::Full { filters, groups } => self.full(&layout, &weights.kernel, filters, groups),
+            Kind::Full { filters, groups } => full(&layout, &weights.kernel, filters, groups)?,
             Kind::Depthwise { multiplier } | Kind::Separable { multiplier, .. } => {
                 depthwise(&layout, &weights.kernel, multiplier)?
             }
@@ -310,12 +302,12 @@ impl Layer for Convolution {
             output = pointwise.apply(&output, layout.windows())?;
         }
         add_bias(&mut output, &weights.bias);
-        let output = tensor(&self.windows.channels_last(&shape), output)?;
-        let output = self.windows.restore(output.into_owned());
+        let output = self.windows.restore(output, &shape)?;
+        if self.activation == Activation::Linear {
+            return Ok(vec![output]);
+        }
         // Softmax is along the last axis, which need not be the channels.
-        let mut output = reshaped(output, Ix1(elements(&shape)?))?
-            .into_raw_vec_and_offset()
-            .0;
+        let mut output = values(&output).into_owned();
         activate(&self.activation, &mut output, shape[shape.len() - 1]);
         Ok(vec![tensor(&shape, output)?])
     }

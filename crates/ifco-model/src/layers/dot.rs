@@ -1,9 +1,9 @@
 //! `Dot`: for each sample the products of two inputs, summed over one axis of each.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayD, Axis};
-
-use super::support::{elements, matrix, output_shape, permuted, resolve_axis, tensor, wrong_input};
+use super::normalization::scale_to_unit;
+use super::support::{
+    elements, known, matrix, output_shape, permuted, product, resolve_axis, tensor, wrong_input,
+};
 use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor};
 
 /// Keras's `Dot`. It passes on no mask.
@@ -81,52 +81,43 @@ impl Layer for Dot {
         let [x, y] = inputs else {
             return Err(LayerError::Other("a Dot takes 2 inputs".into()));
         };
-        let (x, y) = (self.operand(0, x)?, self.operand(1, y)?);
-        let batch = shape[0];
-        let common = x.shape()[x.ndim() - 1];
-        let rows = elements(&x.shape()[1..x.ndim() - 1])?;
-        let columns = elements(&y.shape()[1..y.ndim() - 1])?;
-        let mut output = vec![0.0; elements(&shape)?];
-        if !output.is_empty() {
-            for (sample, output) in output
-                .chunks_exact_mut(rows * columns)
-                .enumerate()
-                .take(batch)
-            {
-                let (x, y) = (x.index_axis(Axis(0), sample), y.index_axis(Axis(0), sample));
-                let (Some(x), Some(y)) = (x.to_slice(), y.to_slice()) else {
-                    return Err(LayerError::Other(
-                        "a Dot's inputs must be contiguous".into(),
-                    ));
-                };
-                let x = matrix(rows, common, x)?;
-                let y = matrix(columns, common, y)?;
-                let mut output = ndarray::ArrayViewMut2::from_shape((rows, columns), output)
-                    .map_err(|error| LayerError::Other(error.to_string()))?;
-                general_mat_mul(1.0, &x, &y.t(), 0.0, &mut output);
-            }
+        let (x, x_rows, common) = self.operand(0, x)?;
+        let (y, y_rows, _) = self.operand(1, y)?;
+        let mut output = Vec::with_capacity(elements(&shape)?);
+        for sample in 0..shape[0] {
+            let of = |rows: usize| sample * rows * common..(sample + 1) * rows * common;
+            let x = matrix(x_rows, common, &x[of(x_rows)])?;
+            let y = matrix(y_rows, common, &y[of(y_rows)])?;
+            output.extend(product(x, y.t()));
         }
         Ok(vec![tensor(&shape, output)?])
     }
 }
 
 impl Dot {
-    /// An input with the axis of the sum as its last, and of length 1 along it if asked for.
-    fn operand(&self, index: usize, input: &Tensor) -> Result<ArrayD<f32>, LayerError> {
-        let shape = super::support::known(input.shape());
-        let axis = self.axis(index, &shape)?;
+    /// An input's values with the axis of the sum as its last, and of length 1 along it if asked
+    /// for; how many rows a sample has, and how long they are.
+    fn operand(
+        &self,
+        index: usize,
+        input: &Tensor,
+    ) -> Result<(Vec<f32>, usize, usize), LayerError> {
+        let shape = input.shape();
+        let axis = self.axis(index, &known(shape))?;
         let mut order: Vec<usize> = (0..shape.len()).filter(|other| *other != axis).collect();
+        let sizes: Vec<usize> = order[1..].iter().map(|axis| shape[*axis]).collect();
         order.push(axis);
-        let mut operand = permuted(input.view(), &order);
-        if self.normalize {
-            let epsilon = match self.generation {
-                Generation::Keras3 => 1e-7_f32,
+        let (rows, common) = (elements(&sizes)?, shape[axis]);
+        let mut values = permuted(input.view(), &order);
+        if self.normalize && common > 0 {
+            let min_length = match self.generation {
+                Generation::Keras3 => 1e-7,
                 _ => 1e-6,
             };
-            for mut row in operand.rows_mut() {
-                super::normalization::scale_to_unit(row.as_slice_mut().unwrap_or(&mut []), epsilon);
+            for row in values.chunks_exact_mut(common) {
+                scale_to_unit(row, min_length);
             }
         }
-        Ok(operand)
+        Ok((values, rows, common))
     }
 }

@@ -1,11 +1,11 @@
 //! `GroupNormalization`: each group of channels to mean 0 and variance 1, over all positions.
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::ArrayD;
 
 use super::normalization::{Affine, check_sizes, moments, same_shapes};
 use super::support::{
-    check_weights, elements, integers_or, inverse, known, output_shape, permuted, positive,
-    resolve_axes, single, wrong_input,
+    check_weights, elements, integers_or, known, output_shape, permuted, positive, resolve_axes,
+    restored, single, wrong_input,
 };
 use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
 
@@ -93,11 +93,11 @@ impl Layer for GroupNormalization {
         // (batch, channels, …): then a group's values lie together.
         let mut order: Vec<usize> = (0..shape.len()).filter(|other| *other != axis).collect();
         order.insert(1, axis);
-        let mut data = permuted(input.view(), &order);
+        let mut values = permuted(input.view(), &order);
         let sizes: Vec<usize> = order[2..].iter().map(|axis| shape[*axis]).collect();
         let positions = elements(&sizes)?;
         let group = channels / groups * positions;
-        if let (Some(values), 1..) = (data.as_slice_mut(), group) {
+        if group > 0 {
             for (index, values) in values.chunks_exact_mut(group).enumerate() {
                 let (mean, variance) = moments(values);
                 let scale = 1.0 / (variance + f64::from(self.epsilon)).sqrt();
@@ -116,8 +116,7 @@ impl Layer for GroupNormalization {
                 }
             }
         }
-        let output = permuted(data.view(), &inverse(&order));
-        debug_assert_eq!(output.raw_dim(), IxDyn(&shape));
+        let output = restored(values, &shape, &order)?;
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
     }
 }

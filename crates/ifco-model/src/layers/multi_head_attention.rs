@@ -6,11 +6,12 @@
 
 use ndarray::{Array2, ArrayD, ArrayViewD, Axis, IxDyn};
 
-use super::projection::{Heads, Projection};
+use super::projection::Projection;
 use super::softmax::Masking;
 use super::support::{
-    as_mask, check_weights, combine_masks, elements, expand_mask, integers_or, inverse, known,
-    permuted, positive, reshaped, resolve_axis, softmax, tensor, values, wrong_input, wrong_weight,
+    as_mask, check_weights, combine_masks, elements, expand_mask, integers_or, known, matrix,
+    positive, product, reshaped, resolve_axis, restored, softmax, tensor, values, wrong_input,
+    wrong_weight,
 };
 use crate::{
     Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor, WeightSlot,
@@ -192,6 +193,26 @@ impl MultiHeadAttention {
             })?);
         }
         Ok(resolved)
+    }
+
+    /// Makes the scores of one query step its attention weights.
+    fn attend(&self, row: &mut [f32], counts: Option<&[bool]>, fused: bool) {
+        let replace = |row: &mut [f32], with: &dyn Fn(f32) -> f32| {
+            for (score, counts) in row.iter_mut().zip(counts.unwrap_or(&[])) {
+                if !counts {
+                    *score = with(*score);
+                }
+            }
+        };
+        if fused {
+            replace(row, &|_| f32::MIN * 0.7);
+            return softmax(row);
+        }
+        replace(row, &|score| self.masking.masked(score));
+        softmax(row);
+        if self.masking == Masking::ReplaceAndZero {
+            replace(row, &|_| 0.0);
+        }
     }
 }
 
@@ -390,48 +411,28 @@ impl Layer for MultiHeadAttention {
         let mut heads = Vec::with_capacity(elements(&[accompanying, queries, self.value_dim])?);
         let mut all_scores = Vec::new();
         for index in 0..accompanying {
-            let of = |array: &Heads| array.data.index_axis(Axis(0), index).to_owned();
-            let mut scores = (of(&projected_query) * scale).dot(&of(&keys).t());
-            for mut row in scores.rows_mut() {
+            let [query, key, value] = [&projected_query, &keys, &projected_value]
+                .map(|heads| heads.data.index_axis(Axis(0), index));
+            let mut scores = product(query, key.t());
+            for row in scores.chunks_exact_mut(steps.max(1)) {
                 let counts: Option<Vec<bool>> = mask_values
                     .as_mut()
                     .map(|values| values.take(steps).copied().collect());
-                let Some(row) = row.as_slice_mut() else {
-                    continue;
-                };
-                if let Some(counts) = &counts {
-                    for (score, _) in row.iter_mut().zip(counts).filter(|(_, counts)| !**counts) {
-                        *score = if fused {
-                            f32::MIN * 0.7
-                        } else {
-                            self.masking.masked(*score)
-                        };
-                    }
-                }
-                softmax(row);
-                if let (Some(counts), false, Masking::ReplaceAndZero) =
-                    (&counts, fused, self.masking)
-                {
-                    for (score, _) in row.iter_mut().zip(counts).filter(|(_, counts)| !**counts) {
-                        *score = 0.0;
-                    }
-                }
+                row.iter_mut().for_each(|score| *score *= scale);
+                self.attend(row, counts.as_deref(), fused);
             }
-            heads.extend(scores.dot(&of(&projected_value)).iter());
+            let weighted = matrix(queries, steps, &scores)?;
+            heads.extend(product(weighted, value));
             if return_scores {
-                all_scores.extend(scores.iter());
+                all_scores.extend(scores);
             }
         }
 
         // Back to (batch, …, heads · dimensions).
-        let mut sizes = projected_query.accompanying.clone();
-        sizes.extend(&projected_query.steps);
-        sizes.push(self.value_dim);
-        let heads = ArrayD::from_shape_vec(IxDyn(&sizes), heads)
-            .map_err(|error| LayerError::Other(error.to_string()))?;
-        let mut heads = permuted(heads.view(), &inverse(&order))
-            .into_raw_vec_and_offset()
-            .0;
+        let mut sizes = query.shape()[..rank - 1].to_vec();
+        sizes.extend([self.heads, self.value_dim]);
+        let heads = restored(heads, &sizes, &order)?;
+        let mut heads: Vec<f32> = heads.iter().copied().collect();
         let rows = elements(&query.shape()[..rank - 1])?;
         if let Some(gate) = &weights.gate {
             let gate = gate.apply(&values(query), rows)?;

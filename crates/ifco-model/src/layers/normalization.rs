@@ -5,8 +5,8 @@
 use ndarray::{ArrayD, Ix1};
 
 use super::support::{
-    check_weights, elements, integers_or, inverse, known, output_shape, permuted, reshaped,
-    resolve_axes, single, wrong_input, wrong_weight,
+    along, check_weights, elements, integers_or, known, output_shape, reshaped, resolve_axes,
+    single, wrong_input, wrong_weight,
 };
 use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
 
@@ -25,25 +25,6 @@ pub(super) fn moments(values: &[f32]) -> (f64, f64) {
         .iter()
         .map(|value| (f64::from(*value) - mean).powi(2));
     (mean, squares.sum::<f64>() / count)
-}
-
-/// Works on each row of the values along `axes` (sorted) together, as if those were the last.
-pub(super) fn along(
-    input: &Tensor,
-    axes: &[usize],
-    mut work: impl FnMut(&mut [f32]),
-) -> Result<ArrayD<f32>, LayerError> {
-    let mut order: Vec<usize> = (0..input.data.ndim())
-        .filter(|axis| !axes.contains(axis))
-        .collect();
-    order.extend(axes);
-    let mut rows = permuted(input.view(), &order);
-    let sizes: Vec<usize> = axes.iter().map(|axis| input.shape()[*axis]).collect();
-    let len = elements(&sizes)?;
-    if let (Some(values), 1..) = (rows.as_slice_mut(), len) {
-        values.chunks_exact_mut(len).for_each(&mut work);
-    }
-    Ok(permuted(rows.view(), &inverse(&order)))
 }
 
 /// The weights that scale and shift what was normalized, in the order of the normalized values.
@@ -201,7 +182,7 @@ impl Layer for LayerNormalization {
         let input = single("LayerNormalization", inputs)?;
         let shape = output_shape(self, inputs)?;
         let axes = resolve_axes(&self.axes, &known(&shape))?;
-        let output = along(input, &axes, |row| {
+        let output = along(input.view(), &axes, |row| {
             let (mean, variance) = moments(row);
             let shift = if self.rms_scaling { 0.0 } else { mean };
             let scale = 1.0 / (variance + f64::from(self.epsilon)).sqrt();
@@ -247,7 +228,9 @@ impl Layer for UnitNormalization {
         let input = single("UnitNormalization", inputs)?;
         let shape = output_shape(self, inputs)?;
         let axes = resolve_axes(&self.axes, &known(&shape))?;
-        let output = along(input, &axes, |row| scale_to_unit(row, self.min_length))?;
+        let output = along(input.view(), &axes, |row| {
+            scale_to_unit(row, self.min_length)
+        })?;
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
     }
 }

@@ -65,8 +65,8 @@ impl Change {
             Self::Repeat(times) => {
                 let mut output = Vec::with_capacity(input.len().saturating_mul(times));
                 let inner: usize = shape[axis.0 + 1..].iter().product();
-                let input = input.as_standard_layout();
-                let steps = input.as_slice().unwrap_or(&[]).chunks_exact(inner.max(1));
+                let values: Vec<f32> = input.iter().copied().collect();
+                let steps = values.chunks_exact(inner.max(1));
                 for step in steps {
                     (0..times).for_each(|_| output.extend_from_slice(step));
                 }

@@ -1,12 +1,15 @@
 //! Poolings over windows, and over all steps. Only `GlobalAveragePooling1D` looks at a mask;
 //! none passes one on.
 
+use std::borrow::Cow;
+
 use ndarray::Axis;
 
 use super::support::{
-    channels_first, elements, output_shape, positives, single, single_of_rank, tensor, wrong_input,
+    channels_first, elements, known, output_shape, permuted, positives, single, single_of_rank,
+    tensor, values, wrong_input,
 };
-use super::window::{Padding, Window, Windows};
+use super::window::{Padding, Window, Windows, channels_last};
 use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor};
 
 /// What is left of the values in a window.
@@ -97,10 +100,7 @@ impl Layer for Pooling {
                 }
             }
         }
-        let output = tensor(&self.windows.channels_last(&shape), output)?;
-        Ok(vec![Tensor::from(
-            self.windows.restore(output.into_owned()),
-        )])
+        Ok(vec![self.windows.restore(output, &shape)?])
     }
 }
 
@@ -205,29 +205,25 @@ impl Layer for GlobalPooling {
         let input = single(&self.class, inputs)?;
         let shape = output_shape(self, inputs)?;
         let mask = self.mask(input)?;
-        // A window over everything: only to have the channels last.
-        let windows = Windows::new(&self.class, Vec::new(), self.channels_first);
-        let last = windows.channels_last(input.shape());
-        let values = if self.channels_first {
-            let mut order: Vec<usize> = (0..last.len()).filter(|axis| *axis != 1).collect();
-            order.push(1);
-            super::support::permuted(input.view(), &order)
-                .into_raw_vec_and_offset()
-                .0
+        let (order, rows) = if self.channels_first {
+            let order = channels_last(input.data.ndim());
+            let rows = Cow::Owned(permuted(input.view(), &order));
+            (order, rows)
         } else {
-            super::support::values(input).into_owned()
+            ((0..input.data.ndim()).collect(), values(input))
         };
-        let channels = last[last.len() - 1];
-        let steps = elements(&last[1..last.len() - 1])?;
+        let sizes: Vec<usize> = order.iter().map(|axis| input.shape()[*axis]).collect();
+        let channels = sizes[sizes.len() - 1];
+        let steps = elements(&sizes[1..sizes.len() - 1])?;
         if steps == 0 && self.pool == Pool::Max {
-            let found = super::support::known(input.shape());
+            let found = known(input.shape());
             return Err(wrong_input(0, &found, "at least one step"));
         }
         let mut output = Vec::with_capacity(elements(&shape)?);
         if channels > 0 {
             let everything = vec![true; steps];
-            for sample in 0..last[0] {
-                let rows = &values[sample * steps * channels..(sample + 1) * steps * channels];
+            for sample in 0..sizes[0] {
+                let rows = &rows[sample * steps * channels..(sample + 1) * steps * channels];
                 let counts: Vec<bool> = match mask {
                     Some(mask) => mask.index_axis(Axis(0), sample).iter().copied().collect(),
                     None => everything.clone(),

@@ -1,9 +1,8 @@
 //! `x·W + b`: the product that dense layers, attention heads and pointwise convolutions share.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, Array3, ArrayD, ArrayView2, Ix3, IxDyn};
+use ndarray::{Array1, Array2, Array3, Ix3};
 
-use super::support::{add_bias, elements, matrix, permuted, reshaped, values};
+use super::support::{add_bias, elements, matrix, permuted, product, reshaped, tensor, values};
 use crate::{LayerError, Tensor};
 
 /// The weights of a product over the last axis of its input, or over the last few made one.
@@ -18,12 +17,9 @@ pub(super) struct Projection {
 impl Projection {
     /// The product with each of `rows` rows of values.
     pub(super) fn apply(&self, input: &[f32], rows: usize) -> Result<Vec<f32>, LayerError> {
-        let columns = self.kernel.ncols();
-        let x: ArrayView2<'_, f32> = matrix(rows, self.kernel.nrows(), input)?;
-        elements(&[rows, columns])?;
-        let mut y = Array2::zeros((rows, columns));
-        general_mat_mul(1.0, &x, &self.kernel, 0.0, &mut y);
-        let mut y = y.into_raw_vec_and_offset().0;
+        let x = matrix(rows, self.kernel.nrows(), input)?;
+        elements(&[rows, self.kernel.ncols()])?;
+        let mut y = product(x, self.kernel.view());
         add_bias(&mut y, &self.bias);
         Ok(y)
     }
@@ -42,21 +38,16 @@ impl Projection {
         let mut sizes = leading.to_vec();
         let projected = self.apply(&values(input), elements(&sizes)?)?;
         sizes.extend([heads, self.kernel.ncols() / heads]);
-        let array = ArrayD::from_shape_vec(IxDyn(&sizes), projected)
-            .map_err(|error| LayerError::Other(error.to_string()))?;
-        let array = permuted(array.view(), order);
-        let last = array.ndim() - 1;
-        let accompanying = array.shape()[..last - attended].to_vec();
-        let steps = array.shape()[last - attended..last].to_vec();
-        let flat = Ix3(
-            elements(&accompanying)?,
-            elements(&steps)?,
-            array.shape()[last],
-        );
+        let array = tensor(&sizes, projected)?;
+        let sizes: Vec<usize> = order.iter().map(|axis| sizes[*axis]).collect();
+        let last = sizes.len() - 1;
+        let (accompanying, steps) = (&sizes[..last - attended], &sizes[last - attended..last]);
+        let flat = (elements(accompanying)?, elements(steps)?, sizes[last]);
+        let data = Array1::from(permuted(array.view(), order));
         Ok(Heads {
-            data: reshaped(array, flat)?,
-            accompanying,
-            steps,
+            data: reshaped(data.into_dyn(), Ix3(flat.0, flat.1, flat.2))?,
+            accompanying: accompanying.to_vec(),
+            steps: steps.to_vec(),
         })
     }
 }

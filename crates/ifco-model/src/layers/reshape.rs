@@ -7,6 +7,7 @@ use super::support::{
     channels_first, elements, output_shape, permuted, positive, single, single_of_rank, tensor,
     values, wrong_input,
 };
+use super::window::channels_last;
 use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor, display_shape};
 
 #[derive(Debug)]
@@ -144,16 +145,10 @@ impl Layer for Rearrange {
         let shape = output_shape(self, inputs)?;
         let output = match &self.to {
             Move::Flatten { channels_first } if *channels_first && input.data.ndim() > 2 => {
-                let mut order: Vec<usize> =
-                    (0..input.data.ndim()).filter(|axis| *axis != 1).collect();
-                order.push(1);
-                let last = Tensor::from(permuted(input.view(), &order));
-                return Ok(vec![tensor(&shape, values(&last).into_owned())?]);
+                permuted(input.view(), &channels_last(input.data.ndim()))
             }
             Move::Flatten { .. } | Move::Reshape { .. } => values(input).into_owned(),
-            Move::Permute { order } => {
-                return Ok(vec![Tensor::from(permuted(input.view(), order))]);
-            }
+            Move::Permute { order } => permuted(input.view(), order),
             Move::Repeat { n } => {
                 let mut output = Vec::with_capacity(elements(&shape)?);
                 let input = input.data.as_standard_layout();

@@ -1,10 +1,8 @@
 //! `Softmax` over one or several axes, with a mask.
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::IxDyn;
 
-use super::support::{
-    as_mask, elements, integers_or, inverse, output_shape, permuted, resolve_axes, single, softmax,
-};
+use super::support::{along, as_mask, integers_or, output_shape, resolve_axes, single, softmax};
 use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor};
 
 /// How a softmax leaves positions out. Each Keras has its own way, and they differ where all
@@ -89,7 +87,7 @@ impl Layer for Softmax {
             });
         }
         let axes = resolve_axes(&self.axes, &super::support::known(&shape))?;
-        let mut output = along(scores, &axes)?;
+        let mut output = along(scores.view(), &axes, softmax)?;
         if let (Some(mask), Masking::ReplaceAndZero) = (&mask_view, self.masking) {
             output.zip_mut_with(mask, |value, counts| {
                 if !counts {
@@ -114,19 +112,4 @@ fn broadcast<'a>(
             mask.shape()
         ))
     })
-}
-
-/// Softmax over all of `axes` together.
-fn along(scores: ArrayD<f32>, axes: &[usize]) -> Result<ArrayD<f32>, LayerError> {
-    let mut order: Vec<usize> = (0..scores.ndim())
-        .filter(|axis| !axes.contains(axis))
-        .collect();
-    order.extend(axes);
-    let mut rows = permuted(scores.view(), &order);
-    let sizes: Vec<usize> = axes.iter().map(|axis| scores.shape()[*axis]).collect();
-    let len = elements(&sizes)?;
-    if let (Some(values), 1..) = (rows.as_slice_mut(), len) {
-        values.chunks_exact_mut(len).for_each(softmax);
-    }
-    Ok(permuted(rows.view(), &inverse(&order)))
 }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use ifco_cell::Activation;
-use ndarray::{Array, ArrayD, ArrayView2, ArrayViewD, Axis, Dimension, IxDyn};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array, Array2, ArrayD, ArrayView2, ArrayViewD, Axis, Dimension, IxDyn};
 use serde_json::Value;
 
 use crate::{
@@ -203,21 +204,51 @@ fn shape_error(error: ndarray::ShapeError) -> LayerError {
     LayerError::Other(format!("the array cannot have this shape: {error}"))
 }
 
-/// The axes in another order, as a new array in C order.
-pub(crate) fn permuted(array: ArrayViewD<'_, f32>, axes: &[usize]) -> ArrayD<f32> {
-    array
-        .permuted_axes(IxDyn(axes))
-        .as_standard_layout()
-        .into_owned()
+/// The values with the axes in another order, in C order.
+pub(crate) fn permuted(array: ArrayViewD<'_, f32>, order: &[usize]) -> Vec<f32> {
+    array.permuted_axes(IxDyn(order)).iter().copied().collect()
 }
 
-/// The order of axes that undoes `axes`.
-pub(crate) fn inverse(axes: &[usize]) -> Vec<usize> {
-    let mut inverse = vec![0; axes.len()];
-    for (position, axis) in axes.iter().enumerate() {
+/// Undoes [`permuted`] for an array that had this shape before.
+pub(crate) fn restored(
+    values: Vec<f32>,
+    shape: &[usize],
+    order: &[usize],
+) -> Result<ArrayD<f32>, LayerError> {
+    let permuted: Vec<usize> = order.iter().map(|axis| shape[*axis]).collect();
+    let mut inverse = vec![0; order.len()];
+    for (position, axis) in order.iter().enumerate() {
         inverse[*axis] = position;
     }
-    inverse
+    let array = tensor(&permuted, values)?.into_owned();
+    Ok(array.permuted_axes(IxDyn(&inverse)))
+}
+
+/// Works on each row of the values along `axes` together, as if those were the last.
+pub(crate) fn along(
+    array: ArrayViewD<'_, f32>,
+    axes: &[usize],
+    work: impl FnMut(&mut [f32]),
+) -> Result<ArrayD<f32>, LayerError> {
+    let shape = array.shape().to_vec();
+    let mut order: Vec<usize> = (0..shape.len())
+        .filter(|axis| !axes.contains(axis))
+        .collect();
+    order.extend(axes);
+    let sizes: Vec<usize> = axes.iter().map(|axis| shape[*axis]).collect();
+    let mut values = permuted(array, &order);
+    let len = elements(&sizes)?;
+    if len > 0 {
+        values.chunks_exact_mut(len).for_each(work);
+    }
+    restored(values, &shape, &order)
+}
+
+/// The matrix product, in C order.
+pub(crate) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Vec<f32> {
+    let mut product = Array2::zeros((a.nrows(), b.ncols()));
+    general_mat_mul(1.0, &a, &b, 0.0, &mut product);
+    product.into_raw_vec_and_offset().0
 }
 
 /// Applies an activation to each row of `features` values.

@@ -6,9 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use ndarray::ArrayD;
-
-use super::support::{permuted, single_of_rank, values, wrong_input};
+use super::support::{permuted, restored, single_of_rank, tensor, values, wrong_input};
 use crate::{Config, ConfigError, LayerError, Shape, Tensor};
 
 /// How an input is lengthened before windows are laid.
@@ -186,10 +184,7 @@ impl Windows {
         };
         let sizes = pair(shape);
         let values = if self.channels_first {
-            let mut order = vec![0];
-            order.extend(2..shape.len());
-            order.push(1);
-            Cow::Owned(permuted(input.view(), &order).into_raw_vec_and_offset().0)
+            Cow::Owned(permuted(input.view(), &channels_last(shape.len())))
         } else {
             values(input)
         };
@@ -204,26 +199,19 @@ impl Windows {
         }
     }
 
-    /// Puts channels-last values back where the configuration has the channels.
-    pub(super) fn restore(&self, array: ArrayD<f32>) -> ArrayD<f32> {
+    /// Puts channels-last values where the configuration has the channels, for an output of
+    /// this shape.
+    pub(super) fn restore(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor, LayerError> {
         if !self.channels_first {
-            return array;
+            return tensor(shape, values);
         }
-        let rank = array.ndim();
-        let mut order = vec![0, rank - 1];
-        order.extend(1..rank - 1);
-        permuted(array.view(), &order)
+        Ok(restored(values, shape, &channels_last(shape.len()))?.into())
     }
+}
 
-    /// A shape with its channels moved to the end.
-    pub(super) fn channels_last(&self, shape: &[usize]) -> Vec<usize> {
-        let mut shape = shape.to_vec();
-        if self.channels_first {
-            let channels = shape.remove(1);
-            shape.push(channels);
-        }
-        shape
-    }
+/// The order of axes that moves the channels from axis 1 to the end.
+pub(super) fn channels_last(rank: usize) -> Vec<usize> {
+    (0..rank).filter(|axis| *axis != 1).chain([1]).collect()
 }
 
 impl Layout<'_> {

@@ -368,6 +368,11 @@ def attention():
         case(mha, options, (q, v), masks=(None, vm), call={"attention_mask": attention_mask[0]})
     case(mha, dict(base, use_bias=False, value_dim=3), (q, v))
     case(mha, dict(base, output_shape=5), (q, v))
+    # Heads of one dimension. With as many steps as heads, the sum with the bias goes wrong in
+    # Keras 3 on TensorFlow (and there alone): it takes the steps for the heads.
+    case(mha, {"num_heads": 2, "key_dim": 1}, (q, v), masks=(qm, vm))
+    case(mha, {"num_heads": 1, "key_dim": 1, "value_dim": 3, "dropout": 0.5}, (q, v))
+    case("Attention", {}, ((2, 3, 1), (2, 5, 1)), masks=(qm, vm))
     case(mha, dict(base, output_shape=(2, 5)), (q, v))
     case(mha, base, (q, v), named=("value",))
     case(mha, base, (q, wide, v), named=("value", "key"), masks=(qm, vm, vm))

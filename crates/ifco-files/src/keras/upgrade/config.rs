@@ -37,9 +37,6 @@ fn upgrade(json: &mut Value, path: &Path, generation: Generation) -> Result<(), 
                 if generation <= Generation::Keras2 {
                     before_tensorflow_2(object);
                 }
-                if generation == Generation::Keras3 {
-                    name_operations(object);
-                }
             }
             for value in object.values_mut() {
                 wrap_list_of_layers(value);
@@ -103,16 +100,6 @@ fn refuse_branches(object: &Map<String, Value>, path: &Path) -> Result<(), FileE
             .into(),
         remedy: "rebuild it with the functional API".into(),
     })
-}
-
-/// Keras 3 makes nodes of the operations with which `Masking` and `Embedding` compute their
-/// masks. In an `.h5` it leaves out that they are operations, and cannot open its own file;
-/// no layer has these names.
-fn name_operations(object: &mut Map<String, Value>) {
-    let class = class_of(object);
-    if matches!(class.as_str(), "NotEqual" | "Any") && !object.contains_key("module") {
-        set(object, "module", json!("keras.src.ops.numpy"));
-    }
 }
 
 /// What later versions of Keras 2 write out or call by another name.
@@ -379,8 +366,6 @@ mod tests {
         };
         assert_eq!(gru(Generation::Keras2), json!(false));
         assert_eq!(gru(Generation::Keras3), Value::Null);
-        let json = json!({"class_name": "Any", "config": {}});
-        assert!(upgraded(json, Generation::Keras3)["module"].is_string());
     }
 
     #[test]

@@ -9,20 +9,24 @@
 //!   string, an index whose nodes point at each other); the meter ends that, in memory per
 //!   call and in time over the whole file.
 
+mod attributes;
+mod element;
+mod meter;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use hdf5_pure::{
-    AttrValue, Dataset, Datatype, DatatypeByteOrder, Error, File, FloatingPointLayout, FormatError,
-    Group, Layout, Source,
-};
+use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, Error, File, FormatError, Group, Layout};
 use ndarray::{ArrayD, IxDyn};
 
 use crate::bytes::Bytes;
 use crate::{FileError, Limits};
+pub(crate) use attributes::Attributes;
+use element::{ElementKind, bf16_to_f32, describe_float, f16_to_f32, halves};
+use meter::{Meter, Metered};
 
 /// The first bytes of an HDF5 file.
 pub(crate) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
@@ -32,8 +36,6 @@ pub(crate) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 const METADATA_PER_CALL: u64 = 128 << 20;
 /// What all calls on metadata together may read, besides a multiple of the file.
 const METADATA_TOTAL: u64 = 1 << 30;
-/// A read of a few bytes costs a call; the meter counts it as this many.
-const LEAST_PER_READ: u64 = 64;
 
 /// An open HDF5 file.
 pub(crate) struct Hdf5 {
@@ -101,7 +103,16 @@ impl Hdf5 {
             return Ok(Children::default());
         };
         self.meter.allow(per_call(self.len));
-        let groups = handle.groups().map_err(|e| self.error(group, e))?;
+        // Keeping the handles saves a search through the whole group for each of them later.
+        let mut groups = Vec::new();
+        let mut known = self.groups.borrow_mut();
+        for (name, child) in handle.iter_groups().map_err(|e| self.error(group, e))? {
+            if known.len() < self.limits.objects {
+                known.insert(join(group, &name), Some(child));
+            }
+            groups.push(name);
+        }
+        drop(known);
         self.meter.allow(per_call(self.len));
         let datasets = handle.datasets().map_err(|e| self.error(group, e))?;
         Ok(Children { groups, datasets })
@@ -324,112 +335,6 @@ pub(crate) struct Children {
     pub datasets: Vec<String>,
 }
 
-/// Attributes of one object.
-#[derive(Debug)]
-pub(crate) struct Attributes {
-    values: HashMap<String, AttrValue>,
-}
-
-impl Attributes {
-    /// Whether there is an attribute of this name, whole or in chunks.
-    pub fn has(&self, name: &str) -> bool {
-        self.values.contains_key(name) || self.values.contains_key(&format!("{name}0"))
-    }
-
-    /// A text: a string of any kind, bytes, or one in chunks `name0`, `name1`, ….
-    pub fn string(&self, name: &str) -> Option<String> {
-        if let Some(value) = self.values.get(name) {
-            return strings_of(value).map(|texts| texts.concat());
-        }
-        self.chunks(name).map(|texts| texts.concat())
-    }
-
-    /// A list of texts, possibly in chunks `name0`, `name1`, …: HDF5 keeps at most 64 KB in
-    /// one attribute.
-    pub fn strings(&self, name: &str) -> Option<Vec<String>> {
-        match self.values.get(name) {
-            Some(value) => strings_of(value),
-            None => self.chunks(name),
-        }
-    }
-
-    fn chunks(&self, name: &str) -> Option<Vec<String>> {
-        let mut all = None;
-        for chunk in 0.. {
-            let Some(value) = self.values.get(&format!("{name}{chunk}")) else {
-                break;
-            };
-            all.get_or_insert_with(Vec::new).extend(strings_of(value)?);
-        }
-        all
-    }
-}
-
-/// The texts in an attribute. NumPy writes an empty list as floats, and bytes may come as
-/// integers.
-fn strings_of(value: &AttrValue) -> Option<Vec<String>> {
-    if let Some(text) = value.as_str() {
-        return Some(vec![text.into()]);
-    }
-    if let Some(texts) = value.as_strings() {
-        return Some(texts.to_vec());
-    }
-    match value {
-        AttrValue::U8Array(bytes) if !bytes.is_empty() => {
-            String::from_utf8(bytes.clone()).ok().map(|text| vec![text])
-        }
-        AttrValue::U8Array(_) => Some(Vec::new()),
-        AttrValue::F64Array(list) if list.is_empty() => Some(Vec::new()),
-        AttrValue::F32Array(list) if list.is_empty() => Some(Vec::new()),
-        _ => None,
-    }
-}
-
-enum ElementKind {
-    /// `hdf5-pure` makes `f32` of it.
-    Native,
-    /// Two bytes, and what they mean.
-    Half(DatatypeByteOrder, fn(u16) -> f32),
-}
-
-fn halves(raw: &[u8], order: DatatypeByteOrder) -> impl Iterator<Item = u16> + '_ {
-    let big = matches!(order, DatatypeByteOrder::BigEndian);
-    raw.chunks_exact(2).map(move |pair| {
-        let pair = [pair[0], pair[1]];
-        if big {
-            u16::from_be_bytes(pair)
-        } else {
-            u16::from_le_bytes(pair)
-        }
-    })
-}
-
-/// IEEE 754 binary16: 1 sign bit, 5 of exponent with bias 15, 10 of mantissa.
-fn f16_to_f32(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let exponent = i32::from(bits >> 10 & 0x1f);
-    let mantissa = f32::from(bits & 0x3ff);
-    let magnitude = match exponent {
-        0 => mantissa * 2f32.powi(-24),
-        31 if mantissa == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => (1024.0 + mantissa) * 2f32.powi(exponent - 25),
-    };
-    sign * magnitude
-}
-
-/// bfloat16: the upper half of a binary32.
-fn bf16_to_f32(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
-fn describe_float(layout: &FloatingPointLayout) -> String {
-    format!(
-        "floats of {} exponent and {} mantissa bits",
-        layout.exponent_size, layout.mantissa_size
-    )
-}
-
 /// Refuses a file that was cut off, even where the missing part would not be read.
 fn check_whole(file: &File, len: u64, path: &Path) -> Result<(), FileError> {
     let superblock = file.superblock();
@@ -475,104 +380,4 @@ pub(crate) fn join(group: &str, name: &str) -> String {
 
 fn per_call(len: u64) -> u64 {
     len.saturating_mul(2).clamp(1 << 20, METADATA_PER_CALL)
-}
-
-/// Counts what is read: per call, which bounds memory, and in all, which bounds time.
-#[derive(Debug)]
-struct Meter {
-    call: AtomicU64,
-    total: AtomicU64,
-}
-
-impl Meter {
-    /// A call may now read this much.
-    fn allow(&self, bytes: u64) {
-        self.call.store(bytes, Ordering::Relaxed);
-    }
-
-    fn take(&self, bytes: u64) -> Result<(), FormatError> {
-        let bytes = bytes.max(LEAST_PER_READ);
-        for counter in [&self.call, &self.total] {
-            let left = counter.load(Ordering::Relaxed);
-            let Some(left) = left.checked_sub(bytes) else {
-                return Err(FormatError::Source(
-                    "the file makes its reader fetch far more than it holds; it is damaged, or \
-                     made to exhaust memory"
-                        .into(),
-                ));
-            };
-            counter.store(left, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-}
-
-/// The bytes under `hdf5-pure`, counted.
-struct Metered {
-    bytes: Bytes,
-    meter: Arc<Meter>,
-}
-
-impl Metered {
-    fn check(&self, offset: u64, len: usize) -> Result<(), FormatError> {
-        let available = self.bytes.len();
-        let end = offset.checked_add(len as u64);
-        if end.is_some_and(|end| end <= available) {
-            return Ok(());
-        }
-        let fit = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        Err(FormatError::UnexpectedEof {
-            expected: fit(end.unwrap_or(u64::MAX)),
-            available: fit(available),
-        })
-    }
-}
-
-impl Source for Metered {
-    fn len(&self) -> u64 {
-        self.bytes.len()
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FormatError> {
-        self.meter.take(buffer.len() as u64)?;
-        self.check(offset, buffer.len())?;
-        self.bytes
-            .read_exact_at(offset, buffer)
-            .map_err(|error| FormatError::Source(error.to_string()))
-    }
-
-    fn read_exact_at(&self, offset: u64, len: usize) -> Result<Vec<u8>, FormatError> {
-        // Before the buffer is reserved, not after.
-        self.check(offset, len)?;
-        self.meter.take(len as u64)?;
-        let mut buffer = vec![0; len];
-        self.bytes
-            .read_exact_at(offset, &mut buffer)
-            .map_err(|error| FormatError::Source(error.to_string()))?;
-        Ok(buffer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_are_what_ieee_says() {
-        for (bits, value) in [
-            (0x0000, 0.0),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x0001, 5.960_464_5e-8),
-            (0x3555, 0.333_251_95),
-            (0x7c00, f32::INFINITY),
-        ] {
-            assert_eq!(f16_to_f32(bits), value, "{bits:#x}");
-        }
-        assert!(f16_to_f32(0x7e00).is_nan());
-        assert_eq!(f16_to_f32(0x8000).to_bits(), (-0.0f32).to_bits());
-        assert_eq!(bf16_to_f32(0x3fc0), 1.5);
-        assert_eq!(bf16_to_f32(0xc000), -2.0);
-    }
 }
