@@ -325,19 +325,7 @@ impl Model {
                 continue;
             }
             let entry = &self.layers[node.layer];
-            let take = |source: &Source| {
-                let outputs = values[source.node].as_ref();
-                outputs
-                    .and_then(|outputs| outputs.get(source.tensor))
-                    .cloned()
-                    .ok_or_else(|| {
-                        let from = &self.layers[self.nodes[source.node].layer].name;
-                        entry.error(LayerError::Other(format!(
-                            "it takes output {} of {from:?}, which has no such output",
-                            source.tensor
-                        )))
-                    })
-            };
+            let take = |source: &Source| self.take(&values, source);
             let mut taken = Vec::with_capacity(node.inputs.len());
             for input in &node.inputs {
                 taken.push(match input {
@@ -373,20 +361,20 @@ impl Model {
         }
         self.output_sources
             .iter()
-            .map(|source| {
-                let outputs = values[source.node].as_ref();
-                outputs
-                    .and_then(|outputs| outputs.get(source.tensor))
-                    .cloned()
-                    .ok_or_else(|| {
-                        let from = &self.layers[self.nodes[source.node].layer].name;
-                        ModelError::Inputs(format!(
-                            "the model's output is output {} of {from:?}, which has no such output",
-                            source.tensor
-                        ))
-                    })
-            })
+            .map(|source| self.take(&values, source))
             .collect()
+    }
+
+    /// An output of a node that has run.
+    fn take(&self, values: &[Option<Vec<Tensor>>], source: &Source) -> Result<Tensor, ModelError> {
+        let outputs = values[source.node].as_ref();
+        let tensor = outputs.and_then(|outputs| outputs.get(source.tensor));
+        tensor.cloned().ok_or_else(|| {
+            self.layers[self.nodes[source.node].layer].error(LayerError::Other(format!(
+                "the model uses its output {}, which it does not have",
+                source.tensor
+            )))
+        })
     }
 
     pub(crate) fn input_names(&self) -> Vec<String> {

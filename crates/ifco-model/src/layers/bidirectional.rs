@@ -42,7 +42,8 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
     };
     let (Some(mut forward), Some(mut backward)) = (recurrent(class, &forward_config)?, backward)
     else {
-        return Ok(Box::new(Unknown::new(&format!("Bidirectional({class})"))));
+        let what = format!("Bidirectional around {class}");
+        return Ok(Box::new(Unknown::described("Bidirectional", &what)));
     };
     let merge = match config
         .get("merge_mode")

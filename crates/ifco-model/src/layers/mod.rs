@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod batch_normalization;
 mod bidirectional;
+mod cell_spec;
 mod concatenate;
 mod convolution;
 mod dense;

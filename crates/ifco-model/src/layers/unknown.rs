@@ -7,19 +7,27 @@ use crate::{Call, Layer, LayerError, Shape, Tensor};
 #[derive(Debug)]
 pub struct Unknown {
     class: String,
+    /// The class, or more exactly what it is that ifco cannot run.
+    what: String,
 }
 
 impl Unknown {
     /// A layer of this class.
     pub fn new(class: &str) -> Self {
+        Self::described(class, class)
+    }
+
+    /// A layer of a class that ifco runs otherwise, but not in this form.
+    pub(super) fn described(class: &str, what: &str) -> Self {
         Self {
             class: class.into(),
+            what: what.into(),
         }
     }
 
     pub(super) fn error(&self) -> LayerError {
         LayerError::Unsupported {
-            class: self.class.clone(),
+            class: self.what.clone(),
             supported: SUPPORTED.join(", "),
         }
     }

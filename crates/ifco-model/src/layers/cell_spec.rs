@@ -1,0 +1,194 @@
+//! A recurrent cell as its configuration describes it, before it has weights.
+
+use ifco_cell::{
+    Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, SimpleRnnCell, SimpleRnnWeights,
+};
+use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2};
+
+use super::recurrent::nested;
+use crate::group_names::GroupNames;
+use crate::{Config, ConfigError, Generation, LayerError, WeightSlot};
+
+/// A cell as its configuration describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct CellSpec {
+    kind: CellKind,
+    pub units: usize,
+    activation: Activation,
+    use_bias: bool,
+    /// Below the layer's own group in a Keras 3 file.
+    group: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum CellKind {
+    Lstm {
+        recurrent_activation: Activation,
+    },
+    Gru {
+        recurrent_activation: Activation,
+        reset_after: bool,
+    },
+    SimpleRnn,
+}
+
+impl CellSpec {
+    /// From the configuration of a layer or of a cell; `None` for a class that is neither.
+    pub fn from_config(
+        class: &str,
+        config: &Config<'_>,
+        group: String,
+    ) -> Result<Option<Self>, ConfigError> {
+        // Keras always writes it; before 2.3 the default was the hard one.
+        let sigmoid = match config.generation {
+            Generation::Keras3 => Activation::Sigmoid,
+            _ => Activation::HardSigmoidKeras2,
+        };
+        let recurrent_activation = || config.activation_or("recurrent_activation", sigmoid);
+        let kind = match class.strip_suffix("Cell").unwrap_or(class) {
+            "LSTM" => CellKind::Lstm {
+                recurrent_activation: recurrent_activation()?,
+            },
+            "GRU" => CellKind::Gru {
+                recurrent_activation: recurrent_activation()?,
+                // Absent in files older than the option.
+                reset_after: config
+                    .bool_or("reset_after", config.generation == Generation::Keras3)?,
+            },
+            "SimpleRNN" => CellKind::SimpleRnn,
+            _ => return Ok(None),
+        };
+        let units = config.usize("units")?;
+        if units == 0 {
+            return Err(config.invalid("units", "at least 1"));
+        }
+        Ok(Some(Self {
+            kind,
+            units,
+            activation: config.activation_or("activation", Activation::Tanh)?,
+            use_bias: config.bool_or("use_bias", true)?,
+            group,
+        }))
+    }
+
+    pub fn weight_slots(&self) -> Vec<WeightSlot> {
+        let names: &[&str] = match self.use_bias {
+            true => &["kernel", "recurrent_kernel", "bias"],
+            false => &["kernel", "recurrent_kernel"],
+        };
+        WeightSlot::list(&self.group, names)
+    }
+
+    /// The cell with these weights: `kernel`, `recurrent_kernel` and perhaps `bias`.
+    pub fn cell(
+        &self,
+        weights: &mut impl Iterator<Item = ArrayD<f32>>,
+    ) -> Result<Cell, LayerError> {
+        let mut next = || weights.next().ok_or(LayerError::NoWeights);
+        let kernel = matrix("kernel", next()?)?;
+        let recurrent = matrix("recurrent_kernel", next()?)?;
+        let bias = if self.use_bias { Some(next()?) } else { None };
+        if recurrent.nrows() != self.units {
+            let expected = format!("({}, ..) for {} units", self.units, self.units);
+            return Err(weight_error(
+                "recurrent_kernel",
+                recurrent.shape(),
+                &expected,
+            ));
+        }
+        Ok(match self.kind {
+            CellKind::Lstm {
+                recurrent_activation,
+            } => {
+                let bias = bias.map(|bias| vector("bias", bias)).transpose()?;
+                let weights = LstmWeights::new(kernel, recurrent, bias)?;
+                Cell::Lstm(LstmCell::new(
+                    weights,
+                    self.activation,
+                    recurrent_activation,
+                ))
+            }
+            CellKind::Gru {
+                recurrent_activation,
+                reset_after,
+            } => {
+                let bias = bias.map(gru_bias).transpose()?;
+                let weights = GruWeights::new(kernel, recurrent, bias)?;
+                Cell::Gru(GruCell::new(
+                    weights,
+                    self.activation,
+                    recurrent_activation,
+                    reset_after,
+                )?)
+            }
+            CellKind::SimpleRnn => {
+                let bias = bias.map(|bias| vector("bias", bias)).transpose()?;
+                let weights = SimpleRnnWeights::new(kernel, recurrent, bias)?;
+                Cell::SimpleRnn(SimpleRnnCell::new(weights, self.activation))
+            }
+        })
+    }
+
+    pub fn states(&self) -> usize {
+        match self.kind {
+            CellKind::Lstm { .. } => 2,
+            CellKind::Gru { .. } | CellKind::SimpleRnn => 1,
+        }
+    }
+}
+
+/// Keras keeps a GRU's bias as `(3·units)`, or with `reset_after` as `(2, 3·units)`.
+fn gru_bias(bias: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
+    match bias.ndim() {
+        1 => Ok(vector("bias", bias)?.insert_axis(Axis(0))),
+        _ => matrix("bias", bias),
+    }
+}
+
+fn matrix(name: &str, array: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
+    let shape = array.shape().to_vec();
+    array
+        .into_dimensionality::<Ix2>()
+        .map_err(|_| weight_error(name, &shape, "two axes"))
+}
+
+fn vector(name: &str, array: ArrayD<f32>) -> Result<Array1<f32>, LayerError> {
+    let shape = array.shape().to_vec();
+    array
+        .into_dimensionality::<Ix1>()
+        .map_err(|_| weight_error(name, &shape, "one axis"))
+}
+
+fn weight_error(array: &str, found: &[usize], expected: &str) -> LayerError {
+    LayerError::Weight {
+        name: array.into(),
+        found: found.to_vec(),
+        expected: expected.into(),
+    }
+}
+
+/// The cells of Keras's `RNN(cell)`; `None` when one is of a class that ifco does not know.
+pub(super) fn rnn_cells(config: &Config<'_>) -> Result<Option<Vec<CellSpec>>, ConfigError> {
+    let cell = config.require("cell")?;
+    let (class, inner) = nested(config, "cell", cell)?;
+    if class != "StackedRNNCells" {
+        let spec = CellSpec::from_config(class, &inner, "cell".into())?;
+        return Ok(spec.map(|spec| vec![spec]));
+    }
+    let list = inner
+        .require("cells")?
+        .as_array()
+        .filter(|cells| !cells.is_empty());
+    let list = list.ok_or_else(|| inner.invalid("cells", "a list of at least one cell"))?;
+    let mut names = GroupNames::default();
+    let mut cells = Vec::new();
+    for cell in list {
+        let (class, config) = nested(&inner, "cells", cell)?;
+        let group = format!("cell/cells/{}", names.next(class));
+        match CellSpec::from_config(class, &config, group)? {
+            Some(spec) => cells.push(spec),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(cells))
+}
