@@ -5,7 +5,6 @@ this module sets TensorFlow up for numbers that do not change from run to run: o
 none of oneDNN's reorderings.
 """
 
-import functools
 import io
 import json
 import os
@@ -54,20 +53,19 @@ class Recurrence:
     plain = False
 
 
-def _choose_recurrence(layer_class):
-    call = layer_class.call
+def _choice(layer_class):
+    """Makes the attribute by which a layer knows that cuDNN could do it obey `Recurrence`."""
+    def get(self):
+        return self.__dict__["_cudnn_could"] and not Recurrence.plain
 
-    @functools.wraps(call)
-    def chosen(self, *args, **kwargs):
-        if Recurrence.plain:
-            self._could_use_gpu_kernel = False
-        return call(self, *args, **kwargs)
+    def put(self, value):
+        self.__dict__["_cudnn_could"] = value
 
-    layer_class.call = chosen
+    layer_class._could_use_gpu_kernel = property(get, put)
 
 
-for _layer_class in (tf_keras.layers.LSTM, tf_keras.layers.GRU):
-    _choose_recurrence(_layer_class)
+_choice(tf_keras.layers.LSTM)
+_choice(tf_keras.layers.GRU)
 
 
 def randomize(model, rng):
