@@ -123,6 +123,19 @@ def layer_names(tensors):
     return names
 
 
+def output_names(model):
+    """The outputs' names: their layers', and where a layer gives several, numbered as Keras 2
+    does: `lstm`, `lstm_1`."""
+    names = []
+    for name in layer_names(model.outputs):
+        number, proposal = 0, name
+        while proposal in names:
+            number += 1
+            proposal = f"{name}_{number}"
+        names.append(proposal)
+    return names
+
+
 def save(model, directory, stem, kind):
     """Writes a model; returns its file's name and that of the architecture, or None."""
     suffix, beside = KINDS[kind]
@@ -149,6 +162,19 @@ def reload(framework, directory, file, architecture):
     return model
 
 
+def renumber(config, numbers):
+    """The configuration with its shared objects numbered from 0: Keras takes their addresses."""
+    if isinstance(config, list):
+        return [renumber(item, numbers) for item in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: numbers.setdefault(value, len(numbers)) if key == "shared_object_id"
+        else renumber(value, numbers)
+        for key, value in config.items()
+    }
+
+
 def repack(path):
     """Makes a `.keras` small and the same on every run: compressed, with fixed dates."""
     with zipfile.ZipFile(path) as archive:
@@ -160,6 +186,8 @@ def repack(path):
                 metadata = json.loads(data)
                 metadata["date_saved"] = DATE_SAVED
                 data = json.dumps(metadata).encode()
+            elif name == "config.json":
+                data = json.dumps(renumber(json.loads(data), {})).encode()
             info = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
             archive.writestr(info, data, zipfile.ZIP_DEFLATED, 9)
     Path(path).write_bytes(packed.getvalue())

@@ -91,12 +91,28 @@ def conduct(args):
     if args.table:
         from table import write
         write(args.table, results, args)
+    uncovered = not_drawn(results)
+    if uncovered and args.models >= 300 and args.only is None:
+        print("not in any of these models: " + ", ".join(uncovered))
     unread = sum(result["unread"] for result in results)
     again = sum(result["as_read_back"] for result in results)
     print(f"{time.time() - started:.0f} s; Keras itself could not read {unread} of the files that "
           f"it read back, and read {again} otherwise than it had them in memory")
     print(f"{len(results) - failed} passed, {failed} failed")
     return 1 if failed or broken or not results else 0
+
+
+def not_drawn(results):
+    """Layers of the comparison that no model of a generation had, by the luck of the draw."""
+    from operations import OPERATIONS
+    missing = []
+    for generation in GENERATIONS:
+        seen = {name for r in results if r["generation"] == generation for name in r["layers"]}
+        # The other operations are named in lower case: they are ways to use a layer.
+        missing += [f"{name} ({generation})" for name, operation in OPERATIONS.items()
+                    if name[0].isupper() and generation in operation.generations
+                    and name not in seen]
+    return missing
 
 
 def read_lines(streams):

@@ -122,6 +122,15 @@ def _lstm(t, x, pool):
     return _run(t, x, lambda o: t.k.layers.LSTM(t.units(), **cell, **o), _recurrent_options(t))
 
 
+@operation("hard_sigmoid", 3)
+def _hard_sigmoid(t, x, pool):
+    """The activation that Keras 2 and 3 do not compute alike, where it stood most often."""
+    L = t.k.layers
+    made = t.pick(L.LSTM, L.GRU)(t.units(), recurrent_activation="hard_sigmoid",
+                                 return_sequences=t.flip())
+    return L.Bidirectional(made)(x) if t.flip(0.3) else made(x)
+
+
 @operation("GRU", 3)
 def _gru(t, x, pool):
     cell = _cell_options(t) | {"reset_after": t.flip()}
@@ -232,7 +241,17 @@ def _masking(t):
     return t.k.layers.Masking(t.pick(0.0, 0.0, 0.5))
 
 
-for _name, _options in {"Dropout": {"rate": 0.4}, "SpatialDropout1D": {"rate": 0.3},
+@layer("ThresholdedReLU", 2, 3, generations=("keras2",))
+def _thresholded(t):
+    return t.k.layers.ThresholdedReLU(0.3)
+
+
+@layer("Identity", 2, 3)
+def _identity(t):
+    return t.k.layers.Identity()
+
+
+for _name, _options in {"Dropout": {"rate": 0.4}, "AlphaDropout": {"rate": 0.2}, "SpatialDropout1D": {"rate": 0.3},
                         "GaussianNoise": {"stddev": 0.5}, "GaussianDropout": {"rate": 0.3},
                         "ActivityRegularization": {"l1": 0.1}}.items():
     OPERATIONS[_name] = Operation(
@@ -337,6 +356,12 @@ def _batch_norm(t):
     return t.k.layers.BatchNormalization(center=t.flip(0.8), scale=t.flip(0.8))
 
 
+@operation("GroupNormalization", 3, known_time=True)
+def _group_norm(t, x, pool):
+    n = x.shape[-1]
+    return t.k.layers.GroupNormalization(groups=t.pick(*[g for g in (1, 2, 3, n) if n % g == 0]))(x)
+
+
 @layer("UnitNormalization", 2, 3)
 def _unit_norm(t):
     return t.k.layers.UnitNormalization()
@@ -363,6 +388,18 @@ def _conv1d(t, x, pool):
         2 * int(t.rng.integers(1, 4)), int(t.rng.integers(1, 5)), groups=groups,
         padding=t.pick("valid", "same", "causal"), activation=t.activation(),
         use_bias=t.flip(0.8), **options)(x)
+
+
+@operation("DepthwiseConv1D", 3)
+def _depthwise1d(t, x, pool):
+    return t.k.layers.DepthwiseConv1D(int(t.rng.integers(1, 4)), depth_multiplier=t.pick(1, 2),
+                                      padding=t.pick("valid", "same"), strides=t.pick(1, 2))(x)
+
+
+@operation("SeparableConv1D", 3)
+def _separable1d(t, x, pool):
+    return t.k.layers.SeparableConv1D(t.units(), int(t.rng.integers(1, 4)),
+                                      padding=t.pick("valid", "same"), strides=t.pick(1, 2))(x)
 
 
 @operation("MaxPooling1D", 3)
@@ -430,6 +467,35 @@ def _max_pooling2d(t, x, pool):
 def _average_pooling2d(t, x, pool):
     return _frames_to_sequence(t, t.k.layers.AveragePooling2D(
         t.pick(2, (1, 3)), strides=t.pick(None, 1), padding=t.pick("valid", "same"))(x))
+
+
+def _over_frames(name, make):
+    OPERATIONS[name] = Operation(
+        (4,), lambda t, x, pool: _frames_to_sequence(t, make(t, t.k.layers)(x)),
+        known_time=True, frames=True)
+
+
+_over_frames("DepthwiseConv2D", lambda t, L: L.DepthwiseConv2D(
+    t.pick(2, 3), depth_multiplier=t.pick(1, 2), padding=t.pick("valid", "same")))
+_over_frames("SeparableConv2D", lambda t, L: L.SeparableConv2D(
+    t.units(), t.pick(2, (1, 3)), padding=t.pick("valid", "same")))
+_over_frames("ZeroPadding2D", lambda t, L: L.ZeroPadding2D(t.pick(1, ((1, 2), (0, 3)))))
+_over_frames("Cropping2D", lambda t, L: L.Cropping2D(t.pick(1, ((0, 1), (2, 1)))))
+_over_frames("UpSampling2D", lambda t, L: L.UpSampling2D(t.pick(2, (1, 3))))
+_over_frames("SpatialDropout2D", lambda t, L: L.SpatialDropout2D(0.3))
+
+
+def _global2d(name):
+    def apply(t, x, pool):
+        t.branched = True
+        made = getattr(t.k.layers, name)()(x)
+        return t.k.layers.Concatenate()([made, t.k.layers.LSTM(2)(
+            t.k.layers.Reshape((x.shape[1], -1))(x))])
+    OPERATIONS[name] = Operation((4,), apply, known_time=True, frames=True)
+
+
+_global2d("GlobalMaxPooling2D")
+_global2d("GlobalAveragePooling2D")
 
 
 def _attention(name):
