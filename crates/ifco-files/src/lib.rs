@@ -62,7 +62,7 @@ pub enum Opened {
 /// let Opened::Weights(weights) = open_any("stacked.weights.h5")? else { panic!() };
 /// assert!(weights.groups.iter().any(|group| group.path == "lstm/cell"));
 /// let cells = weights.cells();
-/// let (_, cell) = cells.iter().find(|(path, _)| path == "lstm").unwrap();
+/// let (_, cell) = cells.iter().find(|(path, _)| path == "first").unwrap();
 /// let Cell::Lstm(lstm) = cell else { panic!() };
 /// assert_eq!(lstm.weights().kernel(Gate::Forget).dim(), (3, 5)); // (features, units)
 /// # Ok::<(), ifco_files::FileError>(())

@@ -106,13 +106,14 @@
 //! let model = ifco::open_with_architecture("stacked.weights.h5", "stacked.json")?;
 //! assert_eq!(model.lstm("first")?.weights().units(), 5);
 //!
-//! // Weights alone: groups have the names that the file gives them.
+//! // Weights alone: the gates, by the layers' names where the file tells them.
 //! let Opened::Weights(weights) = ifco::open_any("stacked.weights.h5")? else {
 //!     panic!("a .weights.h5 holds no architecture");
 //! };
 //! for (path, cell) in weights.cells() {
 //!     if let Cell::Lstm(lstm) = cell {
-//!         println!("{path}: {:?}", lstm.weights().bias(Gate::Forget));
+//!         assert_eq!(path, "first");
+//!         assert_eq!(lstm.weights().bias(Gate::Forget).unwrap().len(), 5);
 //!     }
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
