@@ -162,6 +162,6 @@ pub use ifco_files::{
     open_bytes, open_with_architecture,
 };
 pub use ifco_model::{
-    ConfigError, Generation, Layer, LayerEntry, LayerError, Model, ModelError, Port, Shape, Tensor,
-    display_shape, layers,
+    Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask, Model,
+    ModelError, Port, Shape, Tensor, WeightSlot, display_shape, layers,
 };
