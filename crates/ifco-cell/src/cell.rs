@@ -3,7 +3,7 @@
 use crate::{Activation, GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};
 use ndarray::{ArrayView2, Axis};
 
-/// An LSTM's weights and activations.
+/// An LSTM's weights and activations: Keras's `LSTMCell`.
 ///
 /// ```
 /// use ifco_cell::{Activation, Gate, LstmCell, LstmWeights};
@@ -18,6 +18,7 @@ use ndarray::{ArrayView2, Axis};
 /// // Keras's defaults
 /// let cell = LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid);
 /// assert_eq!(cell.weights().kernel(Gate::Forget).dim(), (features, units));
+/// assert_eq!(cell.recurrent_activation().name(), "sigmoid");
 /// # Ok::<(), ifco_cell::WeightsError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +58,7 @@ impl LstmCell {
     }
 }
 
-/// A GRU's weights and activations.
+/// A GRU's weights and activations: Keras's `GRUCell`.
 ///
 /// ```
 /// use ifco_cell::{Activation, GruCell, GruGate, GruWeights};
@@ -71,6 +72,7 @@ impl LstmCell {
 /// // Keras's defaults
 /// let cell = GruCell::new(weights, Activation::Tanh, Activation::Sigmoid, true)?;
 /// assert_eq!(cell.weights().kernel(GruGate::Reset).dim(), (3, 2));
+/// assert!(cell.reset_after());
 /// # Ok::<(), ifco_cell::WeightsError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -137,7 +139,7 @@ impl GruCell {
     }
 }
 
-/// A SimpleRNN's weights and activation.
+/// A SimpleRNN's weights and activation: Keras's `SimpleRNNCell`.
 ///
 /// ```
 /// use ifco_cell::{Activation, SimpleRnnCell, SimpleRnnWeights};
@@ -146,6 +148,7 @@ impl GruCell {
 /// let weights = SimpleRnnWeights::new(Array2::zeros((3, 2)), Array2::zeros((2, 2)), None)?;
 /// let cell = SimpleRnnCell::new(weights, Activation::Tanh);
 /// assert_eq!(cell.weights().units(), 2);
+/// assert_eq!(cell.activation(), Activation::Tanh);
 /// # Ok::<(), ifco_cell::WeightsError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]

@@ -8,6 +8,8 @@ use std::ops::Range;
 /// use ifco_cell::Gate;
 /// assert_eq!(Gate::Forget.columns(8), 8..16); // kernel[:, 8:16] in a layer of 8 units
 /// assert_eq!(Gate::Forget.letter(), 'f');
+/// assert_eq!(Gate::Forget.name(), "forget gate");
+/// assert_eq!(Gate::ALL.map(Gate::letter), ['i', 'f', 'c', 'o']);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Gate {
@@ -56,7 +58,9 @@ impl Gate {
 ///
 /// ```
 /// use ifco_cell::GruGate;
-/// assert_eq!(GruGate::Reset.columns(8), 8..16);
+/// assert_eq!(GruGate::Reset.columns(8), 8..16); // kernel[:, 8:16] in a layer of 8 units
+/// assert_eq!(GruGate::Reset.name(), "reset gate");
+/// assert_eq!(GruGate::ALL.map(GruGate::letter), ['z', 'r', 'h']);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GruGate {

@@ -18,6 +18,7 @@ use crate::{Cell, WeightsError, forward};
 ///
 /// ```
 /// use ifco_cell::SequenceOptions;
+///
 /// let options = SequenceOptions {
 ///     return_sequences: true,
 ///     ..SequenceOptions::default()
@@ -66,6 +67,23 @@ pub struct RecurrentLayer {
 }
 
 /// What a recurrent layer returns.
+///
+/// ```
+/// use ifco_cell::{
+///     Activation, RecurrentLayer, SequenceOptions, SimpleRnnCell, SimpleRnnWeights,
+/// };
+/// use ndarray::{Array2, Array3};
+///
+/// let weights = SimpleRnnWeights::new(Array2::ones((1, 1)), Array2::ones((1, 1)), None)?;
+/// let cell = SimpleRnnCell::new(weights, Activation::Linear); // h' = x + h
+/// let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+///
+/// let x = Array3::ones((1, 4, 1)); // (batch, time, features)
+/// let sequence = layer.forward(x.view(), None, None)?;
+/// assert_eq!(sequence.output.last().unwrap()[[0, 0]], 4.0);
+/// assert_eq!(sequence.states[0][[0, 0]], 4.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sequence {
     /// The output of the last step, or of every one.
@@ -76,6 +94,15 @@ pub struct Sequence {
 }
 
 /// The output of a recurrent layer.
+///
+/// ```
+/// use ifco_cell::SequenceOutput;
+/// use ndarray::Array2;
+///
+/// let output = SequenceOutput::Last(Array2::zeros((5, 2)));
+/// assert_eq!(output.last().unwrap().dim(), (5, 2));
+/// assert!(output.sequences().is_none());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum SequenceOutput {
     /// `return_sequences=False`: `(batch, units)`.
@@ -103,6 +130,23 @@ impl SequenceOutput {
 }
 
 /// Inputs that do not fit the layer.
+///
+/// ```
+/// use ifco_cell::{
+///     Activation, RecurrentLayer, SequenceOptions, SimpleRnnCell, SimpleRnnWeights,
+/// };
+/// use ndarray::{Array2, Array3};
+///
+/// let weights = SimpleRnnWeights::new(Array2::zeros((3, 2)), Array2::zeros((2, 2)), None)?;
+/// let cell = SimpleRnnCell::new(weights, Activation::Tanh);
+/// let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+/// let error = layer.forward(Array3::zeros((5, 7, 4)).view(), None, None).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "inputs has shape [5, 7, 4], expected (batch, time, 3)",
+/// );
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has shape {found:?}, expected {expected}")]
 pub struct ForwardError {
@@ -119,6 +163,24 @@ impl RecurrentLayer {
     ///
     /// # Errors
     /// When there is no cell, or one's features are not the units of the one before.
+    ///
+    /// ```
+    /// use ifco_cell::{Activation, GruCell, GruWeights, RecurrentLayer, SequenceOptions};
+    /// use ndarray::Array2;
+    ///
+    /// let gru = |features, units| {
+    ///     let (kernel, recurrent) = ((features, 3 * units), (units, 3 * units));
+    ///     let weights = GruWeights::new(Array2::zeros(kernel), Array2::zeros(recurrent), None)?;
+    ///     GruCell::new(weights, Activation::Tanh, Activation::Sigmoid, true)
+    /// };
+    /// // The second cell's features are the units of the first.
+    /// let cells = vec![gru(3, 8)?.into(), gru(8, 2)?.into()];
+    /// let layer = RecurrentLayer::new(cells, SequenceOptions::default())?;
+    /// assert_eq!((layer.features(), layer.units()), (3, 2));
+    /// assert_eq!(layer.cells().len(), 2);
+    /// assert!(layer.state_sizes().eq([8, 2]));
+    /// # Ok::<(), ifco_cell::WeightsError>(())
+    /// ```
     pub fn new(cells: Vec<Cell>, options: SequenceOptions) -> Result<Self, WeightsError> {
         if cells.is_empty() {
             return Err(WeightsError {
@@ -176,6 +238,26 @@ impl RecurrentLayer {
     ///
     /// # Errors
     /// When a shape does not fit.
+    ///
+    /// ```
+    /// use ifco_cell::{
+    ///     Activation, RecurrentLayer, SequenceOptions, SimpleRnnCell, SimpleRnnWeights,
+    /// };
+    /// use ndarray::{Array3, array};
+    ///
+    /// let weights = SimpleRnnWeights::new(array![[1.0]], array![[1.0]], None)?;
+    /// let cell = SimpleRnnCell::new(weights, Activation::Linear); // h' = x + h
+    /// let options = SequenceOptions { return_sequences: true, ..SequenceOptions::default() };
+    /// let layer = RecurrentLayer::new(vec![cell.into()], options)?;
+    ///
+    /// let x = Array3::ones((1, 3, 1));
+    /// let mask = array![[true, false, true]]; // the second step does not count
+    /// let h = array![[10.0]];
+    /// let sequence = layer.forward(x.view(), Some(mask.view()), Some(&[h.view()]))?;
+    /// let output = sequence.output.sequences().unwrap();
+    /// assert_eq!(output.as_slice().unwrap(), [11.0, 11.0, 12.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn forward(
         &self,
         inputs: ArrayView3<'_, f32>,

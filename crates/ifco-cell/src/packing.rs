@@ -23,6 +23,15 @@ pub use table::ALL;
 /// One framework's or file format's way of packing an LSTM.
 ///
 /// In shapes and slices u is the number of units and n that of input features.
+///
+/// ```
+/// use ifco_cell::packing::{ALL, Biases, Layout};
+///
+/// let torch = ALL.iter().find(|packing| packing.key == "pytorch").unwrap();
+/// assert_eq!(torch.order_text(), "i f g o");
+/// assert_eq!(torch.layout, Layout::Rows);
+/// assert_eq!(torch.biases, Biases::Two); // their sum is Keras's bias
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Packing {
     /// The short name, such as `pytorch`.
@@ -53,6 +62,12 @@ pub struct Packing {
 }
 
 /// Which way the gates of a packed array lie.
+///
+/// ```
+/// use ifco_cell::packing::{Layout, find};
+/// assert_eq!(find("keras").unwrap().layout, Layout::Columns);
+/// assert_eq!(find("onnx").unwrap().layout, Layout::Rows);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// Side by side: `(inputs, 4·u)`, as in Keras.
@@ -69,6 +84,13 @@ pub enum Layout {
 }
 
 /// The arrays that hold one part of the weights.
+///
+/// ```
+/// use ifco_cell::packing::{Part, find};
+/// let keras = find("keras").unwrap();
+/// assert_eq!(keras.arrays(Part::Kernel).name, "kernel");
+/// assert_eq!(keras.arrays(Part::Kernel).shape, "(n, 4*u)");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrays {
     /// Their names, as the framework has them.
@@ -89,6 +111,12 @@ enum Slice {
 }
 
 /// How many biases there are, and what they are added to.
+///
+/// ```
+/// use ifco_cell::packing::{Biases, find};
+/// assert_eq!(find("keras").unwrap().biases, Biases::One);
+/// assert_eq!(find("pytorch").unwrap().biases, Biases::Two);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Biases {
     /// One.
@@ -100,6 +128,12 @@ pub enum Biases {
 }
 
 /// A part of an LSTM's weights.
+///
+/// ```
+/// use ifco_cell::{Gate, packing::{Part, find}};
+/// let keras = find("keras").unwrap();
+/// assert_eq!(keras.slice(Part::RecurrentKernel, Gate::Output), "recurrent_kernel[:, 3*u:]");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// W: the input's weights.
@@ -111,6 +145,18 @@ pub enum Part {
 }
 
 /// Arrays that are not packed as they should be.
+///
+/// ```
+/// use ifco_cell::packing::find;
+/// use ndarray::Array2;
+///
+/// let torch = find("pytorch").unwrap();
+/// let error = torch.matrix_to_keras(Array2::zeros((7, 3)).view()).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "matrix has shape [7, 3], but PyTorch nn.LSTM packs four gates, as 4·u rows",
+/// );
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has shape {found:?}, but {packing} packs {expected}")]
 pub struct PackingError {
@@ -149,6 +195,11 @@ pub fn find(name: &str) -> Option<&'static Packing> {
 
 impl Packing {
     /// Where a gate stands in [`order`](Self::order), from 0.
+    ///
+    /// ```
+    /// use ifco_cell::{Gate, packing::find};
+    /// assert_eq!(find("onnx").unwrap().position(Gate::Cell), 3); // i o f c
+    /// ```
     pub fn position(&self, gate: Gate) -> usize {
         // Every row of the table has every gate: a test holds it to that.
         self.order.iter().position(|g| *g == gate).unwrap_or(0)
@@ -165,16 +216,32 @@ impl Packing {
     }
 
     /// The letters of the gates in the order in which they are stored: `i f g o` for PyTorch.
+    ///
+    /// ```
+    /// use ifco_cell::packing::find;
+    /// assert_eq!(find("keras").unwrap().order_text(), "i f c o");
+    /// ```
     pub fn order_text(&self) -> String {
         self.order.map(|gate| self.letter(gate)).join(" ")
     }
 
     /// What this framework calls a gate.
+    ///
+    /// ```
+    /// use ifco_cell::{Gate, packing::find};
+    /// assert_eq!(find("pytorch").unwrap().letter(Gate::Cell), "g");
+    /// ```
     pub fn letter(&self, gate: Gate) -> &'static str {
         self.letters[gate as usize]
     }
 
     /// The arrays that hold a part.
+    ///
+    /// ```
+    /// use ifco_cell::packing::{Part, find};
+    /// let torch = find("pytorch").unwrap();
+    /// assert_eq!(torch.arrays(Part::Kernel).name, "weight_ih_l{k}"); // in layer k
+    /// ```
     pub fn arrays(&self, part: Part) -> &Arrays {
         match part {
             Part::Kernel => &self.kernel,
@@ -248,6 +315,18 @@ impl Packing {
     ///
     /// # Errors
     /// When there are not 4·u columns.
+    ///
+    /// ```
+    /// use ifco_cell::packing::find;
+    /// use ndarray::array;
+    ///
+    /// let torch = find("pytorch").unwrap(); // rows i f g o
+    /// let kernel = array![[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]; // (features, 4·u)
+    /// let weight_ih = torch.matrix_from_keras(kernel.view())?; // (4·u, features)
+    /// assert_eq!(weight_ih, kernel.t());
+    /// assert_eq!(torch.matrix_to_keras(weight_ih.view())?, kernel);
+    /// # Ok::<(), ifco_cell::packing::PackingError>(())
+    /// ```
     pub fn matrix_from_keras(
         &self,
         keras: ArrayView2<'_, f32>,
@@ -333,6 +412,16 @@ impl Packing {
     ///
     /// # Errors
     /// When there are not 4·u values.
+    ///
+    /// ```
+    /// use ifco_cell::packing::find;
+    /// use ndarray::array;
+    ///
+    /// let torch = find("pytorch").unwrap();
+    /// let biases = torch.bias_from_keras(array![1.0, 2.0, 3.0, 4.0].view(), None)?;
+    /// assert_eq!(biases, [array![1.0, 2.0, 3.0, 4.0], array![0.0, 0.0, 0.0, 0.0]]);
+    /// # Ok::<(), ifco_cell::packing::PackingError>(())
+    /// ```
     pub fn bias_from_keras(
         &self,
         keras: ArrayView1<'_, f32>,

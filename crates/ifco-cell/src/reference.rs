@@ -31,6 +31,22 @@ mod activate;
 pub use activate::activate;
 
 /// Everything that one step of an LSTM computes, `(units)` each.
+///
+/// Of a cell without weights, to see what each is:
+///
+/// ```
+/// use ifco_cell::{Activation, LstmCell, LstmWeights, reference::lstm_step};
+/// use ndarray::{Array2, array};
+///
+/// let weights = LstmWeights::new(Array2::zeros((1, 4)), Array2::zeros((1, 4)), None)?;
+/// let cell = LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid);
+/// let (x, h, c) = (array![1.0], array![0.0], array![2.0]);
+/// let step = lstm_step(&cell, x.view(), h.view(), c.view());
+/// assert_eq!((step.i[0], step.f[0], step.c_tilde[0], step.o[0]), (0.5, 0.5, 0.0, 0.5));
+/// assert_eq!(step.c[0], 1.0); // f·c + i·c̃
+/// assert_eq!(step.h[0], 0.5 * 1f64.tanh()); // o·tanh(c)
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LstmStep {
     /// The input gate.
@@ -101,6 +117,17 @@ pub fn lstm_step(
 ///
 /// # Panics
 /// When a length does not fit the cell.
+///
+/// ```
+/// use ifco_cell::{Activation, GruCell, GruWeights, reference::gru_step};
+/// use ndarray::{Array2, array};
+///
+/// let weights = GruWeights::new(Array2::zeros((1, 3)), Array2::zeros((1, 3)), None)?;
+/// let cell = GruCell::new(weights, Activation::Tanh, Activation::Sigmoid, true)?;
+/// // Without weights half of h stays, and the candidate is 0.
+/// assert_eq!(gru_step(&cell, array![1.0].view(), array![4.0].view()), array![2.0]);
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 pub fn gru_step(cell: &GruCell, x: ArrayView1<'_, f64>, h: ArrayView1<'_, f64>) -> Array1<f64> {
     let weights = cell.weights();
     let phi = |z| activated(cell.activation(), z);
@@ -130,6 +157,17 @@ pub fn gru_step(cell: &GruCell, x: ArrayView1<'_, f64>, h: ArrayView1<'_, f64>) 
 ///
 /// # Panics
 /// When a length does not fit the cell.
+///
+/// ```
+/// use ifco_cell::{Activation, SimpleRnnCell, SimpleRnnWeights, reference::simple_rnn_step};
+/// use ndarray::array;
+///
+/// let weights = SimpleRnnWeights::new(array![[2.0]], array![[1.0]], Some(array![0.5]))?;
+/// let cell = SimpleRnnCell::new(weights, Activation::Linear);
+/// // 3·2 + 4·1 + 0.5
+/// assert_eq!(simple_rnn_step(&cell, array![3.0].view(), array![4.0].view()), array![10.5]);
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 pub fn simple_rnn_step(
     cell: &SimpleRnnCell,
     x: ArrayView1<'_, f64>,
@@ -145,6 +183,18 @@ pub fn simple_rnn_step(
 ///
 /// # Panics
 /// When a length or the number of states does not fit the cell.
+///
+/// ```
+/// use ifco_cell::{Activation, Cell, LstmCell, LstmWeights, reference::step};
+/// use ndarray::{Array1, Array2};
+///
+/// let weights = LstmWeights::new(Array2::zeros((3, 8)), Array2::zeros((2, 8)), None)?;
+/// let cell = Cell::from(LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid));
+/// let states = step(&cell, Array1::ones(3).view(), &[Array1::zeros(2), Array1::ones(2)]);
+/// assert_eq!(states.len(), 2); // h and c
+/// assert_eq!(states[1], Array1::from_elem(2, 0.5));
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 pub fn step(cell: &Cell, x: ArrayView1<'_, f64>, states: &[Array1<f64>]) -> Vec<Array1<f64>> {
     match cell {
         Cell::Lstm(cell) => {
@@ -157,6 +207,8 @@ pub fn step(cell: &Cell, x: ArrayView1<'_, f64>, states: &[Array1<f64>]) -> Vec<
 }
 
 /// What [`sequence`] returns.
+///
+/// See the example there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReferenceSequence {
     /// The output of every step, in the order read: `(batch, time, units)`.
@@ -172,6 +224,22 @@ pub struct ReferenceSequence {
 ///
 /// # Panics
 /// When a shape does not fit.
+///
+/// ```
+/// use ifco_cell::reference::sequence;
+/// use ifco_cell::{
+///     Activation, RecurrentLayer, SequenceOptions, SimpleRnnCell, SimpleRnnWeights,
+/// };
+/// use ndarray::{Array3, array};
+///
+/// let weights = SimpleRnnWeights::new(array![[1.0]], array![[1.0]], None)?;
+/// let cell = SimpleRnnCell::new(weights, Activation::Linear); // h' = x + h
+/// let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+/// let result = sequence(&layer, Array3::ones((1, 3, 1)).view(), None, None);
+/// assert_eq!(result.outputs.as_slice().unwrap(), [1.0, 2.0, 3.0]);
+/// assert_eq!(result.last, array![[3.0]]);
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
 pub fn sequence(
     layer: &RecurrentLayer,
     inputs: ArrayView3<'_, f64>,

@@ -5,6 +5,16 @@ use ndarray::{Array, Array1, Array2, ArrayView1, ArrayView2, Dimension, s};
 use crate::{Gate, GruGate};
 
 /// Arrays whose shapes do not make a recurrent layer.
+///
+/// ```
+/// use ifco_cell::LstmWeights;
+/// use ndarray::Array2;
+///
+/// // 9 columns are no four gates of 2 units.
+/// let error = LstmWeights::new(Array2::zeros((3, 9)), Array2::zeros((2, 8)), None).unwrap_err();
+/// assert_eq!((error.array, error.found), ("kernel", vec![3, 9]));
+/// assert!(error.expected.starts_with("(features, 8)"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{array} has shape {found:?}, expected {expected}")]
 pub struct WeightsError {
@@ -105,6 +115,14 @@ fn standard<D: Dimension>(array: Array<f32, D>) -> Array<f32, D> {
 /// )?;
 /// // kernel[:, u:2*u]
 /// assert_eq!(weights.kernel(Gate::Forget), kernel.slice(s![.., 2..4]));
+/// assert_eq!(weights.recurrent_kernel(Gate::Forget).dim(), (units, units));
+/// assert_eq!(weights.bias(Gate::Forget).unwrap().len(), units);
+/// assert_eq!((weights.features(), weights.units()), (features, units));
+///
+/// // And whole, as a view or for good:
+/// assert_eq!(weights.fused_kernel(), kernel);
+/// let (fused_kernel, _recurrent_kernel, _bias) = weights.into_parts();
+/// assert_eq!(fused_kernel, kernel);
 /// # Ok::<(), ifco_cell::WeightsError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -175,7 +193,7 @@ impl LstmWeights {
         self.recurrent_kernel.view()
     }
 
-    /// The whole `bias`, `(4·units)`.
+    /// The whole `bias`, `(4·units)`; `None` with `use_bias=False`.
     pub fn fused_bias(&self) -> Option<ArrayView1<'_, f32>> {
         self.bias.as_ref().map(|bias| bias.view())
     }
@@ -190,9 +208,15 @@ impl LstmWeights {
 /// use ifco_cell::{GruGate, GruWeights};
 /// use ndarray::Array2;
 ///
-/// let weights = GruWeights::new(Array2::zeros((5, 6)), Array2::zeros((2, 6)), None)?;
-/// assert_eq!(weights.kernel(GruGate::Candidate).dim(), (5, 2)); // kernel[:, 2*u:]
-/// assert!(weights.bias(GruGate::Candidate).is_none());
+/// let (features, units) = (5, 2);
+/// let weights = GruWeights::new(
+///     Array2::zeros((features, 3 * units)),
+///     Array2::zeros((units, 3 * units)),
+///     Some(Array2::zeros((2, 3 * units))), // reset_after=True
+/// )?;
+/// assert_eq!(weights.kernel(GruGate::Candidate).dim(), (features, units)); // kernel[:, 2*u:]
+/// assert_eq!(weights.bias(GruGate::Candidate).unwrap().dim(), (2, units));
+/// assert_eq!(weights.fused_recurrent_kernel().dim(), (units, 3 * units));
 /// # Ok::<(), ifco_cell::WeightsError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -257,7 +281,8 @@ impl GruWeights {
             .slice(s![.., gate.columns(self.units())])
     }
 
-    /// b of one gate: `(1, units)`, or `(2, units)` with `reset_after=True`. A view.
+    /// b of one gate: `(1, units)`, or `(2, units)` with `reset_after=True`; `None` with
+    /// `use_bias=False`. A view.
     pub fn bias(&self, gate: GruGate) -> Option<ArrayView2<'_, f32>> {
         let bias = self.bias.as_ref()?;
         Some(bias.slice(s![.., gate.columns(self.units())]))
@@ -273,7 +298,7 @@ impl GruWeights {
         self.recurrent_kernel.view()
     }
 
-    /// The whole `bias`, `(1 or 2, 3·units)`.
+    /// The whole `bias`, `(1 or 2, 3·units)`; `None` with `use_bias=False`.
     pub fn fused_bias(&self) -> Option<ArrayView2<'_, f32>> {
         self.bias.as_ref().map(|bias| bias.view())
     }
@@ -286,11 +311,17 @@ impl GruWeights {
 /// use ifco_cell::SimpleRnnWeights;
 /// use ndarray::Array2;
 ///
+/// let weights = SimpleRnnWeights::new(Array2::zeros((3, 2)), Array2::zeros((2, 2)), None)?;
+/// assert_eq!((weights.features(), weights.units()), (3, 2));
+/// assert_eq!(weights.kernel().dim(), (3, 2));
+/// assert!(weights.bias().is_none()); // use_bias=False
+///
 /// let wrong = SimpleRnnWeights::new(Array2::zeros((3, 2)), Array2::zeros((2, 5)), None);
 /// assert_eq!(
 ///     wrong.unwrap_err().to_string(),
 ///     "recurrent_kernel has shape [2, 5], expected (units, units) with at least one unit",
 /// );
+/// # Ok::<(), ifco_cell::WeightsError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimpleRnnWeights {
@@ -343,7 +374,7 @@ impl SimpleRnnWeights {
         self.recurrent_kernel.view()
     }
 
-    /// The `bias`, `(units)`.
+    /// The `bias`, `(units)`; `None` with `use_bias=False`.
     pub fn bias(&self) -> Option<ArrayView1<'_, f32>> {
         self.bias.as_ref().map(|bias| bias.view())
     }

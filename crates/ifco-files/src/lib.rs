@@ -4,10 +4,11 @@
 //! or an error that names the file, the place in it and what to do: no panic, and no more
 //! memory than a stated multiple of the file ([`Limits`]).
 //!
-//! ```no_run
+//! ```
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
 //! use ifco_files::{Opened, open_any};
 //!
-//! match open_any("model.keras")? {
+//! match open_any("stacked.keras")? {
 //!     Opened::Model(model) => println!("{} with {} layers", model.name(), model.layers().len()),
 //!     Opened::Weights(weights) => {
 //!         for (path, cell) in weights.cells() {
@@ -34,6 +35,15 @@ use ndarray::ArrayD;
 pub use open::{OpenOptions, open, open_any, open_bytes, open_with_architecture};
 
 /// What a file turned out to hold.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// use ifco_files::{Opened, open_any};
+///
+/// assert!(matches!(open_any("stacked.keras")?, Opened::Model(_)));
+/// assert!(matches!(open_any("stacked.weights.h5")?, Opened::Weights(_)));
+/// # Ok::<(), ifco_files::FileError>(())
+/// ```
 #[derive(Debug)]
 pub enum Opened {
     /// A whole model: `.keras`, or an `.h5` with its architecture.
@@ -43,6 +53,20 @@ pub enum Opened {
 }
 
 /// A file of weights without the architecture.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// use ifco_cell::{Cell, Gate};
+/// use ifco_files::{Opened, open_any};
+///
+/// let Opened::Weights(weights) = open_any("stacked.weights.h5")? else { panic!() };
+/// assert!(weights.groups.iter().any(|group| group.path == "lstm/cell"));
+/// let cells = weights.cells();
+/// let (_, cell) = cells.iter().find(|(path, _)| path == "first").unwrap();
+/// let Cell::Lstm(lstm) = cell else { panic!() };
+/// assert_eq!(lstm.weights().kernel(Gate::Forget).dim(), (3, 5)); // (features, units)
+/// # Ok::<(), ifco_files::FileError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightsFile {
     /// The groups that hold arrays, in the file's order.
@@ -50,6 +74,18 @@ pub struct WeightsFile {
 }
 
 /// One group of a weights file.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// use ifco_files::{Opened, open_any};
+///
+/// let Opened::Weights(weights) = open_any("stacked.weights.h5")? else { panic!() };
+/// let group = weights.groups.iter().find(|group| group.path == "lstm/cell").unwrap();
+/// assert_eq!(group.name.as_deref(), Some("first"));
+/// let (name, kernel) = &group.arrays[0];
+/// assert_eq!((name.as_str(), kernel.shape()), ("0", &[3, 20][..])); // (features, 4·units)
+/// # Ok::<(), ifco_files::FileError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightsGroup {
     /// Its path as ifco shows it: `lstm/cell` in a Keras 3 file, the layer's name in a legacy one.

@@ -9,9 +9,10 @@ use crate::{FileError, Limits, Opened, keras};
 
 /// Opens a whole model: `.keras`, or an `.h5` with its architecture.
 ///
-/// ```no_run
-/// let model = ifco_files::open("model.keras")?;
-/// println!("{}", model.name());
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// let model = ifco_files::open("stacked.keras")?;
+/// assert_eq!(model.name(), "stacked");
 /// # Ok::<(), ifco_files::FileError>(())
 /// ```
 ///
@@ -24,8 +25,10 @@ pub fn open(path: impl AsRef<Path>) -> Result<Model, FileError> {
 
 /// Opens a weights file with its architecture's JSON (`model.to_json()`) beside it.
 ///
-/// ```no_run
-/// let model = ifco_files::open_with_architecture("model.weights.h5", "model.json")?;
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// let model = ifco_files::open_with_architecture("stacked.weights.h5", "stacked.json")?;
+/// assert_eq!(model.name(), "stacked");
 /// # Ok::<(), ifco_files::FileError>(())
 /// ```
 ///
@@ -38,7 +41,14 @@ pub fn open_with_architecture(
     OpenOptions::new().open_with_architecture(weights, json)
 }
 
-/// Opens whatever the file holds.
+/// Opens whatever the file holds: a whole model, or weights alone.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// let opened = ifco_files::open_any("stacked.weights.h5")?;
+/// assert!(matches!(opened, ifco_files::Opened::Weights(_)));
+/// # Ok::<(), ifco_files::FileError>(())
+/// ```
 ///
 /// # Errors
 /// Whatever [`FileError`] tells.
@@ -50,8 +60,14 @@ pub fn open_any(path: impl AsRef<Path>) -> Result<Opened, FileError> {
 /// system. `name` stands for the path in errors.
 ///
 /// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// let bytes = std::fs::read("stacked.keras")?;
+/// let opened = ifco_files::open_bytes(bytes, "stacked.keras")?;
+/// assert!(matches!(opened, ifco_files::Opened::Model(_)));
+///
 /// let error = ifco_files::open_bytes(&b"GIF89a"[..], "cat.gif").unwrap_err();
 /// assert!(error.to_string().starts_with("cat.gif: this is a file of unknown kind"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
@@ -62,12 +78,15 @@ pub fn open_bytes(bytes: impl Into<Vec<u8>>, name: &str) -> Result<Opened, FileE
 
 /// Opens model files within other [`Limits`] than the default ones.
 ///
-/// ```no_run
-/// use ifco_files::{Limits, OpenOptions};
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// use ifco_files::{FileError, Limits, OpenOptions};
 ///
 /// let mut limits = Limits::default();
-/// limits.json = 1 << 30;
-/// let model = OpenOptions::new().limits(limits).open("model.keras")?;
+/// limits.json = 100; // bytes: too few for any architecture
+/// let options = OpenOptions::new().limits(limits);
+/// let error = options.open("stacked.keras").unwrap_err();
+/// assert!(matches!(error, FileError::Limit { .. }));
 /// # Ok::<(), ifco_files::FileError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
@@ -136,6 +155,15 @@ impl OpenOptions {
     }
 
     /// As [`open_with_architecture`], from bytes; `name` stands for both paths in errors.
+    ///
+    /// ```
+    /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+    /// let (weights, json) = (std::fs::read("stacked.weights.h5")?, std::fs::read("stacked.json")?);
+    /// let options = ifco_files::OpenOptions::new();
+    /// let model = options.open_bytes_with_architecture(weights, json, "stacked")?;
+    /// assert_eq!(model.layers().len(), 4); // with the InputLayer
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Whatever [`FileError`] tells.

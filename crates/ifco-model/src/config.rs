@@ -9,6 +9,21 @@ use crate::ConfigError;
 ///
 /// Keras 1's own words are translated to Keras 2's when a file is opened; what stays of it
 /// here is its arithmetic.
+///
+/// ```
+/// use ifco_cell::Activation;
+/// use ifco_model::{Config, Generation};
+///
+/// let json = serde_json::json!({"recurrent_activation": "hard_sigmoid"});
+/// let read = |generation| {
+///     let config = Config::new("lstm", generation, &json)?;
+///     config.activation_or("recurrent_activation", Activation::Sigmoid)
+/// };
+/// assert_eq!(read(Generation::Keras3)?, Activation::HardSigmoid);
+/// assert_eq!(read(Generation::Keras2)?, Activation::HardSigmoidKeras2); // another function
+/// assert!(Generation::Keras1 < Generation::Keras3);
+/// # Ok::<(), ifco_model::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
     /// Keras 1.x.
@@ -20,6 +35,29 @@ pub enum Generation {
 }
 
 /// The `config` of one layer.
+///
+/// Every getter's error names the layer, the key and what is there.
+///
+/// ```
+/// use ifco_cell::Activation;
+/// use ifco_model::{Config, Generation};
+///
+/// let json = serde_json::json!({
+///     "units": 8, "activation": "relu", "dropout": null, "strides": 2, "axis": [1, -1],
+/// });
+/// let config = Config::new("lstm", Generation::Keras3, &json)?;
+/// assert_eq!(config.usize("units")?, 8);
+/// assert_eq!(config.activation_or("activation", Activation::Tanh)?, Activation::RELU);
+/// assert_eq!(config.f32_or("dropout", 0.0)?, 0.0); // null is absent
+/// assert!(config.bool_or("use_bias", true)?);
+/// assert_eq!(config.str_or("padding", "valid")?, "valid");
+/// assert_eq!(config.usizes("strides", 2)?, [2, 2]);
+/// assert_eq!(config.integers("axis")?, [1, -1]);
+///
+/// let error = config.usize("activation").unwrap_err();
+/// assert_eq!(error.to_string(), "lstm: \"activation\" is \"relu\", expected a whole number");
+/// # Ok::<(), ifco_model::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Config<'a> {
     /// The layer's name, or its class: what errors speak of.
@@ -60,6 +98,17 @@ impl<'a> Config<'a> {
     }
 
     /// The error that `key` holds something else than `expected`.
+    ///
+    /// ```
+    /// use ifco_model::{Config, Generation};
+    ///
+    /// let json = serde_json::json!({"interpolation": "cubic"});
+    /// let config = Config::new("up", Generation::Keras3, &json)?;
+    /// let error = config.invalid("interpolation", "\"nearest\"");
+    /// assert_eq!(error.to_string(), "up: \"interpolation\" is \"cubic\", expected \"nearest\"");
+    /// assert_eq!(config.missing("size").to_string(), "up: the configuration has no \"size\"");
+    /// # Ok::<(), ifco_model::ConfigError>(())
+    /// ```
     pub fn invalid(&self, key: &str, expected: &str) -> ConfigError {
         invalid(
             self.layer,
@@ -78,27 +127,42 @@ impl<'a> Config<'a> {
     }
 
     /// The value of `key`, which must be there.
+    ///
+    /// # Errors
+    /// When it is absent or `null`.
     pub fn require(&self, key: &str) -> Result<&'a Value, ConfigError> {
         self.get(key).ok_or_else(|| self.missing(key))
     }
 
     /// A whole number ≥ 0 (Keras also writes `8.0`).
+    ///
+    /// # Errors
+    /// When it is absent or is something else.
     pub fn usize(&self, key: &str) -> Result<usize, ConfigError> {
         let value = self.require(key)?;
         as_usize(value).ok_or_else(|| self.invalid(key, "a whole number"))
     }
 
     /// A whole number ≥ 0, or `default` when absent.
+    ///
+    /// # Errors
+    /// When it is something else.
     pub fn usize_or(&self, key: &str, default: usize) -> Result<usize, ConfigError> {
         self.get(key).map_or(Ok(default), |_| self.usize(key))
     }
 
     /// A number, or `default` when absent.
+    ///
+    /// # Errors
+    /// When it is something else.
     pub fn f32_or(&self, key: &str, default: f32) -> Result<f32, ConfigError> {
         Ok(self.optional_f32(key)?.unwrap_or(default))
     }
 
     /// A number that may be absent.
+    ///
+    /// # Errors
+    /// When it is something else.
     pub fn optional_f32(&self, key: &str) -> Result<Option<f32>, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
@@ -108,6 +172,9 @@ impl<'a> Config<'a> {
     }
 
     /// `true` or `false`, or `default` when absent.
+    ///
+    /// # Errors
+    /// When it is something else.
     pub fn bool_or(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(default);
@@ -118,6 +185,9 @@ impl<'a> Config<'a> {
     }
 
     /// A string that may be absent.
+    ///
+    /// # Errors
+    /// When it is something else.
     pub fn optional_str(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
@@ -130,12 +200,18 @@ impl<'a> Config<'a> {
     }
 
     /// A string, or `default` when absent.
+    ///
+    /// # Errors
+    /// When it is something else.
     pub fn str_or(&self, key: &str, default: &'a str) -> Result<&'a str, ConfigError> {
         Ok(self.optional_str(key)?.unwrap_or(default))
     }
 
     /// A list of whole numbers; one number alone stands for a list of `len` of them, as in
     /// `kernel_size=3` for two dimensions.
+    ///
+    /// # Errors
+    /// When it is absent, something else, or has not `len` items.
     pub fn usizes(&self, key: &str, len: usize) -> Result<Vec<usize>, ConfigError> {
         let value = self.require(key)?;
         let expected = || self.invalid(key, &format!("{len} whole numbers"));
@@ -151,6 +227,9 @@ impl<'a> Config<'a> {
 
     /// A list of whole numbers that may be negative, such as axes or a `target_shape`; one
     /// number alone is a list of one.
+    ///
+    /// # Errors
+    /// When it is absent or is something else.
     pub fn integers(&self, key: &str) -> Result<Vec<i64>, ConfigError> {
         let value = self.require(key)?;
         let expected = || self.invalid(key, "whole numbers");
@@ -165,6 +244,9 @@ impl<'a> Config<'a> {
     }
 
     /// An activation by Keras's name or as a serialized object; `default` when absent.
+    ///
+    /// # Errors
+    /// When it is none that Keras has, such as a custom function.
     pub fn activation_or(&self, key: &str, default: Activation) -> Result<Activation, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(default);

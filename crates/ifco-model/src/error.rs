@@ -1,6 +1,16 @@
 //! What can be wrong with a configuration, a layer's inputs, or a model.
 
 /// A layer's configuration that cannot be used.
+///
+/// ```
+/// use ifco_model::{ConfigError, Generation, Model, ModelError};
+///
+/// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+///     {"class_name": "LSTM", "config": {"name": "lstm"}}, // how many units?
+/// ]}});
+/// let error = Model::from_config(&json, Generation::Keras3).unwrap_err();
+/// assert!(matches!(error, ModelError::Config(ConfigError::Missing { key, .. }) if key == "units"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -30,6 +40,13 @@ pub enum ConfigError {
 }
 
 /// A layer that cannot take these weights or these inputs.
+///
+/// ```
+/// use ifco_model::{Call, Layer, LayerError, layers::Unknown};
+///
+/// let error = Unknown::new("Lambda").call(&[], &Call::default()).unwrap_err();
+/// assert!(matches!(error, LayerError::Unsupported { class, .. } if class == "Lambda"));
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerError {
@@ -80,6 +97,19 @@ pub enum LayerError {
 }
 
 /// A model that cannot be made, found or run.
+///
+/// ```
+/// use ifco_model::{Generation, Model, ModelError};
+///
+/// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+///     {"class_name": "Flatten", "config": {"name": "flat"}},
+/// ]}});
+/// let model = Model::from_config(&json, Generation::Keras3)?;
+/// let error = model.layer("lstm").unwrap_err();
+/// assert_eq!(error.to_string(), "the model has no layer named \"lstm\"; it has: x, flat");
+/// # Ok::<(), ModelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {

@@ -10,6 +10,18 @@ use serde_json::Value;
 use crate::{LayerError, Shape, Tensor};
 
 /// One array that a layer takes, and where files keep it.
+///
+/// ```
+/// use ifco_model::{Config, Generation, layers};
+///
+/// let json = serde_json::json!({"units": 8});
+/// let config = Config::new("lstm", Generation::Keras3, &json)?;
+/// let slots = layers::build("LSTM", &config)?.weight_slots();
+/// let names: Vec<_> = slots.iter().map(|slot| slot.name.as_str()).collect();
+/// assert_eq!(names, ["kernel", "recurrent_kernel", "bias"]);
+/// assert_eq!((slots[0].group.as_str(), slots[0].index), ("cell", 0)); // cell/vars/0
+/// # Ok::<(), ifco_model::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightSlot {
     /// The group below the layer's own in a Keras 3 file: `""`, `"cell"`, `"forward_layer/cell"`.
@@ -24,6 +36,12 @@ pub struct WeightSlot {
 
 impl WeightSlot {
     /// Slots for variables of one group, numbered from 0, all trainable.
+    ///
+    /// ```
+    /// use ifco_model::WeightSlot;
+    /// let slots = WeightSlot::list("cell", &["kernel", "recurrent_kernel"]);
+    /// assert_eq!((slots[1].index, slots[1].name.as_str()), (1, "recurrent_kernel"));
+    /// ```
     pub fn list(group: &str, names: &[&str]) -> Vec<WeightSlot> {
         names
             .iter()
@@ -38,6 +56,12 @@ impl WeightSlot {
     }
 
     /// The same slot, with its group below `group`.
+    ///
+    /// ```
+    /// use ifco_model::WeightSlot;
+    /// let slot = WeightSlot::list("cell", &["kernel"]).remove(0).below("layers/lstm");
+    /// assert_eq!(slot.group, "layers/lstm/cell");
+    /// ```
     pub fn below(mut self, group: &str) -> WeightSlot {
         self.group = match self.group.as_str() {
             "" => group.into(),
@@ -48,6 +72,15 @@ impl WeightSlot {
 }
 
 /// What a call of a layer in the graph passes besides its inputs: Keras's keyword arguments.
+///
+/// ```
+/// use ifco_model::Call;
+///
+/// let mut call = Call::default();
+/// assert!(!call.flag("use_causal_mask"));
+/// call.values.insert("use_causal_mask".into(), true.into());
+/// assert!(call.flag("use_causal_mask"));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Call {
     /// Keyword arguments that are tensors: `initial_state`, `query`, `value`, `key`, …
@@ -85,6 +118,22 @@ impl Call {
 ///
 /// A layer's options, weights' names and `call` stand together in one file below
 /// [`layers`](crate::layers).
+///
+/// ```
+/// use ifco_model::{Call, Config, Generation, Layer, Tensor, layers};
+/// use ndarray::array;
+///
+/// let json = serde_json::json!({"units": 1});
+/// let config = Config::new("dense", Generation::Keras3, &json)?;
+/// let mut dense = layers::build("Dense", &config)?;
+/// dense.build(&[vec![None, Some(2)]]); // (batch, features)
+/// dense.set_weights(vec![array![[1.0], [10.0]].into_dyn(), array![0.5].into_dyn()])?;
+///
+/// let x = Tensor::new(array![[2.0, 3.0]].into_dyn());
+/// let outputs = dense.call(&[x], &Call::default())?;
+/// assert_eq!(outputs[0].view(), array![[32.5]].into_dyn());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Layer: Debug + Send + Sync {
     /// Keras's class name: `"LSTM"`.
     fn class_name(&self) -> &str;

@@ -4,6 +4,22 @@
 //! A [`Model`] is a graph of [`Layer`]s. It is made from Keras's own JSON
 //! ([`Model::from_config`]) and an array for each of its [`weight slots`](Layer::weight_slots);
 //! where those come from is the business of `ifco-files`.
+//!
+//! ```
+//! use ifco_model::{Generation, Model};
+//! use ndarray::array;
+//!
+//! let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+//!     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 1]}},
+//!     {"class_name": "Dense", "config": {"name": "double", "units": 1, "use_bias": false}},
+//! ]}});
+//! let mut model = Model::from_config(&json, Generation::Keras3)?;
+//! model.set_weights(vec![array![[2.0]].into_dyn()])?; // the kernel, (1, 1)
+//!
+//! let x = array![[1.0], [5.0]].into_dyn(); // (batch, features)
+//! assert_eq!(model.predict(&x)?, array![[2.0], [10.0]].into_dyn());
+//! # Ok::<(), ifco_model::ModelError>(())
+//! ```
 
 mod config;
 mod error;

@@ -11,6 +11,31 @@ use crate::{Call, Generation, Layer, LayerError, ModelError, Shape, Tensor, Weig
 /// A graph of layers that can be run.
 ///
 /// Made without weights by [`Model::from_config`]; a file's opener then gives it its weights.
+///
+/// An LSTM of 8 units and a Dense, its weights all zeros:
+///
+/// ```
+/// use ifco_cell::Gate;
+/// use ifco_model::{Generation, Model};
+/// use ndarray::{ArrayD, IxDyn};
+///
+/// let json = serde_json::json!({"class_name": "Sequential", "config": {"name": "tiny", "layers": [
+///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+///     {"class_name": "LSTM", "config": {"name": "lstm", "units": 8}},
+///     {"class_name": "Dense", "config": {"name": "head", "units": 1}},
+/// ]}});
+/// let mut model = Model::from_config(&json, Generation::Keras3)?;
+/// let zeros = |shape: &[usize]| ArrayD::zeros(IxDyn(shape));
+/// model.set_layer_weights("lstm", vec![zeros(&[3, 32]), zeros(&[8, 32]), zeros(&[32])])?;
+/// model.set_layer_weights("head", vec![zeros(&[8, 1]), zeros(&[1])])?;
+///
+/// assert_eq!(model.name(), "tiny");
+/// assert_eq!(model.layer("head")?.parameters, Some(9));
+/// assert_eq!(model.cells()[0].0, "lstm");
+/// assert_eq!(model.lstm("lstm")?.weights().kernel(Gate::Forget).dim(), (3, 8));
+/// assert_eq!(model.predict(&zeros(&[2, 10, 3]))?.shape(), [2, 1]);
+/// # Ok::<(), ifco_model::ModelError>(())
+/// ```
 #[derive(Debug)]
 pub struct Model {
     pub(crate) class: String,
@@ -26,6 +51,22 @@ pub struct Model {
 }
 
 /// A layer in its model.
+///
+/// ```
+/// use ifco_model::{Generation, Model};
+///
+/// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+///     {"class_name": "LSTM", "config": {"name": "lstm", "units": 8}},
+/// ]}});
+/// let model = Model::from_config(&json, Generation::Keras3)?;
+/// let entry = model.layer("lstm")?;
+/// assert_eq!(entry.layer.class_name(), "LSTM");
+/// assert_eq!(entry.output_shapes, Ok(vec![vec![None, Some(8)]])); // (batch, units)
+/// assert_eq!(entry.inbound, ["x"]);
+/// assert_eq!(entry.parameters, None); // it has no weights yet
+/// # Ok::<(), ifco_model::ModelError>(())
+/// ```
 #[derive(Debug)]
 pub struct LayerEntry {
     /// Its name, unique in the model.
@@ -81,6 +122,20 @@ impl LayerEntry {
 }
 
 /// An input or an output of a model.
+///
+/// ```
+/// use ifco_model::{Generation, Model};
+///
+/// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+///     {"class_name": "GRU", "config": {"name": "gru", "units": 8}},
+/// ]}});
+/// let model = Model::from_config(&json, Generation::Keras3)?;
+/// let port = &model.inputs()[0];
+/// assert_eq!(port.shape, Some(vec![None, Some(10), Some(3)])); // (batch, time, features)
+/// assert_eq!(model.outputs()[0].shape, Some(vec![None, Some(8)]));
+/// # Ok::<(), ifco_model::ModelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Port {
     /// The layer's name, which Keras also uses as the key of a dictionary of inputs.
@@ -145,6 +200,19 @@ impl Model {
 
     /// Every array that the model takes; `group` is the full path in a Keras 3 file:
     /// `layers/bidirectional/forward_layer/cell`.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+    ///     {"class_name": "LSTM", "config": {"name": "encoder", "units": 8}},
+    /// ]}});
+    /// let slots = Model::from_config(&json, Generation::Keras3)?.weight_slots();
+    /// // Keras 3 names groups after classes, not after the layers' own names.
+    /// assert_eq!((slots[2].group.as_str(), slots[2].name.as_str()), ("layers/lstm/cell", "bias"));
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
     pub fn weight_slots(&self) -> Vec<WeightSlot> {
         let mut names = GroupNames::default();
         let mut slots = Vec::new();
@@ -173,6 +241,22 @@ impl Model {
     ///
     /// # Errors
     /// When an array's shape is not its layer's, or their number is wrong.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::Array;
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+    ///     {"class_name": "SimpleRNN", "config": {"name": "rnn", "units": 8}},
+    /// ]}});
+    /// let mut model = Model::from_config(&json, Generation::Keras3)?;
+    /// let (kernel, recurrent_kernel) = (Array::zeros((3, 8)), Array::zeros((8, 8)));
+    /// let bias = Array::zeros(8);
+    /// model.set_weights(vec![kernel.into_dyn(), recurrent_kernel.into_dyn(), bias.into_dyn()])?;
+    /// assert_eq!(model.layer("rnn")?.parameters, Some(24 + 64 + 8));
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
     pub fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {
         let expected: usize = self
             .layers
@@ -249,6 +333,22 @@ impl Model {
     ///
     /// # Errors
     /// When there is none.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::Array;
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+    ///     {"class_name": "GRU", "config": {"name": "gru", "units": 8}},
+    /// ]}});
+    /// let mut model = Model::from_config(&json, Generation::Keras3)?;
+    /// let (kernel, recurrent_kernel) = (Array::zeros((3, 24)), Array::zeros((8, 24)));
+    /// let bias = Array::zeros((2, 24)); // reset_after=True
+    /// model.set_weights(vec![kernel.into_dyn(), recurrent_kernel.into_dyn(), bias.into_dyn()])?;
+    /// assert_eq!(model.gru("gru")?.weights().units(), 8);
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
     pub fn gru(&self, path: &str) -> Result<&GruCell, ModelError> {
         self.find_cell("GRU", path, |cell| match cell {
             Cell::Gru(gru) => Some(gru),
@@ -260,6 +360,22 @@ impl Model {
     ///
     /// # Errors
     /// When there is none.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::Array;
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+    ///     {"class_name": "SimpleRNN", "config": {"name": "rnn", "units": 8}},
+    /// ]}});
+    /// let mut model = Model::from_config(&json, Generation::Keras3)?;
+    /// let (kernel, recurrent_kernel) = (Array::zeros((3, 8)), Array::zeros((8, 8)));
+    /// let bias = Array::zeros(8);
+    /// model.set_weights(vec![kernel.into_dyn(), recurrent_kernel.into_dyn(), bias.into_dyn()])?;
+    /// assert_eq!(model.simple_rnn("rnn")?.weights().units(), 8);
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
     pub fn simple_rnn(&self, path: &str) -> Result<&SimpleRnnCell, ModelError> {
         self.find_cell("SimpleRNN", path, |cell| match cell {
             Cell::SimpleRnn(rnn) => Some(rnn),
@@ -286,6 +402,28 @@ impl Model {
     }
 
     /// Forgets what stateful layers remember of earlier batches.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::array;
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [1, 2, 1]}},
+    ///     {"class_name": "SimpleRNN", "config": {
+    ///         "name": "sum", "units": 1, "activation": "linear", "use_bias": false, "stateful": true,
+    ///     }},
+    /// ]}});
+    /// let mut model = Model::from_config(&json, Generation::Keras3)?;
+    /// let one = || array![[1.0]].into_dyn();
+    /// model.set_weights(vec![one(), one()])?; // h' = x + h
+    ///
+    /// let x = array![[[1.0], [1.0]]].into_dyn();
+    /// assert_eq!(model.predict(&x)?[[0, 0]], 2.0);
+    /// assert_eq!(model.predict(&x)?[[0, 0]], 4.0); // it remembers
+    /// model.reset_states();
+    /// assert_eq!(model.predict(&x)?[[0, 0]], 2.0);
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
     pub fn reset_states(&self) {
         self.layers
             .iter()

@@ -18,6 +18,23 @@ impl Model {
     /// # Errors
     /// When the model has several inputs or outputs (see [`Model::predict_all`]), the input
     /// does not fit, or a layer cannot be run.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::array;
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 3, 1]}},
+    ///     {"class_name": "GlobalAveragePooling1D", "config": {"name": "last"}},
+    /// ]}});
+    /// let model = Model::from_config(&json, Generation::Keras3)?;
+    /// let x = array![[[1.0], [2.0], [6.0]]].into_dyn(); // (batch, time, features)
+    /// assert_eq!(model.predict(&x)?, array![[3.0]].into_dyn());
+    ///
+    /// let error = model.predict(&array![[1.0, 2.0]].into_dyn()).unwrap_err();
+    /// assert!(error.to_string().starts_with("input \"x\" has shape [1, 2], expected (None, 3, 1)"));
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
     pub fn predict(&self, input: &ArrayD<f32>) -> Result<ArrayD<f32>, ModelError> {
         let [_] = self.outputs() else {
             return Err(ModelError::Inputs(format!(
@@ -35,6 +52,23 @@ impl Model {
     ///
     /// # Errors
     /// When the inputs do not fit, or a layer cannot be run.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::Array3;
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 3, 1]}},
+    ///     {"class_name": "GlobalMaxPooling1D", "config": {"name": "last"}},
+    /// ]}});
+    /// let model = Model::from_config(&json, Generation::Keras3)?;
+    /// let x = Array3::zeros((5, 3, 1)).into_dyn();
+    /// let mut done = Vec::new();
+    /// let outputs = model.predict_all(&[x.view()], 2, &mut |rows| done.push(rows))?;
+    /// assert_eq!(outputs[0].shape(), [5, 1]);
+    /// assert_eq!(done, [2, 4, 5]);
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
     pub fn predict_all(
         &self,
         inputs: &[ArrayViewD<'_, f32>],
@@ -91,6 +125,18 @@ impl Model {
 
     /// The batch size that the model fixes, as stateful models do: the first number of an
     /// input's shape.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [4, 10, 3]}},
+    ///     {"class_name": "LSTM", "config": {"name": "lstm", "units": 8, "stateful": true}},
+    /// ]}});
+    /// let model = Model::from_config(&json, Generation::Keras3)?;
+    /// assert_eq!(model.static_batch_size(), Some(4));
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
     pub fn static_batch_size(&self) -> Option<usize> {
         self.inputs()
             .iter()

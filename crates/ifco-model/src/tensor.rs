@@ -3,15 +3,46 @@
 use ndarray::{ArcArray, ArrayD, ArrayViewD, IxDyn};
 
 /// An array of any rank that is cheap to clone: copies share memory until one is written to.
+///
+/// ```
+/// use ifco_model::Array;
+/// let zeros = Array::zeros(vec![2, 3]);
+/// let mut copy = zeros.clone(); // shares its memory until here:
+/// copy[[0, 0]] = 1.0;
+/// assert_eq!(zeros[[0, 0]], 0.0);
+/// ```
 pub type Array = ArcArray<f32, IxDyn>;
 
 /// True where a step counts. `(batch, time)` for a sequence.
+///
+/// ```
+/// let mask: ifco_model::Mask = ndarray::array![[true, true, false]].into_dyn().into();
+/// assert_eq!(mask.shape(), [1, 3]);
+/// ```
 pub type Mask = ArcArray<bool, IxDyn>;
 
 /// A shape whose batch size, and perhaps more, is not known: Keras's `(None, 10, 3)`.
+///
+/// ```
+/// let shape: ifco_model::Shape = vec![None, Some(10), Some(3)];
+/// assert_eq!(ifco_model::display_shape(&shape), "(None, 10, 3)");
+/// ```
 pub type Shape = Vec<Option<usize>>;
 
 /// An array, and the mask that Keras would carry along with it (`_keras_mask`).
+///
+/// ```
+/// use ifco_model::Tensor;
+/// use ndarray::array;
+///
+/// let x = array![[[1.0], [2.0]]].into_dyn(); // (batch, time, features)
+/// let mask = array![[true, false]].into_dyn().into();
+/// let tensor = Tensor::new(x.clone()).with_mask(Some(mask));
+/// assert_eq!(tensor.shape(), [1, 2, 1]);
+/// assert!(tensor.mask.is_some());
+/// assert_eq!(tensor.into_owned(), x);
+/// assert!(Tensor::number(2.0).shape().is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
     /// The values; the first axis is the batch.
@@ -63,6 +94,12 @@ impl From<ArrayD<f32>> for Tensor {
 }
 
 /// A shape as Keras prints it: `(None, 10, 3)`.
+///
+/// ```
+/// use ifco_model::display_shape;
+/// assert_eq!(display_shape(&[None, Some(10), Some(3)]), "(None, 10, 3)");
+/// assert_eq!(display_shape(&[None]), "(None,)");
+/// ```
 pub fn display_shape(shape: &[Option<usize>]) -> String {
     let sizes: Vec<String> = shape
         .iter()

@@ -1,19 +1,24 @@
 //! Open any Keras LSTM model, see its gates by name, run it with exactly the numbers of Keras.
 //!
-//! ```no_run
+//! ```
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
 //! use ifco::Gate;
 //!
-//! let model = ifco::open("model.keras")?;
+//! let model = ifco::open("stacked.keras")?;
 //!
 //! // Which part of the fused `kernel` is the forget gate? This one, (features, units):
-//! let lstm = model.lstm("lstm")?;
+//! let lstm = model.lstm("first")?;
 //! let w_f = lstm.weights().kernel(Gate::Forget); // kernel[:, u:2u]
-//! let u_f = lstm.weights().recurrent_kernel(Gate::Forget);
-//! let b_f = lstm.weights().bias(Gate::Forget);
+//! let u_f = lstm.weights().recurrent_kernel(Gate::Forget); // (units, units)
+//! let b_f = lstm.weights().bias(Gate::Forget); // (units), None with use_bias=False
+//! assert_eq!((w_f.dim(), u_f.dim(), b_f.unwrap().len()), ((3, 5), (5, 5), 5));
 //!
 //! // What does it say of my data? As model.predict(x) in Keras:
-//! let x = ifco::arrays::npy::read("x.npy")?; // (batch, time, features)
+//! let x = ifco::arrays::npy::read("stacked_x.npy")?; // (batch, time, features)
 //! let y = model.predict(&x)?;
+//!
+//! let keras = ifco::arrays::npy::read("stacked_y.npy")?; // what Keras itself predicted
+//! assert!(y.iter().zip(&keras).all(|(ours, theirs)| (ours - theirs).abs() < 1e-5));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -39,24 +44,110 @@
 //! # Ok::<(), ifco::WeightsError>(())
 //! ```
 //!
+//! [`packing`] has the same table for the other frameworks, and converts:
+//!
+//! ```
+//! let torch = ifco::packing::find("pytorch").unwrap();
+//! assert_eq!(torch.order_text(), "i f g o"); // as rows, g being Keras's c
+//! ```
+//!
 //! # Finding the recurrent layers
 //!
 //! [`Model::cells`] lists every cell by its path: `lstm`, `bidirectional/forward` and
 //! `bidirectional/backward`, `rnn/0` and `rnn/1` for stacked cells, `encoder/lstm` inside a
 //! nested model. [`Model::lstm`], [`Model::gru`] and [`Model::simple_rnn`] take such a path.
 //!
+//! ```
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+//! use ifco::GruGate;
+//!
+//! let model = ifco::open("stacked.keras")?;
+//! let paths: Vec<String> = model.cells().into_iter().map(|(path, _)| path).collect();
+//! assert_eq!(paths, ["first", "both/forward", "both/backward"]);
+//!
+//! let gru = model.gru("both/backward")?;
+//! assert_eq!(gru.weights().kernel(GruGate::Reset).dim(), (5, 2)); // (features, units)
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Several inputs and outputs
+//!
+//! [`Model::inputs`] and [`Model::outputs`] give names and shapes, in order;
+//! [`Model::predict_all`] takes and returns one array for each.
+//!
+//! ```
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+//! use ifco::arrays::npy;
+//!
+//! let model = ifco::open("translate.keras")?;
+//! let names: Vec<&str> = model.inputs().iter().map(|port| port.name.as_str()).collect();
+//! assert_eq!(names, ["source", "target"]);
+//!
+//! let source = npy::read("translate_source.npy")?; // (3, 4, 2): (batch, time, features)
+//! let target = npy::read("translate_target.npy")?; // (3, 2, 1)
+//! let outputs = model.predict_all(&[source.view(), target.view()], 32, &mut |_| {})?;
+//! assert_eq!(outputs[0].shape(), [3, 2, 1]); // the sequence
+//! assert_eq!(outputs[1].shape(), [3, 3]); // h, (batch, units), and then c
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Files
 //!
 //! - [`open`]: `.keras`, and whole models in `.h5` or `.hdf5` from Keras 1, 2 and 3.
 //! - [`open_with_architecture`]: weights alone, with the JSON of `model.to_json()` beside them.
 //! - [`open_any`]: also weights alone, whose gates can be seen but which cannot predict.
-//! - [`arrays`]: NumPy's `.npy` and `.npz`, CSV, safetensors.
+//! - [`open_bytes`]: the same from memory, and [`OpenOptions`] for other [`Limits`].
+//!
+//! ```
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+//! use ifco::{Cell, Gate, Opened};
+//!
+//! // Weights and architecture apart:
+//! let model = ifco::open_with_architecture("stacked.weights.h5", "stacked.json")?;
+//! assert_eq!(model.lstm("first")?.weights().units(), 5);
+//!
+//! // Weights alone: the gates, by the layers' names where the file tells them.
+//! let Opened::Weights(weights) = ifco::open_any("stacked.weights.h5")? else {
+//!     panic!("a .weights.h5 holds no architecture");
+//! };
+//! for (path, cell) in weights.cells() {
+//!     if let Cell::Lstm(lstm) = cell {
+//!         assert_eq!(path, "first");
+//!         assert_eq!(lstm.weights().bias(Gate::Forget).unwrap().len(), 5);
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Arrays
+//!
+//! [`arrays`] reads and writes NumPy's `.npy` and `.npz` and CSV, and writes safetensors and JSON.
+//! A CSV has rows and columns; the model's shape is yours to give:
+//!
+//! ```
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+//! let series = ifco::arrays::csv::read("series_x.csv")?; // (6, 1): (time, features)
+//! let x = series.insert_axis(ndarray::Axis(0)); // (1, 6, 1): (batch, time, features)
+//! let y = ifco::open("series.keras")?.predict(&x.into_dyn())?;
+//!
+//! let path = std::env::temp_dir().join("ifco-doc-forecast.npy");
+//! ifco::arrays::npy::write(&path, y.view())?;
+//! # std::fs::remove_file(&path).ok();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # Errors
 //!
 //! Nothing that a file or a caller gives makes ifco panic. Errors say what was found, where, and
 //! what to do: [`FileError`] for files, [`ModelError`] for models and their inputs,
 //! [`arrays::ArrayFileError`] for arrays.
+//!
+//! ```
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+//! let error = ifco::open("stacked.keras")?.lstm("lstm").unwrap_err();
+//! assert_eq!(error.to_string(), "the model has no LSTM named \"lstm\"; it has: first");
+//! # Ok::<(), ifco::FileError>(())
+//! ```
 //!
 //! A model with a layer that ifco does not run still opens and shows its gates; only `predict`
 //! is refused, naming the layer.
@@ -71,6 +162,6 @@ pub use ifco_files::{
     open_bytes, open_with_architecture,
 };
 pub use ifco_model::{
-    ConfigError, Generation, Layer, LayerEntry, LayerError, Model, ModelError, Port, Shape, Tensor,
-    display_shape, layers,
+    Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask, Model,
+    ModelError, Port, Shape, Tensor, WeightSlot, display_shape, layers,
 };

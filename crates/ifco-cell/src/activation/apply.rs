@@ -10,6 +10,12 @@ const SELU_SCALE_ALPHA: f32 = 1.758_099_3;
 impl Activation {
     /// Whether each value is mapped alone. False for softmax, log_softmax and sparsemax, which
     /// need a row at a time.
+    ///
+    /// ```
+    /// use ifco_cell::Activation;
+    /// assert!(Activation::Tanh.is_elementwise());
+    /// assert!(!Activation::Softmax.is_elementwise());
+    /// ```
     pub fn is_elementwise(&self) -> bool {
         !matches!(
             self,

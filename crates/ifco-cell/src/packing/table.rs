@@ -35,6 +35,12 @@ const fn each(name: &'static str, shape: &'static str, slices: [&'static str; 4]
 }
 
 /// Every packing that is known, Keras's first.
+///
+/// ```
+/// use ifco_cell::packing::ALL;
+/// assert_eq!(ALL[0].key, "keras");
+/// assert!(ALL.iter().any(|packing| packing.order_text() == "i o f c")); // ONNX
+/// ```
 pub const ALL: &[Packing] = &[
     Packing {
         key: "keras",

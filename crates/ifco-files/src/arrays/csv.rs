@@ -19,6 +19,13 @@ use super::{ArrayFileError, ArrayProblem, write_file};
 /// # Errors
 /// When the file cannot be read, a field is not a number, or lines differ in their number of
 /// columns; the error names the line and the column.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// let x = ifco_files::arrays::csv::read("series_x.csv")?;
+/// assert_eq!(x.dim(), (6, 1)); // below a line with the column's name
+/// # Ok::<(), ifco_files::arrays::ArrayFileError>(())
+/// ```
 pub fn read(path: impl AsRef<Path>) -> Result<Array2<f32>, ArrayFileError> {
     let path = path.as_ref();
     std::fs::read(path)
@@ -154,6 +161,18 @@ fn number(field: &[u8], line: &dyn Fn() -> u64, column: usize) -> Result<f32, Ar
 ///
 /// # Errors
 /// When the file cannot be written.
+///
+/// ```
+/// use ifco_files::arrays::csv;
+/// use ndarray::array;
+///
+/// let path = std::env::temp_dir().join("ifco-doc-write.csv");
+/// let y = array![[0.5, 2.0]];
+/// csv::write(&path, y.view(), Some(&["low".into(), "high".into()]))?;
+/// assert_eq!(std::fs::read(&path).unwrap(), b"low,high\n0.5,2\n");
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), ifco_files::arrays::ArrayFileError>(())
+/// ```
 pub fn write(
     path: impl AsRef<Path>,
     array: ArrayView2<'_, f32>,
@@ -166,6 +185,13 @@ pub fn write(
 ///
 /// # Errors
 /// When `out` cannot be written to.
+///
+/// ```
+/// let mut text = Vec::new();
+/// ifco_files::arrays::csv::write_to(&mut text, ndarray::array![[0.1, f32::NAN]].view(), None)?;
+/// assert_eq!(text, b"0.1,nan\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn write_to(
     out: &mut impl Write,
     array: ArrayView2<'_, f32>,

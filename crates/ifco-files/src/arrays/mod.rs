@@ -14,6 +14,19 @@
 //! Every writer goes through [`write_file`]: the new content is complete before it takes the
 //! place of the old one.
 //!
+//! Errors say which file, which array in it and what is wrong there, and often what helps:
+//!
+//! ```
+//! use ifco_files::arrays::{ArrayProblem, csv};
+//!
+//! let error = csv::from_bytes(b"1,2\n3,many\n").unwrap_err();
+//! let problem = error.problem();
+//! assert!(matches!(problem, ArrayProblem::NotANumber { line: 2, column: 2, .. }));
+//! assert!(error.path().is_none()); // the bytes came from no file
+//! ```
+//!
+//! Written and read again:
+//!
 //! ```
 //! use ifco_files::arrays::npy;
 //! use ndarray::array;

@@ -20,6 +20,13 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// # Errors
 /// When the file cannot be read, is not a `.npy`, holds something else than numbers, is not as
 /// long as its shape says, or holds a number that `f32` cannot.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// let x = ifco_files::arrays::npy::read("stacked_x.npy")?;
+/// assert_eq!(x.shape(), [7, 4, 3]); // (batch, time, features)
+/// # Ok::<(), ifco_files::arrays::ArrayFileError>(())
+/// ```
 pub fn read(path: impl AsRef<Path>) -> Result<ArrayD<f32>, ArrayFileError> {
     let path = path.as_ref();
     std::fs::read(path)
@@ -109,6 +116,18 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ArrayProblem> {
 ///
 /// # Errors
 /// When the file cannot be written.
+///
+/// ```
+/// use ifco_files::arrays::npy;
+/// use ndarray::array;
+///
+/// let path = std::env::temp_dir().join("ifco-doc-write.npy");
+/// let y = array![[0.5], [0.25]].into_dyn();
+/// npy::write(&path, y.view())?; // numpy.load(path) reads it
+/// assert_eq!(npy::read(&path)?, y);
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), ifco_files::arrays::ArrayFileError>(())
+/// ```
 pub fn write(path: impl AsRef<Path>, array: ArrayViewD<'_, f32>) -> Result<(), ArrayFileError> {
     write_file(path.as_ref(), |file| Ok(write_to(file, array)?))
 }
@@ -117,6 +136,14 @@ pub fn write(path: impl AsRef<Path>, array: ArrayViewD<'_, f32>) -> Result<(), A
 ///
 /// # Errors
 /// When `out` cannot be written to.
+///
+/// ```
+/// let mut bytes = Vec::new();
+/// ifco_files::arrays::npy::write_to(&mut bytes, ndarray::array![1.5].into_dyn().view())?;
+/// assert!(bytes.starts_with(b"\x93NUMPY"));
+/// assert!(bytes.ends_with(&1.5f32.to_le_bytes()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn write_to(out: &mut impl Write, array: ArrayViewD<'_, f32>) -> io::Result<()> {
     let mut shape = String::new();
     for length in array.shape() {

@@ -19,6 +19,13 @@ use super::{ArrayFileError, ArrayProblem, npy, write_file};
 pub const MAX_EXPANSION: u64 = 200;
 
 /// An archive of any size may unpack to this many bytes.
+///
+/// ```
+/// use ifco_files::arrays::npz::{EXPANSION_FLOOR, MAX_EXPANSION};
+/// let limit = |size: u64| EXPANSION_FLOOR.max(size * MAX_EXPANSION);
+/// assert_eq!(limit(1_000), 64 << 20); // small archives: 64 MiB
+/// assert_eq!(limit(1_000_000), 200_000_000);
+/// ```
 pub const EXPANSION_FLOOR: u64 = 64 << 20;
 
 /// Reads all arrays of a file, as `f32`, in the archive's order: for `numpy.savez(path, x0, x1)`
@@ -27,6 +34,14 @@ pub const EXPANSION_FLOOR: u64 = 64 << 20;
 /// # Errors
 /// When the file cannot be read, is not a zip archive, holds something that is not an array of
 /// numbers, or unpacks to more than it may.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// let arrays = ifco_files::arrays::npz::read("translate_x.npz")?;
+/// let names: Vec<_> = arrays.iter().map(|(name, _)| name.as_str()).collect();
+/// assert_eq!(names, ["target", "source"]);
+/// # Ok::<(), ifco_files::arrays::ArrayFileError>(())
+/// ```
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<(String, ArrayD<f32>)>, ArrayFileError> {
     let path = path.as_ref();
     std::fs::read(path)
@@ -92,6 +107,18 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Vec<(String, ArrayD<f32>)>, ArrayFileE
 ///
 /// # Errors
 /// When the file cannot be written, or two arrays have the same name.
+///
+/// ```
+/// use ifco_files::arrays::npz;
+/// use ndarray::array;
+///
+/// let path = std::env::temp_dir().join("ifco-doc-write.npz");
+/// let (y, h) = (array![[0.5]].into_dyn(), array![[1.0, 2.0]].into_dyn());
+/// npz::write(&path, &[("y".into(), y.view()), ("h".into(), h.view())])?;
+/// assert_eq!(npz::read(&path)?[1], ("h".into(), h));
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), ifco_files::arrays::ArrayFileError>(())
+/// ```
 pub fn write(
     path: impl AsRef<Path>,
     arrays: &[(String, ArrayViewD<'_, f32>)],
@@ -103,6 +130,14 @@ pub fn write(
 ///
 /// # Errors
 /// When two arrays have the same name.
+///
+/// ```
+/// use ifco_files::arrays::npz;
+/// let x = ndarray::array![1.0, 2.0].into_dyn();
+/// assert!(npz::to_bytes(&[("x".into(), x.view())])?.starts_with(b"PK"));
+/// assert!(npz::to_bytes(&[("x".into(), x.view()), ("x".into(), x.view())]).is_err());
+/// # Ok::<(), ifco_files::arrays::ArrayFileError>(())
+/// ```
 pub fn to_bytes(arrays: &[(String, ArrayViewD<'_, f32>)]) -> Result<Vec<u8>, ArrayFileError> {
     let mut bytes = Cursor::new(Vec::new());
     write_to(&mut bytes, arrays)?;

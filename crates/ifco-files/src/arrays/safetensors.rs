@@ -14,6 +14,18 @@ use super::{ArrayFileError, ArrayProblem, write_file};
 ///
 /// # Errors
 /// When the file cannot be written, or two arrays have the same name.
+///
+/// ```
+/// use ifco_files::arrays::safetensors;
+/// use ndarray::array;
+///
+/// let path = std::env::temp_dir().join("ifco-doc-write.safetensors");
+/// let kernel = array![[0.5, 2.0]].into_dyn();
+/// safetensors::write(&path, &[("lstm/kernel_f".into(), kernel.view())])?;
+/// assert!(std::fs::metadata(&path).unwrap().len() > 8);
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), ifco_files::arrays::ArrayFileError>(())
+/// ```
 pub fn write(
     path: impl AsRef<Path>,
     arrays: &[(String, ArrayViewD<'_, f32>)],

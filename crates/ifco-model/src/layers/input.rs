@@ -3,6 +3,14 @@
 use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor};
 
 /// Keras's `InputLayer`.
+///
+/// ```
+/// use ifco_model::{Call, Layer, layers::InputLayer};
+/// let input = InputLayer { shape: Some(vec![None, Some(10), Some(3)]) };
+/// let shapes = input.output_shapes(&[], &Call::default())?;
+/// assert_eq!(shapes, [[None, Some(10), Some(3)]]);
+/// # Ok::<(), ifco_model::LayerError>(())
+/// ```
 #[derive(Debug)]
 pub struct InputLayer {
     /// The shape it expects, batch first; `None` when the file does not tell.

@@ -40,6 +40,12 @@ pub use recurrent::Recurrent;
 pub use unknown::Unknown;
 
 /// The classes that ifco runs, in the order in which the documentation lists them.
+///
+/// ```
+/// use ifco_model::layers::SUPPORTED;
+/// assert!(SUPPORTED.contains(&"Bidirectional"));
+/// assert!(!SUPPORTED.contains(&"Lambda")); // holds Python code
+/// ```
 pub const SUPPORTED: &[&str] = &[
     "Sequential",
     "Functional",

@@ -10,6 +10,10 @@ use super::unknown::Unknown;
 use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor};
 
 /// One operation with its options.
+///
+/// [`Model::from_config`](crate::Model::from_config) makes them, from nodes such as
+/// `{"class_name": "Add", "module": "keras.src.ops.numpy", …}`; they stand among
+/// [`Model::layers`](crate::Model::layers), with [`Layer::is_operation`] true.
 #[derive(Debug)]
 pub struct Operation {
     class: String,

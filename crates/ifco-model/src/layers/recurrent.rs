@@ -10,6 +10,20 @@ use super::cell_spec::{CellSpec, rnn_cells};
 use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
 
 /// A recurrent layer with Keras's options.
+///
+/// Inputs are `(batch, time, features)`; with `return_state=True` the states follow the output.
+///
+/// ```
+/// use ifco_model::{Call, Config, Generation, Layer, layers};
+///
+/// let json = serde_json::json!({"units": 8, "return_sequences": true, "return_state": true});
+/// let config = Config::new("lstm", Generation::Keras3, &json)?;
+/// let lstm = layers::build("LSTM", &config)?;
+/// let shapes = lstm.output_shapes(&[vec![None, Some(10), Some(3)]], &Call::default())?;
+/// assert_eq!(shapes[0], [None, Some(10), Some(8)]); // every step's output
+/// assert_eq!(shapes[1..], [[None, Some(8)], [None, Some(8)]]); // h and c
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Recurrent {
     class: String,

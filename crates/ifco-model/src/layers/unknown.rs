@@ -4,6 +4,13 @@ use super::SUPPORTED;
 use crate::{Call, Layer, LayerError, Shape, Tensor};
 
 /// Stands for a layer that cannot be run, so that the rest of its model can be shown.
+///
+/// ```
+/// use ifco_model::{Layer, layers::Unknown};
+/// let layer = Unknown::new("Lambda");
+/// assert_eq!(layer.class_name(), "Lambda");
+/// assert!(!layer.can_run());
+/// ```
 #[derive(Debug)]
 pub struct Unknown {
     class: String,
