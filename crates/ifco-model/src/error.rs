@@ -250,7 +250,10 @@ mod tests {
             ),
             (
                 layer(LayerError::Unsupported { class: text("My") }),
-                &["layer \"encoder/memory\"", "cannot run a layer of class \"My\""],
+                &[
+                    "layer \"encoder/memory\"",
+                    "cannot run a layer of class \"My\"",
+                ],
                 Some("LSTM, GRU"),
             ),
             (
