@@ -373,7 +373,7 @@ mod tests {
             ),
             (
                 FileError::json(&path, "config.json", &not_json),
-                "config.json is not valid JSON at line 2, column 4: expected ident",
+                "config.json is not valid JSON at line 2, column 4: EOF while parsing a value",
                 Some("correct it there"),
             ),
             (

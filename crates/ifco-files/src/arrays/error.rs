@@ -160,7 +160,14 @@ impl ArrayProblem {
                 "every line needs the same number of columns: pad shorter rows"
             }
             ArrayProblem::NotNpy { .. } => "write one with numpy.save(\"x.npy\", x)",
-            _ => return None,
+            ArrayProblem::Version { .. } | ArrayProblem::Header { .. } => {
+                "write it again with numpy.save(\"x.npy\", x)"
+            }
+            ArrayProblem::Archive(_) => "write it again with numpy.savez(\"x.npz\", x)",
+            // The system's reason, or words that say what would be right.
+            ArrayProblem::Io(_) | ArrayProblem::Csv(_) | ArrayProblem::Unwritable(_) => {
+                return None;
+            }
         })
     }
 }
