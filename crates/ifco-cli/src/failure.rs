@@ -85,13 +85,19 @@ impl fmt::Display for Failure {
 
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        Failure::new(error)
+        Failure {
+            help: error.help(),
+            ..Failure::new(error.problem()).at_file(error.path())
+        }
     }
 }
 
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
-        Failure::new(error)
+        Failure {
+            help: error.help(),
+            ..Failure::new(error)
+        }
     }
 }
 

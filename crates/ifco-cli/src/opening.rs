@@ -1,7 +1,7 @@
 //! Opening a model for a command, and finding the cell that the user means.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ifco::{Cell, Model, Opened};
 
@@ -26,20 +26,9 @@ pub struct ModelArgs {
 impl ModelArgs {
     /// Opens the file.
     pub fn open(&self) -> Result<Opened, Failure> {
-        let opened = match &self.architecture {
-            Some(json) => ifco::open_with_architecture(&self.model, json)
-                .map(|model| Opened::Model(Box::new(model))),
-            None => ifco::open_any(&self.model),
-        };
-        opened.map_err(|error| {
-            let path = match &self.architecture {
-                Some(json) if error.to_string().starts_with(&prefix(json)) => json,
-                _ => &self.model,
-            };
-            // The file is told on its own line.
-            let text = error.to_string();
-            let what = text.strip_prefix(&prefix(path)).unwrap_or(&text);
-            Failure::new(what).at_file(path)
+        Ok(match &self.architecture {
+            Some(json) => Opened::Model(Box::new(ifco::open_with_architecture(&self.model, json)?)),
+            None => ifco::open_any(&self.model)?,
         })
     }
 
@@ -54,10 +43,6 @@ impl ModelArgs {
             .help(ARCHITECTURE_HELP)),
         }
     }
-}
-
-fn prefix(path: &Path) -> String {
-    format!("{}: ", path.display())
 }
 
 /// Every recurrent cell by its path.

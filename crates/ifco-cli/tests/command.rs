@@ -296,6 +296,18 @@ fn predict_of_one_series_in_a_column() {
     close(printed.into_dyn().view(), expected.view());
 }
 
+/// `Masking(inf)` and the like, which JSON cannot write.
+#[test]
+fn predict_with_options_that_are_infinite() {
+    for ending in ["keras", "h5"] {
+        let masked = model(&format!("masked.{ending}"));
+        let printed = works(&["predict", &masked, &model("masked_x.npy")]);
+        let expected = npy::read(model(&format!("masked_{ending}_y.npy"))).unwrap();
+        let printed = csv::from_bytes(printed.as_bytes()).unwrap();
+        close(printed.into_dyn().view(), expected.view());
+    }
+}
+
 #[test]
 fn errors_say_what_where_and_what_to_do() {
     let folder = folder("errors");
@@ -307,8 +319,20 @@ fn errors_say_what_where_and_what_to_do() {
     let weights = model("stacked.weights.h5");
     let x = model("stacked_x.npy");
     let cases: &[(i32, &[&str], &[&str])] = &[
-        (1, &["show", "no-such.keras"], &["in: no-such.keras"]),
-        (1, &["show", &x], &["NumPy array", "stacked_x.npy"]),
+        (
+            1,
+            &["show", "no-such.keras"],
+            &["\n  in: no-such.keras\n", "\n  help: is the path right?"],
+        ),
+        (
+            1,
+            &["show", &x],
+            &[
+                "error: this is a NumPy array, not a Keras model\n",
+                "stacked_x.npy\n",
+                "\n  help: ifco opens .keras",
+            ],
+        ),
         (
             1,
             &["gates", &stacked, "--layer", "frist"],
@@ -392,6 +416,23 @@ fn orders_tell_where_each_framework_keeps_each_gate() {
     let tf1: Value = serde_json::from_str(&works(&["orders", "tf1", "--json"])).unwrap();
     assert_eq!(tf1["order"], serde_json::json!(["i", "c", "f", "o"]));
     assert_eq!(tf1["forget_bias"], 1.0);
+}
+
+/// Where an error refers to the documentation, it must be found there.
+#[test]
+fn the_documentation_lists_what_is_run() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md");
+    let text = fs::read_to_string(path).unwrap();
+    let (before, operations) = text.split_once("## Operations that are run").unwrap();
+    let (_, layers) = before.split_once("## Layers that are run").unwrap();
+    for (names, list) in [
+        (ifco::layers::SUPPORTED, layers),
+        (ifco::layers::OPERATIONS, operations),
+    ] {
+        for name in names {
+            assert!(list.contains(&format!("`{name}`")), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -1,36 +1,42 @@
 //! What can be wrong with a file.
 
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use ifco_model::ModelError;
 
-/// A file that cannot be used: which one, where in it, what was found, and what to do.
+/// A file that cannot be used.
+///
+/// Its text says which file, what was found and where in it; [`FileError::help`] what to do.
+///
+/// ```
+/// let error = ifco_files::open_bytes(&b"\x1f\x8b\x08"[..], "lstm.keras.gz").unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "lstm.keras.gz: this is gzip-compressed, not a Keras model"
+/// );
+/// assert_eq!(error.help().as_deref(), Some("unpack it first"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// The system would not read or write it.
-    #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Not a file that holds a Keras model or its weights.
-    #[error(
-        "{}: this is {found}, not a Keras model; ifco opens .keras, .h5 and .hdf5 (whole models \
-         of Keras 1, 2 and 3) and .weights.h5{remedy}", path.display()
-    )]
     Unknown {
         /// The file.
         path: PathBuf,
         /// What it looks like.
         found: String,
-        /// What to do, if something can be done: starts with `: ` or is empty.
+        /// What to do, if something can be done about such a file; else empty.
         remedy: String,
     },
     /// The file is of a known kind, but of a sort that ifco does not read.
-    #[error("{}: {what}; {remedy}", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -40,7 +46,6 @@ pub enum FileError {
         remedy: String,
     },
     /// The zip archive of a `.keras` file is damaged.
-    #[error("{}: the zip archive is damaged{}: {reason}", path.display(), in_part(entry, "at"))]
     Zip {
         /// The file.
         path: PathBuf,
@@ -50,7 +55,6 @@ pub enum FileError {
         reason: String,
     },
     /// The HDF5 file, or the one inside a `.keras`, is damaged.
-    #[error("{}: HDF5{}: {reason}", path.display(), in_part(object, "object"))]
     Hdf5 {
         /// The file.
         path: PathBuf,
@@ -60,7 +64,6 @@ pub enum FileError {
         reason: String,
     },
     /// A JSON text inside the file is not JSON.
-    #[error("{}: {part} is not valid JSON at line {line}, column {column}: {reason}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -74,7 +77,6 @@ pub enum FileError {
         reason: String,
     },
     /// A part that such a file must have is absent.
-    #[error("{}: there is no {part}; {remedy}", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -84,9 +86,6 @@ pub enum FileError {
         remedy: String,
     },
     /// The file has no array for one of the model's weights.
-    #[error(
-        "{}: no array for weight {weight:?}, expected at {object:?}; {found}", path.display()
-    )]
     MissingWeight {
         /// The file.
         path: PathBuf,
@@ -98,10 +97,6 @@ pub enum FileError {
         found: String,
     },
     /// A layer has more or fewer arrays in the file than it takes.
-    #[error(
-        "{}: layer {layer:?} has {found} arrays in the file, but takes {expected}; is the \
-         architecture the one these weights were saved from?", path.display()
-    )]
     WeightCount {
         /// The file.
         path: PathBuf,
@@ -113,7 +108,6 @@ pub enum FileError {
         expected: usize,
     },
     /// The weights are those of other layers than the architecture has.
-    #[error("{}: {what}; is the architecture the one these weights were saved from?", path.display())]
     LayersDiffer {
         /// The file.
         path: PathBuf,
@@ -121,10 +115,6 @@ pub enum FileError {
         what: String,
     },
     /// Opening the file would cost more than [`Limits`](crate::Limits) allows.
-    #[error(
-        "{}: {what} needs {found}, the limit is {limit}; if the file is to be trusted, raise \
-         Limits::{field}", path.display()
-    )]
     Limit {
         /// The file.
         path: PathBuf,
@@ -138,7 +128,6 @@ pub enum FileError {
         field: &'static str,
     },
     /// The configuration or the weights do not make a model.
-    #[error("{}: {source}", path.display())]
     Model {
         /// The file.
         path: PathBuf,
@@ -147,8 +136,132 @@ pub enum FileError {
     },
 }
 
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path().display(), self.problem())
+    }
+}
+
+/// What is wrong, without the file: what [`FileError::problem`] shows.
+struct Problem<'a>(&'a FileError);
+
+impl fmt::Display for Problem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            FileError::Io { source, .. } => write!(f, "{source}"),
+            FileError::Unknown { found, .. } => write!(f, "this is {found}, not a Keras model"),
+            FileError::Unsupported { what, .. } | FileError::LayersDiffer { what, .. } => {
+                f.write_str(what)
+            }
+            FileError::Zip { entry, reason, .. } => {
+                let entry = in_part(entry, "at");
+                write!(f, "the zip archive is damaged{entry}: {reason}")
+            }
+            FileError::Hdf5 { object, reason, .. } => {
+                write!(f, "HDF5{}: {reason}", in_part(object, "object"))
+            }
+            FileError::Json {
+                part,
+                line,
+                column,
+                reason,
+                ..
+            } => write!(
+                f,
+                "{part} is not valid JSON at line {line}, column {column}: {reason}"
+            ),
+            FileError::Missing { part, .. } => write!(f, "there is no {part}"),
+            FileError::MissingWeight {
+                weight,
+                object,
+                found,
+                ..
+            } => write!(
+                f,
+                "no array for weight {weight:?}, expected at {object:?}; {found}"
+            ),
+            FileError::WeightCount {
+                layer,
+                found,
+                expected,
+                ..
+            } => write!(
+                f,
+                "layer {layer:?} has {found} arrays in the file, but takes {expected}"
+            ),
+            FileError::Limit {
+                what, found, limit, ..
+            } => write!(f, "{what} needs {found}, the limit is {limit}"),
+            FileError::Model { source, .. } => write!(f, "{source}"),
+        }
+    }
+}
+
 impl FileError {
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+    /// The file; of two that were opened together, the one that is meant.
+    pub fn path(&self) -> &Path {
+        match self {
+            FileError::Io { path, .. }
+            | FileError::Unknown { path, .. }
+            | FileError::Unsupported { path, .. }
+            | FileError::Zip { path, .. }
+            | FileError::Hdf5 { path, .. }
+            | FileError::Json { path, .. }
+            | FileError::Missing { path, .. }
+            | FileError::MissingWeight { path, .. }
+            | FileError::WeightCount { path, .. }
+            | FileError::LayersDiffer { path, .. }
+            | FileError::Limit { path, .. }
+            | FileError::Model { path, .. } => path,
+        }
+    }
+
+    /// What is wrong and where in the file: the error's text without the file, for a program
+    /// that shows it apart.
+    pub fn problem(&self) -> impl fmt::Display {
+        Problem(self)
+    }
+
+    /// What to do about it, where that can be told.
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            FileError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => {
+                    "is the path right? a relative one starts from the \
+                     current directory"
+                }
+                io::ErrorKind::PermissionDenied => "its owner can allow you to read it",
+                _ => return None,
+            },
+            FileError::Unknown { remedy, .. } if remedy.is_empty() => {
+                "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3) and .weights.h5"
+            }
+            FileError::Unknown { remedy, .. }
+            | FileError::Unsupported { remedy, .. }
+            | FileError::Missing { remedy, .. } => remedy,
+            FileError::Zip { .. } | FileError::Hdf5 { .. } => {
+                "copy or download the file again; if it stays so, save the model again"
+            }
+            FileError::Json { .. } => {
+                "if the text was edited, correct it there; else save the model again"
+            }
+            FileError::MissingWeight { .. }
+            | FileError::WeightCount { .. }
+            | FileError::LayersDiffer { .. } => {
+                "is the architecture the one these weights were saved from?"
+            }
+            FileError::Limit { field, .. } => {
+                return Some(format!(
+                    "if the file is to be trusted, a program can open it with a larger \
+                     Limits::{field} (OpenOptions)"
+                ));
+            }
+            FileError::Model { source, .. } => return source.help(),
+        };
+        Some(help.into())
+    }
+
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io {
             path: path.into(),
             source,
@@ -189,5 +302,151 @@ fn in_part(part: &str, word: &str) -> String {
         String::new()
     } else {
         format!(" {word} {part:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_where_and_what_to_do() {
+        let path = PathBuf::from("dir/model.keras");
+        let text = |text: &str| text.to_string();
+        let not_json = serde_json::from_str::<u8>("\n tru").expect_err("no number");
+        let cases: Vec<(FileError, &str, Option<&str>)> = vec![
+            (
+                FileError::io(&path, io::ErrorKind::NotFound.into()),
+                "entity not found",
+                Some("is the path right?"),
+            ),
+            (
+                FileError::io(&path, io::ErrorKind::PermissionDenied.into()),
+                "permission denied",
+                Some("allow you to read it"),
+            ),
+            (
+                FileError::io(&path, io::ErrorKind::TimedOut.into()),
+                "timed out",
+                None,
+            ),
+            (
+                FileError::Unknown {
+                    path: path.clone(),
+                    found: text("a PyTorch file"),
+                    remedy: String::new(),
+                },
+                "this is a PyTorch file, not a Keras model",
+                Some("ifco opens .keras, .h5"),
+            ),
+            (
+                FileError::Unknown {
+                    path: path.clone(),
+                    found: text("gzip-compressed"),
+                    remedy: text("unpack it first"),
+                },
+                "this is gzip-compressed, not a Keras model",
+                Some("unpack it first"),
+            ),
+            (
+                FileError::Unsupported {
+                    path: path.clone(),
+                    what: text("layer \"head\" is quantized"),
+                    remedy: text("save it unquantized"),
+                },
+                "layer \"head\" is quantized",
+                Some("save it unquantized"),
+            ),
+            (
+                FileError::Zip {
+                    path: path.clone(),
+                    entry: text("config.json"),
+                    reason: text("Invalid checksum"),
+                },
+                "the zip archive is damaged at \"config.json\": Invalid checksum",
+                Some("download the file again"),
+            ),
+            (
+                FileError::hdf5(&path, "layers/lstm", "it is cut off"),
+                "HDF5 object \"layers/lstm\": it is cut off",
+                Some("download the file again"),
+            ),
+            (
+                FileError::json(&path, "config.json", &not_json),
+                "config.json is not valid JSON at line 2, column 4: EOF while parsing a value",
+                Some("correct it there"),
+            ),
+            (
+                FileError::Missing {
+                    path: path.clone(),
+                    part: text("metadata.json in the archive"),
+                    remedy: text("save the model again"),
+                },
+                "there is no metadata.json in the archive",
+                Some("save the model again"),
+            ),
+            (
+                FileError::MissingWeight {
+                    path: path.clone(),
+                    weight: text("bias"),
+                    object: text("layers/lstm/cell/vars/2"),
+                    found: text("in \"layers/lstm/cell/vars\" there is: 0, 1"),
+                },
+                "no array for weight \"bias\", expected at \"layers/lstm/cell/vars/2\"; \
+                 in \"layers/lstm/cell/vars\" there is: 0, 1",
+                Some("is the architecture the one"),
+            ),
+            (
+                FileError::WeightCount {
+                    path: path.clone(),
+                    layer: text("memory"),
+                    found: 2,
+                    expected: 3,
+                },
+                "layer \"memory\" has 2 arrays in the file, but takes 3",
+                Some("is the architecture the one"),
+            ),
+            (
+                FileError::LayersDiffer {
+                    path: path.clone(),
+                    what: text("the model has 2 layers with weights, the file has 1"),
+                },
+                "the model has 2 layers with weights, the file has 1",
+                Some("is the architecture the one"),
+            ),
+            (
+                FileError::Limit {
+                    path: path.clone(),
+                    what: text("config.json"),
+                    found: 9,
+                    limit: 8,
+                    field: "json",
+                },
+                "config.json needs 9, the limit is 8",
+                Some("Limits::json"),
+            ),
+            (
+                FileError::model(
+                    &path,
+                    ModelError::NoSuchLayer {
+                        what: text("layer"),
+                        name: text("lsmt"),
+                        known: text("lstm"),
+                    },
+                ),
+                "the model has no layer named \"lsmt\"",
+                Some("it has: lstm"),
+            ),
+        ];
+        for (error, problem, help) in cases {
+            assert_eq!(error.path(), path);
+            assert_eq!(error.problem().to_string(), problem);
+            assert_eq!(error.to_string(), format!("dir/model.keras: {problem}"));
+            match (help, error.help()) {
+                (Some(part), Some(help)) => assert!(help.contains(part), "{help}"),
+                (None, None) => {}
+                (_, other) => panic!("{error}: {other:?}"),
+            }
+        }
     }
 }

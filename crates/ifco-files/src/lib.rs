@@ -91,7 +91,7 @@ pub struct WeightsGroup {
     /// Its path as ifco shows it: `lstm/cell` in a Keras 3 file, the layer's name in a legacy one.
     pub path: String,
     /// The layer's own name where the file tells it: always in a legacy file; in a `.weights.h5`
-    /// since Keras 3.3, below the names of the models around it: `encoder/lstm`.
+    /// since Keras 3.6, below the names of the models around it: `encoder/lstm`.
     pub name: Option<String>,
     /// Its arrays by name, in order: `0`, `1`, … in a Keras 3 file,
     /// `lstm/lstm_cell/kernel:0` in a legacy one.

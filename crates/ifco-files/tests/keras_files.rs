@@ -67,6 +67,31 @@ fn archives_of_keras_2_12_leave_gaps_in_their_numbers() {
     assert_eq!(second.weights().fused_kernel()[[0, 0]], 5000.0);
 }
 
+/// Python's `json` writes them as bare words, which are no JSON.
+#[test]
+fn configurations_with_infinities() {
+    for word in ["Infinity", "-Infinity", "NaN"] {
+        let config = CONFIG.replace(
+            r#"{"class_name": "Dense""#,
+            &format!(
+                r#"{{"class_name": "Masking", "config": {{"name": "mask", "mask_value": {word}}}}},
+                   {{"class_name": "Dense""#
+            ),
+        );
+        assert!(config.contains(word));
+        assert_weights(&model(archive(
+            &config,
+            &weights(),
+            CompressionMethod::Stored,
+        )));
+        assert_weights(&model(
+            legacy("model_weights")
+                .text("", "model_config", &config)
+                .build(),
+        ));
+    }
+}
+
 /// Keras 2 has parts of some layers under private names, such as `_query_dense`.
 #[test]
 fn archives_of_keras_2_have_private_names() {

@@ -282,11 +282,20 @@ impl<'a> Config<'a> {
     }
 }
 
-fn as_f64(value: &Value) -> Option<f64> {
-    // Keras writes infinities and NumPy scalars in a few wrapped ways.
-    value
-        .as_f64()
-        .or_else(|| value.get("value").and_then(Value::as_f64))
+/// A number, also one that JSON cannot write as such.
+pub(crate) fn as_f64(value: &Value) -> Option<f64> {
+    match value {
+        // Python's JSON has these as bare words; JSON itself can only have them as strings.
+        Value::String(word) => match word.as_str() {
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            "NaN" => Some(f64::NAN),
+            _ => None,
+        },
+        // A NumPy scalar.
+        Value::Object(wrapped) => wrapped.get("value").and_then(Value::as_f64),
+        other => other.as_f64(),
+    }
 }
 
 fn as_usize(value: &Value) -> Option<usize> {
@@ -318,5 +327,27 @@ fn invalid(layer: &str, key: &str, found: &Value, expected: &str) -> ConfigError
         key: key.into(),
         found,
         expected: expected.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_that_json_cannot_write() {
+        let config = json!({
+            "inf": "Infinity", "minus": "-Infinity", "nan": "NaN", "scalar": {"value": 2},
+            "text": "inf",
+        });
+        let config = Config::new("x", Generation::Keras3, &config).expect("an object");
+        assert_eq!(config.f32_or("inf", 0.0), Ok(f32::INFINITY));
+        assert_eq!(config.f32_or("minus", 0.0), Ok(f32::NEG_INFINITY));
+        assert!(config.f32_or("nan", 0.0).is_ok_and(f32::is_nan));
+        assert_eq!(config.f32_or("scalar", 0.0), Ok(2.0));
+        assert!(config.f32_or("text", 0.0).is_err());
+        // No size is infinite.
+        assert!(config.usize("inf").is_err());
     }
 }

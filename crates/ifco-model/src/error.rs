@@ -1,4 +1,9 @@
 //! What can be wrong with a configuration, a layer's inputs, or a model.
+//!
+//! An error's text says what is wrong and where; what to do about it, where that can be told,
+//! is its `help`, so that a program can show the two apart.
+
+use crate::layers::{OPERATIONS, SUPPORTED};
 
 /// A layer's configuration that cannot be used.
 ///
@@ -51,12 +56,16 @@ pub enum ConfigError {
 #[non_exhaustive]
 pub enum LayerError {
     /// The class is not one that ifco can run.
-    #[error("ifco cannot run a layer of class {class:?}; it runs: {supported}")]
+    #[error("ifco cannot run a layer of class {class:?}")]
     Unsupported {
         /// Keras's class name.
         class: String,
-        /// The classes that can be run.
-        supported: String,
+    },
+    /// The operation is not one that ifco can run.
+    #[error("ifco cannot run operation {operation:?}")]
+    UnsupportedOperation {
+        /// Keras's name of it: `Einsum`.
+        operation: String,
     },
     /// An input of the wrong shape.
     #[error("input {input} has shape {found}, expected {expected}")]
@@ -79,7 +88,7 @@ pub enum LayerError {
         expected: String,
     },
     /// The layer has no weights yet: its model was made from a configuration alone.
-    #[error("the layer has no weights: open its weights file too")]
+    #[error("the layer has no weights, only its configuration")]
     NoWeights,
     /// A layer inside this one.
     #[error("layer {layer:?} ({class}) inside: {source}")]
@@ -127,7 +136,7 @@ pub enum ModelError {
         source: LayerError,
     },
     /// There is no such layer.
-    #[error("the model has no {what} named {name:?}; it has: {known}")]
+    #[error("the model has no {what} named {name:?}")]
     NoSuchLayer {
         /// `layer`, or a kind of layer.
         what: String,
@@ -139,6 +148,79 @@ pub enum ModelError {
     /// Inputs that do not fit the model.
     #[error("{0}")]
     Inputs(String),
+}
+
+const SAVE_AGAIN: &str = "if the configuration was edited, undo that; else save the model again \
+     with model.save(\"model.keras\")";
+
+impl ConfigError {
+    /// What to do about it, where that can be told.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            ConfigError::Missing { .. } | ConfigError::Graph(_) => Some(SAVE_AGAIN.into()),
+            // What would be right is said with what is wrong.
+            ConfigError::Invalid { .. } => None,
+        }
+    }
+}
+
+impl LayerError {
+    /// What to do about it, where that can be told.
+    ///
+    /// ```
+    /// use ifco_model::LayerError;
+    /// let error = LayerError::Unsupported { class: "LSMT".into() };
+    /// assert_eq!(error.to_string(), "ifco cannot run a layer of class \"LSMT\"");
+    /// assert!(error.help().is_some_and(|help| help.starts_with("it runs LSTM, GRU, ")));
+    /// ```
+    pub fn help(&self) -> Option<String> {
+        /// So many classes are named; the whole list would bury the error.
+        const NAMED: [&str; 7] = [
+            "LSTM",
+            "GRU",
+            "SimpleRNN",
+            "Bidirectional",
+            "TimeDistributed",
+            "Dense",
+            "Embedding",
+        ];
+        match self {
+            LayerError::Unsupported { .. } => Some(format!(
+                "it runs {} and {} other classes, which docs/formats.md lists; of such a model, \
+                 the gates can be shown",
+                NAMED.join(", "),
+                SUPPORTED.len() - NAMED.len()
+            )),
+            LayerError::UnsupportedOperation { .. } => Some(format!(
+                "the operations it runs are {}; of such a model, the gates can be shown",
+                OPERATIONS.join(", ")
+            )),
+            LayerError::NoWeights => {
+                Some("open the model together with a file of its weights".into())
+            }
+            LayerError::Weight { .. } => Some(
+                "is the architecture the one these weights were saved from? its options must be \
+                 the same, such as units and use_bias"
+                    .into(),
+            ),
+            LayerError::Inside { source, .. } => source.help(),
+            // What would be right is said with what is wrong.
+            LayerError::Input { .. } | LayerError::Other(_) => None,
+        }
+    }
+}
+
+impl ModelError {
+    /// What to do about it, where that can be told.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            ModelError::Config(error) => error.help(),
+            ModelError::Layer { source, .. } => source.help(),
+            ModelError::NoSuchLayer { known, .. } => Some(format!("it has: {known}")),
+            // What would be right is said with what is wrong.
+            ModelError::Inputs(_) => None,
+        }
+    }
 }
 
 impl From<ifco_cell::WeightsError> for LayerError {
@@ -154,5 +236,131 @@ impl From<ifco_cell::WeightsError> for LayerError {
 impl From<ifco_cell::ForwardError> for LayerError {
     fn from(error: ifco_cell::ForwardError) -> Self {
         LayerError::Other(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What, where, and what to do.
+    #[test]
+    fn each_error_says_what_where_and_what_to_do() {
+        let text = |text: &str| text.to_string();
+        let missing = ConfigError::Missing {
+            layer: text("memory"),
+            key: text("units"),
+        };
+        let invalid = ConfigError::Invalid {
+            layer: text("memory"),
+            key: text("units"),
+            found: text("-1"),
+            expected: text("a whole number"),
+        };
+        let layer = |source| ModelError::Layer {
+            layer: text("encoder/memory"),
+            class: text("LSTM"),
+            source,
+        };
+        let cases: Vec<(ModelError, &[&str], Option<&str>)> = vec![
+            (
+                missing.into(),
+                &["memory", "no \"units\""],
+                Some("save the model again"),
+            ),
+            (
+                invalid.into(),
+                &["memory", "\"units\" is -1", "expected a whole number"],
+                None,
+            ),
+            (
+                ConfigError::Graph(text("layer \"a\" takes nothing")).into(),
+                &["layer graph", "layer \"a\" takes nothing"],
+                Some("save the model again"),
+            ),
+            (
+                layer(LayerError::Unsupported { class: text("My") }),
+                &[
+                    "layer \"encoder/memory\"",
+                    "cannot run a layer of class \"My\"",
+                ],
+                Some("LSTM, GRU"),
+            ),
+            (
+                layer(LayerError::UnsupportedOperation {
+                    operation: text("Einsum"),
+                }),
+                &["encoder/memory", "cannot run operation \"Einsum\""],
+                Some("Add, Subtract"),
+            ),
+            (
+                layer(LayerError::Input {
+                    input: 0,
+                    found: text("(2, 3)"),
+                    expected: text("(batch, time, features)"),
+                }),
+                &[
+                    "encoder/memory",
+                    "input 0 has shape (2, 3), expected (batch, time, features)",
+                ],
+                None,
+            ),
+            (
+                layer(LayerError::Weight {
+                    name: text("kernel"),
+                    found: vec![3, 4],
+                    expected: text("(3, 8)"),
+                }),
+                &["encoder/memory", "\"kernel\"", "[3, 4]", "(3, 8)"],
+                Some("the architecture"),
+            ),
+            (
+                layer(LayerError::NoWeights),
+                &["encoder/memory", "no weights"],
+                Some("a file of its weights"),
+            ),
+            (
+                layer(LayerError::Inside {
+                    layer: text("cell"),
+                    class: text("LSTMCell"),
+                    source: Box::new(LayerError::NoWeights),
+                }),
+                &["encoder/memory", "\"cell\" (LSTMCell) inside", "no weights"],
+                Some("a file of its weights"),
+            ),
+            (
+                layer(LayerError::Other(text("3 steps, expected 4"))),
+                &["encoder/memory", "3 steps, expected 4"],
+                None,
+            ),
+            (
+                ModelError::NoSuchLayer {
+                    what: text("LSTM"),
+                    name: text("lsmt"),
+                    known: text("lstm, lstm_1"),
+                },
+                &["no LSTM named \"lsmt\""],
+                Some("it has: lstm, lstm_1"),
+            ),
+            (
+                ModelError::Inputs(text("the model takes 2 inputs (a, b), got 1")),
+                &["takes 2 inputs (a, b), got 1"],
+                None,
+            ),
+        ];
+        for (error, parts, help) in cases {
+            let shown = error.to_string();
+            for part in parts {
+                assert!(shown.contains(part), "{shown}: {part}");
+            }
+            match (help, error.help()) {
+                (Some(part), Some(help)) => {
+                    assert!(help.contains(part), "{help}");
+                    assert!(!shown.contains(&help), "said twice: {shown}");
+                }
+                (None, None) => {}
+                (_, other) => panic!("{shown}: {other:?}"),
+            }
+        }
     }
 }

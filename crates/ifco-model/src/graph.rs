@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 
 use crate::ConfigError;
+use crate::config::as_f64;
 
 /// One output of one call of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,7 +248,7 @@ impl<'a> Graph<'a> {
         if !sources.is_empty() {
             node.inputs.extend(sources.into_iter().map(Input::Tensor));
         } else if layer.is_operation {
-            match (argument.as_f64(), argument.as_bool()) {
+            match (as_f64(argument), argument.as_bool()) {
                 (Some(number), _) => node.inputs.push(Input::Number(number as f32)),
                 (_, Some(flag)) => node.inputs.push(Input::Number(f32::from(u8::from(flag)))),
                 _ => node.positional.push(argument.clone()),

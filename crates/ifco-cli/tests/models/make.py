@@ -1,10 +1,12 @@
-"""Writes the models beside it, and what Keras predicts with them (made with Keras 3.15.1).
+"""Writes the models beside it, and what Keras predicts with them (made with Keras 3.15.1 and
+tf_keras 2.21).
 
 Run it in this folder: python make.py.
 """
 
 import keras
 import numpy as np
+import tf_keras
 from keras import layers as L
 
 keras.utils.set_random_seed(2)
@@ -66,3 +68,22 @@ model.save("series.keras")
 series = normal(6)
 np.savetxt("series_x.csv", series, header="value", comments="")
 np.save("series_y.npy", model.predict(series.reshape(1, 6, 1), verbose=0))
+
+# Options that JSON cannot write, but Python's json does; as Keras 2 wrote them too.
+x = normal(3, 4, 2)
+x[1, 2:] = np.inf
+np.save("masked_x.npy", x)
+for keras, ending in [(keras, "keras"), (tf_keras, "h5")]:
+    L = keras.layers
+    model = train_a_little(
+        keras.Sequential(
+            [
+                keras.Input((4, 2)),
+                L.Masking(np.inf),
+                L.LSTM(2),
+                L.ReLU(max_value=float("inf")),
+            ]
+        )
+    )
+    model.save(f"masked.{ending}")
+    np.save(f"masked_{ending}_y.npy", model.predict(x, verbose=0))

@@ -160,7 +160,14 @@ impl ArrayProblem {
                 "every line needs the same number of columns: pad shorter rows"
             }
             ArrayProblem::NotNpy { .. } => "write one with numpy.save(\"x.npy\", x)",
-            _ => return None,
+            ArrayProblem::Version { .. } | ArrayProblem::Header { .. } => {
+                "write it again with numpy.save(\"x.npy\", x)"
+            }
+            ArrayProblem::Archive(_) => "write it again with numpy.savez(\"x.npz\", x)",
+            // The system's reason, or words that say what would be right.
+            ArrayProblem::Io(_) | ArrayProblem::Csv(_) | ArrayProblem::Unwritable(_) => {
+                return None;
+            }
         })
     }
 }
@@ -245,4 +252,144 @@ pub(super) fn describe_start(bytes: &[u8]) -> String {
     }
     let hex: Vec<String> = start.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("the bytes {}", hex.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_where_and_what_to_do() {
+        let text = |text: &str| text.to_string();
+        let dtype = |dtype: &str, what| ArrayProblem::Dtype {
+            dtype: dtype.into(),
+            what,
+        };
+        let not_a_number = |found: &str| ArrayProblem::NotANumber {
+            line: 2,
+            column: 3,
+            found: found.into(),
+        };
+        let cases: Vec<(ArrayProblem, &str, Option<&str>)> = vec![
+            (
+                ArrayProblem::Io(io::ErrorKind::TimedOut.into()),
+                "timed out",
+                None,
+            ),
+            (
+                ArrayProblem::NotNpy {
+                    found: text("\"PK\""),
+                },
+                "starts with \"PK\"",
+                Some("numpy.save"),
+            ),
+            (
+                ArrayProblem::Version { major: 9, minor: 1 },
+                "version 9.1",
+                Some("numpy.save"),
+            ),
+            (
+                ArrayProblem::Header {
+                    at: 7,
+                    reason: text("no shape"),
+                },
+                "at byte 7: no shape",
+                Some("numpy.save"),
+            ),
+            (
+                dtype("|O", "Python objects"),
+                "|O, which is Python objects",
+                Some("pickle"),
+            ),
+            (
+                dtype("<U3", "text"),
+                "<U3, which is text",
+                Some("token numbers"),
+            ),
+            (
+                dtype("<c8", "complex"),
+                "<c8, which is complex",
+                Some("astype"),
+            ),
+            (
+                ArrayProblem::Size {
+                    shape: text("(2, 3)"),
+                    dtype: text("<f4"),
+                    expected: text("24"),
+                    found: 20,
+                },
+                "shape (2, 3), dtype <f4: 24 bytes, but there are 20",
+                Some("save it again"),
+            ),
+            (
+                ArrayProblem::Inexact {
+                    index: 4,
+                    value: text("16777217"),
+                    reason: "cannot hold exactly",
+                },
+                "element 4 is 16777217",
+                Some("scale the data"),
+            ),
+            (
+                ArrayProblem::Archive(text("its end is missing")),
+                "its end is missing",
+                Some("numpy.savez"),
+            ),
+            (
+                ArrayProblem::Expansion {
+                    limit: 400,
+                    times: 200,
+                },
+                "more than 400 bytes, 200 times its size",
+                Some("to be trusted"),
+            ),
+            (
+                not_a_number(""),
+                "line 2, column 3",
+                Some("a missing value"),
+            ),
+            (
+                not_a_number("x"),
+                "line 2, column 3: \"x\"",
+                Some("separated by"),
+            ),
+            (
+                ArrayProblem::OutOfRange {
+                    line: 2,
+                    column: 3,
+                    found: text("1e99"),
+                },
+                "line 2, column 3: 1e99",
+                Some("scale the data"),
+            ),
+            (
+                ArrayProblem::Ragged {
+                    line: 2,
+                    found: 3,
+                    expected: 4,
+                },
+                "line 2 has 3 columns, the lines before it have 4",
+                Some("pad shorter rows"),
+            ),
+            (ArrayProblem::Csv(text("no numbers")), "no numbers", None),
+            (
+                ArrayProblem::Unwritable(text("two arrays x")),
+                "two arrays x",
+                None,
+            ),
+        ];
+        for (problem, what, help) in cases {
+            let error = ArrayFileError::from(problem)
+                .at(Path::new("x.npz"))
+                .in_member("x");
+            let shown = error.to_string();
+            assert!(shown.starts_with("x.npz: array \"x\": "), "{shown}");
+            assert!(shown.contains(what), "{shown}: {what}");
+            match (help, error.help()) {
+                (Some(part), Some(help)) => assert!(help.contains(part), "{help}"),
+                (None, None) => {}
+                (_, other) => panic!("{shown}: {other:?}"),
+            }
+        }
+    }
 }

@@ -93,13 +93,13 @@ impl<'a> Archive<'a> {
         } else if any("saved_model.pb") {
             (
                 "a zipped TensorFlow SavedModel".to_string(),
-                ": load it with the Keras that wrote it and save it with \
+                "load it with the Keras that wrote it and save it with \
                  model.save(\"model.keras\")",
             )
         } else if any("/config.json") {
             (
                 "a zip with the model in a folder".to_string(),
-                ": config.json must lie at the top of the archive",
+                "config.json must lie at the top of the archive",
             )
         } else {
             let names = json::some_of(&names);

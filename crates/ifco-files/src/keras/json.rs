@@ -7,9 +7,85 @@ use serde_json::Value;
 use crate::bytes::Bytes;
 use crate::{FileError, Limits};
 
+/// Words for numbers that JSON does not have, but Python's `json` writes all the same, as for
+/// `Masking(mask_value=float("inf"))`.
+const BARE_WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+
 /// Parses `text`. How deep it may nest is bounded by `serde_json` (128).
+///
+/// [`BARE_WORDS`] become strings of the same letters, which `ifco_model::Config` reads as numbers.
 pub(super) fn parse(text: &[u8], path: &Path, part: &str) -> Result<Value, FileError> {
-    serde_json::from_slice(text).map_err(|error| FileError::json(path, part, &error))
+    let strict = match serde_json::from_slice(text) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    let Some(quoted) = quote_bare_words(text) else {
+        return Err(FileError::json(path, part, &strict));
+    };
+    serde_json::from_slice(&quoted.text).map_err(|error| {
+        let mut told = FileError::json(path, part, &error);
+        if let FileError::Json { line, column, .. } = &mut told {
+            *column -= quoted.added_before(*line, *column);
+        }
+        told
+    })
+}
+
+/// A text in which bare words have become strings.
+struct Quoted {
+    text: Vec<u8>,
+    /// Line and column, both from 1, at which each of them ends.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Quoted {
+    /// How many columns further right the quotes have moved what stands here.
+    fn added_before(&self, line: usize, column: usize) -> usize {
+        let is_before = |end: &&(usize, usize)| end.0 == line && end.1 < column;
+        2 * self.ends.iter().filter(is_before).count()
+    }
+}
+
+/// Puts quotes around bare words; `None` where there are none.
+fn quote_bare_words(text: &[u8]) -> Option<Quoted> {
+    let mut quoted = Quoted {
+        text: Vec::with_capacity(text.len() + 64),
+        ends: Vec::new(),
+    };
+    let mut is_inside_string = false;
+    let (mut line, mut line_start) = (1, 0);
+    let mut rest = text;
+    while let Some(&byte) = rest.first() {
+        let word = BARE_WORDS.iter().find(|word| rest.starts_with(word));
+        let taken = match word {
+            Some(word) if !is_inside_string => {
+                quoted.text.push(b'"');
+                quoted.text.extend_from_slice(word);
+                quoted.text.push(b'"');
+                quoted.ends.push((line, quoted.text.len() - line_start));
+                word.len()
+            }
+            _ => {
+                // What follows a backslash neither ends the string nor begins another escape.
+                let taken = match byte {
+                    b'\\' if is_inside_string => rest.len().min(2),
+                    _ => 1,
+                };
+                quoted.text.extend_from_slice(&rest[..taken]);
+                taken
+            }
+        };
+        match byte {
+            b'"' => is_inside_string = !is_inside_string,
+            b'\n' => {
+                line += 1;
+                line_start = quoted.text.len();
+            }
+            _ => {}
+        }
+        rest = &rest[taken..];
+    }
+    (!quoted.ends.is_empty()).then_some(quoted)
 }
 
 /// Reads and parses a whole file.
@@ -51,5 +127,52 @@ pub(super) fn some_of<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Stri
         0 if text.is_empty() => "nothing".into(),
         0 => text,
         more => format!("{text} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parsed(text: &str) -> Result<Value, FileError> {
+        parse(text.as_bytes(), Path::new("x"), "config.json")
+    }
+
+    #[test]
+    fn numbers_that_only_python_writes() {
+        let text = r#"{"a": NaN, "b": [Infinity,-Infinity], "c": "NaN \" Infinity \\", "d": -1}"#;
+        let expected = json!({
+            "a": "NaN", "b": ["Infinity", "-Infinity"], "c": "NaN \" Infinity \\", "d": -1
+        });
+        assert_eq!(parsed(text).expect("it is read"), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_besides_is_still_told_at_its_place() {
+        let place = |text: &str| match parsed(text) {
+            Err(FileError::Json { line, column, .. }) => (line, column),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            place("{\"a\": 1, \"b\": tru}"),
+            place("{\"a\": 0, \"b\": tru}")
+        );
+        assert_eq!(place("[NaN, tru]"), place("[123, tru]"));
+        assert_eq!(
+            place("[NaN,\n Infinity, NaN, tru]"),
+            place("[123,\n 12345678, 123, tru]")
+        );
+        for text in [
+            "NaNo",
+            "Infinit",
+            "1NaN",
+            "--Infinity",
+            "[NaN",
+            "\"NaN",
+            "\"\\",
+        ] {
+            assert!(parsed(text).is_err(), "{text}");
+        }
     }
 }

@@ -79,7 +79,7 @@ fn saved_layers(file: &Hdf5, root: &str) -> Result<Vec<SavedLayer>, FileError> {
     let missing = |part: String| FileError::Missing {
         path: file.path().into(),
         part,
-        remedy: "the file is damaged, or was not written by Keras".into(),
+        remedy: "the file is not whole: save the model again".into(),
     };
     let names = file
         .attributes(root)?

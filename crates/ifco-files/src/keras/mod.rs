@@ -58,7 +58,7 @@ pub(crate) fn open_any(bytes: Bytes, path: &Path, limits: &Limits) -> Result<Ope
         Kind::Json => Err(FileError::Unknown {
             path: path.into(),
             found: "JSON, perhaps an architecture alone".into(),
-            remedy: ": give it together with its weights".into(),
+            remedy: "give it together with its weights".into(),
         }),
     }
 }
@@ -80,7 +80,7 @@ pub(crate) fn open_with_architecture(
             return Err(FileError::Unknown {
                 path: path.into(),
                 found: "JSON".into(),
-                remedy: ": the weights come first, then the architecture".into(),
+                remedy: "the weights come first, then the architecture".into(),
             });
         }
     };

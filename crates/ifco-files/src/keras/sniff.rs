@@ -43,12 +43,12 @@ pub(crate) fn directory(path: &Path) -> FileError {
     let (found, remedy) = if path.join("saved_model.pb").exists() {
         (
             "a TensorFlow SavedModel directory",
-            ": load it with the Keras that wrote it and save it with model.save(\"model.keras\")",
+            "load it with the Keras that wrote it and save it with model.save(\"model.keras\")",
         )
     } else if path.join("config.json").exists() && path.join("metadata.json").exists() {
         (
             "the unpacked directory of a .keras file",
-            ": zip its files into one archive",
+            "zip its files into one archive",
         )
     } else {
         ("a directory", "")
@@ -85,30 +85,30 @@ fn describe(head: &[u8]) -> (&'static str, &'static str) {
             .is_some_and(|rest| rest.starts_with(magic))
     };
     if head.is_empty() {
-        ("an empty file", ": save the model again")
+        ("an empty file", "save the model again")
     } else if at(0, b"version https://git-lfs") {
         (
             "the pointer that Git LFS keeps instead of a large file",
-            ": fetch the file itself with `git lfs pull`",
+            "fetch the file itself with `git lfs pull`",
         )
     } else if first_printed(head) == Some(b'<') {
         (
             "a web page or XML",
-            ": the download may have fetched a page about the model instead of the model",
+            "the download may have fetched a page about the model instead of the model",
         )
     } else if at(4, b"TFL3") {
         (
             "a TensorFlow Lite model",
-            ": open the Keras model that it was converted from",
+            "open the Keras model that it was converted from",
         )
     } else if at(0, b"\x93NUMPY") {
         ("a NumPy array", "")
     } else if at(0, b"\x1f\x8b") {
-        ("gzip-compressed", ": unpack it first")
+        ("gzip-compressed", "unpack it first")
     } else if at(0, b"\x80") {
         (
             "a Python pickle",
-            ": save the model with model.save(\"model.keras\")",
+            "save the model with model.save(\"model.keras\")",
         )
     } else if at(8, b"{\"") {
         ("a safetensors file", "")
@@ -117,7 +117,7 @@ fn describe(head: &[u8]) -> (&'static str, &'static str) {
     } else if head.iter().all(|byte| *byte == 0) {
         (
             "a file that begins with zeros",
-            ": it may have been cut off while it was copied",
+            "it may have been cut off while it was copied",
         )
     } else {
         ("a file of unknown kind", "")

@@ -203,7 +203,11 @@ pub fn error(bytes: Vec<u8>) -> FileError {
     }
 }
 
-/// What `bytes` are refused with.
+/// What `bytes` are refused with, and what to do about it.
 pub fn message(bytes: Vec<u8>) -> String {
-    error(bytes).to_string()
+    let error = error(bytes);
+    match error.help() {
+        Some(help) => format!("{error}; {help}"),
+        None => error.to_string(),
+    }
 }

@@ -35,7 +35,7 @@ use crate::from_config::{MODEL_CLASSES, model_from_json};
 use crate::{Config, ConfigError, Layer};
 
 pub use input::InputLayer;
-pub use operation::Operation;
+pub use operation::{OPERATIONS, Operation};
 pub use recurrent::Recurrent;
 pub use unknown::Unknown;
 

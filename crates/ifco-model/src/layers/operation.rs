@@ -6,8 +6,59 @@
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice, concatenate, stack};
 use serde_json::Value;
 
-use super::unknown::Unknown;
 use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor};
+
+/// The operations that ifco runs, in the order in which the documentation lists them.
+pub const OPERATIONS: &[&str] = &[
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Divide",
+    "TrueDivide",
+    "Power",
+    "Maximum",
+    "Minimum",
+    "Equal",
+    "NotEqual",
+    "Greater",
+    "GreaterEqual",
+    "Less",
+    "LessEqual",
+    "LogicalAnd",
+    "LogicalOr",
+    "LogicalXor",
+    "LogicalNot",
+    "ZerosLike",
+    "OnesLike",
+    "ConvertToTensor",
+    "StopGradient",
+    "Identity",
+    "Cast",
+    "Negative",
+    "Abs",
+    "Absolute",
+    "Square",
+    "Sqrt",
+    "Exp",
+    "Log",
+    "Tanh",
+    "Sigmoid",
+    "Relu",
+    "Sum",
+    "Mean",
+    "Max",
+    "Min",
+    "Prod",
+    "Any",
+    "All",
+    "Concatenate",
+    "Stack",
+    "ExpandDims",
+    "Squeeze",
+    "Reshape",
+    "Transpose",
+    "GetItem",
+];
 
 /// One operation with its options.
 ///
@@ -150,7 +201,9 @@ impl Operation {
     fn kind(&self) -> Result<&Kind, LayerError> {
         self.kind
             .as_ref()
-            .ok_or_else(|| Unknown::new(&self.class).error())
+            .ok_or_else(|| LayerError::UnsupportedOperation {
+                operation: self.class.clone(),
+            })
     }
 
     fn apply(
@@ -410,5 +463,35 @@ impl Layer for Operation {
 
     fn is_operation(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Generation;
+    use serde_json::json;
+
+    fn operation(class: &str) -> Operation {
+        let config = json!({ "newshape": [-1] });
+        let config = Config::new("x", Generation::Keras3, &config).expect("an object");
+        Operation::from_config(class, &config).expect("the options are right")
+    }
+
+    #[test]
+    fn what_is_listed_runs() {
+        for class in OPERATIONS {
+            assert!(operation(class).can_run(), "{class}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_says_so() {
+        let einsum = operation("Einsum");
+        assert!(!einsum.can_run());
+        let error = einsum.call(&[], &Call::default()).expect_err("unknown");
+        assert_eq!(error.to_string(), "ifco cannot run operation \"Einsum\"");
+        let help = error.help().expect("what it runs");
+        assert!(help.contains("GetItem") && !help.contains("LSTM"), "{help}");
     }
 }

@@ -424,6 +424,6 @@ fn collect_numbers(
     if shape.len() != depth {
         return None;
     }
-    numbers.push(value.as_f64()? as f32);
+    numbers.push(crate::config::as_f64(value)? as f32);
     Some(())
 }

@@ -1,6 +1,5 @@
 //! A layer of a class that ifco does not know: it can be shown, but not run.
 
-use super::SUPPORTED;
 use crate::{Call, Layer, LayerError, Shape, Tensor};
 
 /// Stands for a layer that cannot be run, so that the rest of its model can be shown.
@@ -32,10 +31,9 @@ impl Unknown {
         }
     }
 
-    pub(super) fn error(&self) -> LayerError {
+    fn error(&self) -> LayerError {
         LayerError::Unsupported {
             class: self.what.clone(),
-            supported: SUPPORTED.join(", "),
         }
     }
 }

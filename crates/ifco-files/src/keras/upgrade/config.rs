@@ -371,8 +371,9 @@ mod tests {
     #[test]
     fn branches_and_quantized_layers_are_refused() {
         let refused = |json| {
-            let error = architecture(json, Path::new("test"), Generation::Keras1);
-            error.expect_err("it is refused").to_string()
+            let error = architecture(json, Path::new("test"), Generation::Keras1)
+                .expect_err("it is refused");
+            format!("{error}; {}", error.help().unwrap_or_default())
         };
         let merge = json!({"class_name": "Sequential", "config": [
             {"class_name": "Merge", "config": {"mode": "sum", "layers": [{}]}}]});
