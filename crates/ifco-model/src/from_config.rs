@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::graph::{FirstIndex, Graph, Input, LayerNodes, Node, Source, execution_order};
-use crate::layers::{self, InputLayer, Operation};
+use crate::layers::{self, InputLayer, OPERATIONS, Operation};
 use crate::model::{LayerEntry, Model, Port};
 use crate::{Config, ConfigError, Generation, Layer, Shape, display_shape};
 
@@ -57,12 +57,11 @@ fn serialized(entry: &Value, generation: Generation) -> Result<Serialized<'_>, C
         trainable: inner.bool_or("trainable", true)?,
         is_operation: match entry.get("module").and_then(Value::as_str) {
             Some(module) => module.starts_with("keras.src.ops") || module.starts_with("keras.ops"),
-            // Keras 3 writes no modules to an .h5 file, but every layer has this key.
+            // Keras 3 writes no modules to an .h5 file. Of the classes that are both, such as
+            // Add, only the layer has this key.
             None => {
                 generation == Generation::Keras3
-                    && entry
-                        .pointer("/inbound_nodes/0")
-                        .is_some_and(Value::is_object)
+                    && OPERATIONS.contains(&class)
                     && inner.get("trainable").is_none()
             }
         },
@@ -164,17 +163,16 @@ fn functional(class: &str, config: &Value, generation: Generation) -> Result<Mod
     }
     let calls: Vec<LayerNodes<'_>> = serialized
         .iter()
-        .zip(&entries)
-        .map(|(entry, built)| LayerNodes {
+        .map(|entry| LayerNodes {
             name: &entry.name,
             is_operation: entry.is_operation,
-            first_output_index: match built.layer.as_model() {
+            first_output_index: match (MODEL_CLASSES.contains(&entry.class), generation) {
+                (false, _) => FirstIndex::Known(0),
                 // Keras 3 counts from 1 here, and from 0 between layers.
-                Some(_) if generation == Generation::Keras3 => {
+                (true, Generation::Keras3) => {
                     FirstIndex::Known(u64::from(entry.class != "Sequential"))
                 }
-                Some(_) => FirstIndex::Lowest,
-                None => FirstIndex::Known(0),
+                (true, _) => FirstIndex::Lowest,
             },
             inbound: entry.inbound,
         })

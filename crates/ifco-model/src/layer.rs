@@ -199,6 +199,11 @@ pub trait Layer: Debug + Send + Sync {
         false
     }
 
+    /// Whether it keeps states between batches.
+    fn is_stateful(&self) -> bool {
+        false
+    }
+
     /// Forgets the states that a stateful layer keeps between batches.
     fn reset_states(&self) {}
 

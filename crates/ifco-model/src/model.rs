@@ -582,6 +582,10 @@ impl Layer for Model {
         Model::cells(self)
     }
 
+    fn is_stateful(&self) -> bool {
+        self.layers.iter().any(|entry| entry.layer.is_stateful())
+    }
+
     fn reset_states(&self) {
         Model::reset_states(self);
     }

@@ -208,6 +208,10 @@ impl Layer for Bidirectional {
         cells
     }
 
+    fn is_stateful(&self) -> bool {
+        self.forward.is_stateful()
+    }
+
     fn reset_states(&self) {
         self.forward.reset_states();
         self.backward.reset_states();

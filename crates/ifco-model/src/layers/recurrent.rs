@@ -292,6 +292,10 @@ impl Layer for Recurrent {
         }
     }
 
+    fn is_stateful(&self) -> bool {
+        self.stateful
+    }
+
     fn reset_states(&self) {
         *self.lock_states() = None;
     }

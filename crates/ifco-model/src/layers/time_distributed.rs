@@ -1,11 +1,12 @@
 //! TimeDistributed: a layer applied to every step on its own.
 
 use ifco_cell::Cell;
-use ndarray::{ArcArray, ArrayD, ArrayView, ArrayViewMut, Axis, IxDyn};
+use ndarray::{ArcArray, ArrayD, ArrayView, ArrayViewMut, Axis, IxDyn, stack};
 
 use super::recurrent::nested;
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor, WeightSlot,
+    Array, Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor,
+    WeightSlot,
 };
 
 /// Keras's `TimeDistributed` around any layer.
@@ -61,7 +62,7 @@ fn with_shape<A: Clone>(
     })
 }
 
-/// What Keras 2 does with a known batch size: a masked step repeats the output before it, and
+/// What running the steps as a recurrent layer does: a masked step repeats the output before it, and
 /// zeros before the first one.
 fn repeat_masked(output: &mut ArrayD<f32>, mask: &Mask) {
     for (mut row, mask) in output.axis_iter_mut(Axis(0)).zip(mask.axis_iter(Axis(0))) {
@@ -95,6 +96,49 @@ fn any_beyond_time(mask: &Mask) -> Mask {
 }
 
 impl TimeDistributed {
+    /// Keras 2 has two ways. It folds the steps into the batch; but where it knows the batch size
+    /// and the inner layer is stateful or a functional model, it runs the steps as a recurrent
+    /// layer would, with what a mask means there.
+    fn runs_as_recurrent(&self) -> bool {
+        self.generation != Generation::Keras3
+            && self.fixed_batch
+            && (self.layer.is_stateful()
+                || ["Functional", "Model"].contains(&self.layer.class_name()))
+    }
+
+    /// The inner layer on all steps, at once, or one after the other where it keeps states:
+    /// `(batch, time, …)`, with the mask of the steps folded into the batch.
+    fn run_steps(&self, data: &Array, mask: Option<&Mask>) -> Result<Tensor, LayerError> {
+        let (batch, time) = (data.shape()[0], data.shape()[1]);
+        if !self.layer.is_stateful() {
+            let mask = mask.map(fold_steps).transpose()?;
+            let output = self.run_inner(Tensor::new(fold_steps(data)?).with_mask(mask))?;
+            let data = unfold_steps(output.data, batch, time)?;
+            return Ok(Tensor::new(data).with_mask(output.mask));
+        }
+        let steps: Vec<ArrayD<f32>> = (0..time)
+            .map(|step| {
+                let input = data.index_axis(Axis(1), step).to_owned();
+                let mask = mask.map(|mask| mask.index_axis(Axis(1), step).to_shared());
+                let output = self.run_inner(Tensor::new(input).with_mask(mask))?;
+                Ok(output.into_owned())
+            })
+            .collect::<Result<_, LayerError>>()?;
+        let views: Vec<_> = steps.iter().map(|step| step.view()).collect();
+        let all = stack(Axis(1), &views).map_err(|error| LayerError::Other(error.to_string()))?;
+        Ok(Tensor::new(all))
+    }
+
+    fn run_inner(&self, input: Tensor) -> Result<Tensor, LayerError> {
+        let mut outputs = self.layer.call(&[input], &Call::default())?;
+        match (outputs.pop(), outputs.is_empty()) {
+            (Some(output), true) => Ok(output),
+            _ => Err(LayerError::Other(
+                "the inner layer must have one output".into(),
+            )),
+        }
+    }
+
     fn output_mask(
         &self,
         input: &Tensor,
@@ -102,7 +146,7 @@ impl TimeDistributed {
         batch: usize,
         time: usize,
     ) -> Result<Option<Mask>, LayerError> {
-        if self.generation == Generation::Keras3 || self.fixed_batch {
+        if self.generation == Generation::Keras3 || self.runs_as_recurrent() {
             return Ok(input.mask.clone());
         }
         match inner {
@@ -177,18 +221,10 @@ impl Layer for TimeDistributed {
                 "its mask has shape {shape:?}, expected ({batch}, {time}, ...)"
             )));
         }
-        // With a known batch size Keras 2 gives the inner layer no mask.
-        let masks_steps = self.generation != Generation::Keras3 && self.fixed_batch;
-        let inner_mask = mask.filter(|_| !masks_steps).map(fold_steps).transpose()?;
-        let folded = Tensor::new(fold_steps(&input.data)?).with_mask(inner_mask);
-        let mut outputs = self.layer.call(&[folded], &Call::default())?;
-        let (Some(output), true) = (outputs.pop(), outputs.is_empty()) else {
-            return Err(LayerError::Other(
-                "the inner layer must have one output".into(),
-            ));
-        };
-        let mut data = unfold_steps(output.data, batch, time)?;
-        if let Some(mask) = mask.filter(|_| masks_steps) {
+        let as_recurrent = self.runs_as_recurrent();
+        let output = self.run_steps(&input.data, mask.filter(|_| !as_recurrent))?;
+        let mut data = output.data;
+        if let Some(mask) = mask.filter(|_| as_recurrent) {
             let mut owned = data.into_owned();
             repeat_masked(&mut owned, mask);
             data = owned.into_shared();
@@ -203,6 +239,10 @@ impl Layer for TimeDistributed {
 
     fn can_run(&self) -> bool {
         self.layer.can_run()
+    }
+
+    fn is_stateful(&self) -> bool {
+        self.layer.is_stateful()
     }
 
     fn reset_states(&self) {
