@@ -116,7 +116,8 @@ pub enum LayerError {
 /// ]}});
 /// let model = Model::from_config(&json, Generation::Keras3)?;
 /// let error = model.layer("lstm").unwrap_err();
-/// assert_eq!(error.to_string(), "the model has no layer named \"lstm\"; it has: x, flat");
+/// assert_eq!(error.to_string(), "the model has no layer named \"lstm\"");
+/// assert!(error.help().is_some_and(|help| help.contains("x, flat")));
 /// # Ok::<(), ModelError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
