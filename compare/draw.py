@@ -36,6 +36,9 @@ def draw(k, generation, rng, number, gentle):
     names = [name for name, op in OPERATIONS.items() if generation in op.generations]
     required = names[number % len(names)]
     shape = str(rng.choice(SHAPES))
+    if OPERATIONS[required].frames:
+        # Frames have no place in the others.
+        shape = str(rng.choice(["sequential", "graph", "nested"]))
     tools = Tools(k, generation, rng)
     build = {"sequential": _graph, "graph": _graph, "nested": _nested, "stateful": _stateful,
              "encoder_decoder": _encoder_decoder}[shape]
@@ -237,8 +240,7 @@ def _encoder_decoder(tools, required, shape):
         _, *states = recurrent(units, return_state=True)(source)
     pool = [recurrent(units, return_sequences=True)(
         words, initial_state=states if len(states) > 1 else states[0])]
-    frames = OPERATIONS[required].frames
-    _grow(tools, pool, "Dense" if frames else required, int(rng.integers(0, 3)))
+    _grow(tools, pool, required, int(rng.integers(0, 3)))
     model = k.Model([start, begin], [pool[0], pool[-1]] if len(pool) > 1 else pool[0])
     return model, [spec, target], None
 

@@ -282,6 +282,10 @@ def _prelu(t, x, pool):
 
 @operation("Softmax", 2, 3)
 def _softmax(t, x, pool):
+    if getattr(x, "_keras_mask", None) is not None:
+        # Keras 3 refuses it, Keras 2 adds (batch, time) to (batch, time, features) as it stands,
+        # which fits by accident only.
+        raise ValueError("no softmax behind a mask")
     return t.k.layers.Softmax(axis=t.pick(-1, 1) if len(x.shape) == 3 else -1)(x)
 
 
