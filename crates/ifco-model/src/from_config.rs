@@ -166,13 +166,19 @@ fn functional(class: &str, config: &Value, generation: Generation) -> Result<Mod
         .map(|entry| LayerNodes {
             name: &entry.name,
             is_operation: entry.is_operation,
-            first_output_index: match (MODEL_CLASSES.contains(&entry.class), generation) {
-                (false, _) => FirstIndex::Known(0),
-                // Keras 3 counts from 1 here, and from 0 between layers.
-                (true, Generation::Keras3) => {
-                    FirstIndex::Known(u64::from(entry.class != "Sequential"))
-                }
+            first_index: match (MODEL_CLASSES.contains(&entry.class), generation) {
+                (false, _) | (true, Generation::Keras3) => FirstIndex::Known(0),
                 (true, _) => FirstIndex::Lowest,
+            },
+            first_output_index: match (entry.class, generation) {
+                // Keras 3 counts from 0 between layers, and from 1 here.
+                ("Functional" | "Model", Generation::Keras3) => FirstIndex::Known(1),
+                (class, Generation::Keras1 | Generation::Keras2)
+                    if MODEL_CLASSES.contains(&class) =>
+                {
+                    FirstIndex::Lowest
+                }
+                _ => FirstIndex::Known(0),
             },
             inbound: entry.inbound,
         })

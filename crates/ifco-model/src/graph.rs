@@ -61,7 +61,9 @@ pub(crate) struct LayerNodes<'a> {
     pub name: &'a str,
     /// Whether constants among the positional arguments matter.
     pub is_operation: bool,
-    /// What the model's `output_layers` count its calls from.
+    /// What other layers count its calls from.
+    pub first_index: FirstIndex,
+    /// What the model's `output_layers` count them from.
     pub first_output_index: FirstIndex,
     /// The nodes as the file has them: `inbound_nodes`.
     pub inbound: &'a [Value],
@@ -83,6 +85,7 @@ pub(crate) struct Graph<'a> {
     by_layer: HashMap<&'a str, (usize, usize)>,
     /// By layer name: the lowest number of a call that another layer takes.
     lowest: HashMap<&'a str, u64>,
+    first_index: HashMap<&'a str, FirstIndex>,
     first_output_index: HashMap<&'a str, FirstIndex>,
 }
 
@@ -93,6 +96,7 @@ impl<'a> Graph<'a> {
             nodes: Vec::new(),
             by_layer: HashMap::new(),
             lowest: HashMap::new(),
+            first_index: HashMap::new(),
             first_output_index: HashMap::new(),
         };
         let mut total = 0;
@@ -115,6 +119,7 @@ impl<'a> Graph<'a> {
         }
         visit_references(outputs, &mut lowest);
         for layer in layers {
+            graph.first_index.insert(layer.name, layer.first_index);
             graph
                 .first_output_index
                 .insert(layer.name, layer.first_output_index);
@@ -138,29 +143,30 @@ impl<'a> Graph<'a> {
     /// All references below `value`, in order; a dictionary's by its sorted keys, as Keras
     /// flattens them.
     fn sources(&self, value: &Value) -> Result<Vec<Source>, ConfigError> {
-        self.resolve_all(value, |layer| {
-            self.lowest.get(layer).copied().unwrap_or(0).min(1)
-        })
+        self.resolve_all(value, &self.first_index)
     }
 
     /// The same for the model's own `input_layers` and `output_layers`.
     pub fn ports(&self, value: &Value) -> Result<Vec<Source>, ConfigError> {
-        self.resolve_all(value, |layer| match self.first_output_index.get(layer) {
-            Some(FirstIndex::Known(first)) => *first,
-            _ => self.lowest.get(layer).copied().unwrap_or(0).min(1),
-        })
+        self.resolve_all(value, &self.first_output_index)
     }
 
     fn resolve_all(
         &self,
         value: &Value,
-        first_index: impl Fn(&str) -> u64,
+        first_index: &HashMap<&str, FirstIndex>,
     ) -> Result<Vec<Source>, ConfigError> {
         let mut references = Vec::new();
         visit_references(value, &mut |reference| references.push(reference));
         references
             .into_iter()
-            .map(|reference| self.resolve(reference, first_index(reference.0)))
+            .map(|reference| {
+                let first = match first_index.get(reference.0) {
+                    Some(FirstIndex::Known(first)) => *first,
+                    _ => self.lowest.get(reference.0).copied().unwrap_or(0).min(1),
+                };
+                self.resolve(reference, first)
+            })
             .collect()
     }
 

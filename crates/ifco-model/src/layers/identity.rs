@@ -2,7 +2,7 @@
 //! its mask.
 
 use super::support::{single, wrong_input};
-use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor};
+use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor};
 
 /// Dropout and its kin at inference.
 #[derive(Debug)]
@@ -10,9 +10,10 @@ pub struct Identity {
     class: String,
     /// The only rank it takes, if Keras insists on one.
     rank: Option<usize>,
+    passes_mask: bool,
 }
 
-pub(super) fn build(class: &str, _config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
+pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
     Ok(Box::new(Identity {
         class: class.into(),
         rank: match class {
@@ -20,6 +21,8 @@ pub(super) fn build(class: &str, _config: &Config<'_>) -> Result<Box<dyn Layer>,
             "SpatialDropout2D" => Some(4),
             _ => None,
         },
+        // Keras 2's Identity returns a copy, and does not say that it supports masking.
+        passes_mask: class != "Identity" || config.generation == Generation::Keras3,
     }))
 }
 
@@ -40,6 +43,10 @@ impl Layer for Identity {
 
     fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
         super::support::output_shape(self, inputs)?;
-        Ok(inputs.to_vec())
+        let masked = |input: &Tensor| input.mask.clone().filter(|_| self.passes_mask);
+        Ok(inputs
+            .iter()
+            .map(|input| input.clone().with_mask(masked(input)))
+            .collect())
     }
 }
