@@ -145,7 +145,7 @@
 //! ```
 //! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
 //! let error = ifco::open("stacked.keras")?.lstm("lstm").unwrap_err();
-//! assert_eq!(error.to_string(), "the model has no LSTM named \"lstm\"; it has: first");
+//! assert_eq!(error.to_string(), "the model has no LSTM named \"lstm\"");
 //! # Ok::<(), ifco::FileError>(())
 //! ```
 //!
