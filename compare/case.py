@@ -38,7 +38,7 @@ def compare(generation, seed, number, ifco, directory, tolerance):
     result = {
         "number": number, "generation": generation, "kind": kind, "shape": drawn.shape,
         "required": drawn.required, "layers": sorted(classes(drawn.model)), "passed": False,
-        "unread": 0, "as_read_back": 0, "largest": 0.0,
+        "unread": 0, "as_read_back": 0, "row_by_row": 0, "largest": 0.0,
     }
     if number % 10 < 2:
         again = read_back(k, drawn, directory, saved)
@@ -55,6 +55,10 @@ def compare(generation, seed, number, ifco, directory, tolerance):
         again = read_back(k, drawn, directory, saved)
         if again is not None and worst(again, found, tolerance)[1] <= 1:
             (largest, excess, what), result["as_read_back"] = worst(again, found, tolerance), 1
+    if excess > 1 and len(drawn.calls) == 1:
+        alone = row_by_row(drawn)
+        if worst(answers, alone, tolerance)[1] > 1 and worst(alone, found, tolerance)[1] <= 1:
+            (largest, excess, what), result["row_by_row"] = worst(alone, found, tolerance), 1
     result |= {"passed": excess <= 1, "what": what,
                "largest": largest if np.isfinite(largest) else None}
     return result
@@ -79,6 +83,13 @@ def steady(drawn, answers, rng):
     moved = fw.predict(drawn.model, nudged, drawn.batch_size)
     return all((np.abs(a - b) <= 5e-6 + 5e-5 * np.abs(a)).all()
                for a, b in zip(answers[0], moved))
+
+
+def row_by_row(drawn):
+    """What Keras answers for each row alone. Keras 3's `add` on TensorFlow takes an operand of
+    shape (n, 1, 1) for a bias of n channels if another axis is n long too: with a batch of that
+    size, what it answers for a row depends on the rows beside it."""
+    return [fw.predict(drawn.model, inputs, 1) for inputs in drawn.calls]
 
 
 def read_back(k, drawn, directory, saved):

@@ -8,7 +8,7 @@ option, mask, kind of graph and kind of file; an output agrees when
 |difference| <= 1e-5 + 1e-4 * |Keras's|. Prints a line for each model that does not agree, and
 ends with `N passed, M failed` and an exit code other than 0 if any failed.
 
-The truth is what Keras's own `predict` gives. Where ifco differs from the model in memory, and
+The truth is what Keras's own `predict` gives, row by row where it contradicts itself. Where ifco differs from the model in memory, and
 for every fifth model, Keras reads the file back itself: what a file does not hold, nobody can
 read from it.
 """
@@ -96,8 +96,10 @@ def conduct(args):
         print("not in any of these models: " + ", ".join(uncovered))
     unread = sum(result["unread"] for result in results)
     again = sum(result["as_read_back"] for result in results)
+    alone = sum(result["row_by_row"] for result in results)
     print(f"{time.time() - started:.0f} s; Keras itself could not read {unread} of the files that "
-          f"it read back, and read {again} otherwise than it had them in memory")
+          f"it read back, read {again} otherwise than it had them in memory, and contradicted "
+          f"itself in {alone}, where a row's answer depended on the rows beside it")
     print(f"{len(results) - failed} passed, {failed} failed")
     return 1 if failed or broken or not results else 0
 
