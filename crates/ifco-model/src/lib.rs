@@ -29,7 +29,9 @@ mod group_names;
 mod layer;
 pub mod layers;
 mod model;
+mod nested;
 mod predict;
+mod run;
 mod tensor;
 
 pub use config::{Config, Generation};

@@ -4,9 +4,9 @@ use ifco_cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
 use ndarray::ArrayD;
 use serde_json::Value;
 
-use crate::graph::{Input, Node, Source};
+use crate::graph::{Node, Source};
 use crate::group_names::GroupNames;
-use crate::{Call, Generation, Layer, LayerError, ModelError, Shape, Tensor, WeightSlot};
+use crate::{Generation, Layer, LayerError, ModelError, Shape, WeightSlot};
 
 /// A graph of layers that can be run.
 ///
@@ -112,7 +112,7 @@ impl LayerEntry {
         Ok(())
     }
 
-    fn error(&self, source: LayerError) -> ModelError {
+    pub(crate) fn error(&self, source: LayerError) -> ModelError {
         ModelError::Layer {
             layer: self.name.clone(),
             class: self.layer.class_name().into(),
@@ -430,91 +430,6 @@ impl Model {
             .for_each(|entry| entry.layer.reset_states());
     }
 
-    /// Runs the graph once on one tensor per input.
-    pub(crate) fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ModelError> {
-        if inputs.len() != self.input_sources.len() {
-            return Err(ModelError::Inputs(format!(
-                "the model takes {} inputs ({}), got {}",
-                self.inputs.len(),
-                self.input_names().join(", "),
-                inputs.len()
-            )));
-        }
-        // How many uses of each node's outputs are left: at 0 they are dropped.
-        let mut uses = vec![0usize; self.nodes.len()];
-        for &index in &self.order {
-            self.nodes[index]
-                .sources()
-                .for_each(|source| uses[source.node] += 1);
-        }
-        self.output_sources
-            .iter()
-            .for_each(|source| uses[source.node] += 1);
-
-        let mut values: Vec<Option<Vec<Tensor>>> = vec![None; self.nodes.len()];
-        for &index in &self.order {
-            let node = &self.nodes[index];
-            let fed = self
-                .input_sources
-                .iter()
-                .position(|source| source.node == index);
-            if let Some(position) = fed {
-                values[index] = Some(vec![inputs[position].clone()]);
-                continue;
-            }
-            let entry = &self.layers[node.layer];
-            let take = |source: &Source| self.take(&values, source);
-            let mut taken = Vec::with_capacity(node.inputs.len());
-            for input in &node.inputs {
-                taken.push(match input {
-                    Input::Number(number) => Tensor::number(*number),
-                    Input::Tensor(source) => take(source)?,
-                });
-            }
-            let mut call = Call {
-                positional: node.positional.clone(),
-                values: node.values.clone(),
-                ..Call::default()
-            };
-            for (name, sources) in &node.tensors {
-                let tensors = sources.iter().map(take).collect::<Result<_, _>>()?;
-                call.tensors.insert(name.clone(), tensors);
-            }
-            call.apply_mask(&mut taken);
-            for source in node.sources() {
-                uses[source.node] -= 1;
-                if uses[source.node] == 0 {
-                    values[source.node] = None;
-                } else if entry.layer.takes_masks_away()
-                    && let Some(outputs) = &mut values[source.node]
-                {
-                    outputs[source.tensor].mask = None;
-                }
-            }
-            let outputs = entry
-                .layer
-                .call(&taken, &call)
-                .map_err(|source| entry.error(source))?;
-            values[index] = Some(outputs);
-        }
-        self.output_sources
-            .iter()
-            .map(|source| self.take(&values, source))
-            .collect()
-    }
-
-    /// An output of a node that has run.
-    fn take(&self, values: &[Option<Vec<Tensor>>], source: &Source) -> Result<Tensor, ModelError> {
-        let outputs = values[source.node].as_ref();
-        let tensor = outputs.and_then(|outputs| outputs.get(source.tensor));
-        tensor.cloned().ok_or_else(|| {
-            self.layers[self.nodes[source.node].layer].error(LayerError::Other(format!(
-                "the model uses its output {}, which it does not have",
-                source.tensor
-            )))
-        })
-    }
-
     pub(crate) fn input_names(&self) -> Vec<String> {
         self.inputs.iter().map(|port| port.name.clone()).collect()
     }
@@ -530,82 +445,5 @@ fn no_such(what: &str, name: &str, known: Vec<String>) -> ModelError {
         what: what.into(),
         name: name.into(),
         known,
-    }
-}
-
-/// A model inside a model.
-impl Layer for Model {
-    fn class_name(&self) -> &str {
-        &self.class
-    }
-
-    fn weight_slots(&self) -> Vec<WeightSlot> {
-        Model::weight_slots(self)
-    }
-
-    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
-        Model::set_weights(self, weights).map_err(inside)
-    }
-
-    fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
-        if inputs.len() != self.inputs.len() {
-            let why = format!(
-                "it takes {} inputs, got {}",
-                self.inputs.len(),
-                inputs.len()
-            );
-            return Err(LayerError::Other(why));
-        }
-        // What the inner model was built for; the batch is the caller's.
-        self.outputs
-            .iter()
-            .map(|port| {
-                let mut shape = port.shape.clone().ok_or_else(|| {
-                    LayerError::Other(format!(
-                        "the shape of its output {:?} is not known",
-                        port.name
-                    ))
-                })?;
-                if let (Some(batch), Some(first)) = (shape.first_mut(), inputs[0].first()) {
-                    *batch = *first;
-                }
-                Ok(shape)
-            })
-            .collect()
-    }
-
-    fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
-        self.run(inputs).map_err(inside)
-    }
-
-    fn cells(&self) -> Vec<(String, &Cell)> {
-        Model::cells(self)
-    }
-
-    fn is_stateful(&self) -> bool {
-        self.layers.iter().any(|entry| entry.layer.is_stateful())
-    }
-
-    fn reset_states(&self) {
-        Model::reset_states(self);
-    }
-
-    fn as_model(&self) -> Option<&Model> {
-        Some(self)
-    }
-}
-
-fn inside(error: ModelError) -> LayerError {
-    match error {
-        ModelError::Layer {
-            layer,
-            class,
-            source,
-        } => LayerError::Inside {
-            layer,
-            class,
-            source: Box::new(source),
-        },
-        other => LayerError::Other(other.to_string()),
     }
 }

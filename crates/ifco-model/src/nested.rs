@@ -1,0 +1,82 @@
+//! A model inside a model: it is a layer itself.
+
+use ifco_cell::Cell;
+use ndarray::ArrayD;
+
+use crate::{Call, Layer, LayerError, Model, ModelError, Shape, Tensor, WeightSlot};
+
+impl Layer for Model {
+    fn class_name(&self) -> &str {
+        &self.class
+    }
+
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        Model::weight_slots(self)
+    }
+
+    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
+        Model::set_weights(self, weights).map_err(inside)
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
+        if inputs.len() != self.inputs.len() {
+            let why = format!(
+                "it takes {} inputs, got {}",
+                self.inputs.len(),
+                inputs.len()
+            );
+            return Err(LayerError::Other(why));
+        }
+        // What the inner model was built for; the batch is the caller's.
+        self.outputs
+            .iter()
+            .map(|port| {
+                let mut shape = port.shape.clone().ok_or_else(|| {
+                    LayerError::Other(format!(
+                        "the shape of its output {:?} is not known",
+                        port.name
+                    ))
+                })?;
+                if let (Some(batch), Some(first)) = (shape.first_mut(), inputs[0].first()) {
+                    *batch = *first;
+                }
+                Ok(shape)
+            })
+            .collect()
+    }
+
+    fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        self.run(inputs).map_err(inside)
+    }
+
+    fn cells(&self) -> Vec<(String, &Cell)> {
+        Model::cells(self)
+    }
+
+    fn is_stateful(&self) -> bool {
+        self.layers.iter().any(|entry| entry.layer.is_stateful())
+    }
+
+    fn reset_states(&self) {
+        Model::reset_states(self);
+    }
+
+    fn as_model(&self) -> Option<&Model> {
+        Some(self)
+    }
+}
+
+fn inside(error: ModelError) -> LayerError {
+    match error {
+        ModelError::Layer {
+            layer,
+            class,
+            source,
+        } => LayerError::Inside {
+            layer,
+            class,
+            source: Box::new(source),
+        },
+        other => LayerError::Other(other.to_string()),
+    }
+}

@@ -1,0 +1,91 @@
+//! One run of the graph, node after node.
+
+use crate::graph::{Input, Source};
+use crate::{Call, LayerError, Model, ModelError, Tensor};
+
+impl Model {
+    /// Runs the graph once on one tensor per input.
+    pub(crate) fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ModelError> {
+        if inputs.len() != self.input_sources.len() {
+            return Err(ModelError::Inputs(format!(
+                "the model takes {} inputs ({}), got {}",
+                self.inputs.len(),
+                self.input_names().join(", "),
+                inputs.len()
+            )));
+        }
+        // How many uses of each node's outputs are left: at 0 they are dropped.
+        let mut uses = vec![0usize; self.nodes.len()];
+        for &index in &self.order {
+            self.nodes[index]
+                .sources()
+                .for_each(|source| uses[source.node] += 1);
+        }
+        self.output_sources
+            .iter()
+            .for_each(|source| uses[source.node] += 1);
+
+        let mut values: Vec<Option<Vec<Tensor>>> = vec![None; self.nodes.len()];
+        for &index in &self.order {
+            let node = &self.nodes[index];
+            let fed = self
+                .input_sources
+                .iter()
+                .position(|source| source.node == index);
+            if let Some(position) = fed {
+                values[index] = Some(vec![inputs[position].clone()]);
+                continue;
+            }
+            let entry = &self.layers[node.layer];
+            let take = |source: &Source| self.take(&values, source);
+            let mut taken = Vec::with_capacity(node.inputs.len());
+            for input in &node.inputs {
+                taken.push(match input {
+                    Input::Number(number) => Tensor::number(*number),
+                    Input::Tensor(source) => take(source)?,
+                });
+            }
+            let mut call = Call {
+                positional: node.positional.clone(),
+                values: node.values.clone(),
+                ..Call::default()
+            };
+            for (name, sources) in &node.tensors {
+                let tensors = sources.iter().map(take).collect::<Result<_, _>>()?;
+                call.tensors.insert(name.clone(), tensors);
+            }
+            call.apply_mask(&mut taken);
+            for source in node.sources() {
+                uses[source.node] -= 1;
+                if uses[source.node] == 0 {
+                    values[source.node] = None;
+                } else if entry.layer.takes_masks_away()
+                    && let Some(outputs) = &mut values[source.node]
+                {
+                    outputs[source.tensor].mask = None;
+                }
+            }
+            let outputs = entry
+                .layer
+                .call(&taken, &call)
+                .map_err(|source| entry.error(source))?;
+            values[index] = Some(outputs);
+        }
+        self.output_sources
+            .iter()
+            .map(|source| self.take(&values, source))
+            .collect()
+    }
+
+    /// An output of a node that has run.
+    fn take(&self, values: &[Option<Vec<Tensor>>], source: &Source) -> Result<Tensor, ModelError> {
+        let outputs = values[source.node].as_ref();
+        let tensor = outputs.and_then(|outputs| outputs.get(source.tensor));
+        tensor.cloned().ok_or_else(|| {
+            self.layers[self.nodes[source.node].layer].error(LayerError::Other(format!(
+                "the model uses its output {}, which it does not have",
+                source.tensor
+            )))
+        })
+    }
+}
