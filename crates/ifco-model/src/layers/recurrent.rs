@@ -117,7 +117,8 @@ impl Recurrent {
             .transpose()
             .map_err(|_| LayerError::Other("the mask is not (batch, time)".into()))?;
 
-        let mut kept = self.lock_states();
+        // Only a stateful layer's callers wait for each other.
+        let mut kept = self.stateful.then(|| self.lock_states());
         let batch = sequence.dim().0;
         let given: Vec<ArrayView2<'_, f32>>;
         let states: Option<&[ArrayView2<'_, f32>]> = if !initial_state.is_empty() {
@@ -127,7 +128,7 @@ impl Recurrent {
                 .collect::<Result<_, _>>()
                 .map_err(|_| LayerError::Other("initial_state is not (batch, units)".into()))?;
             Some(&given)
-        } else if let Some(kept) = kept.as_ref().filter(|_| self.stateful) {
+        } else if let Some(kept) = kept.as_ref().and_then(|kept| kept.as_ref()) {
             if kept.iter().any(|state| state.nrows() != batch) {
                 return Err(LayerError::Other(format!(
                     "the layer is stateful and began with batches of {}, got one of {batch}: \
@@ -146,8 +147,8 @@ impl Recurrent {
         {
             zero_masked(all, mask);
         }
-        if self.stateful {
-            *kept = Some(result.states.clone());
+        if let Some(kept) = &mut kept {
+            **kept = Some(result.states.clone());
         }
         drop(kept);
         let output = match result.output {
