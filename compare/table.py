@@ -22,8 +22,8 @@ def write(path, results, args):
         "held one, and the largest absolute difference",
         "in any output of those models. An output agrees when |difference| ≤ 1e-5 + 1e-4·|Keras's|.",
         "Keras 3 is `keras`, Keras 2 is `tf_keras`, at the versions in "
-        "`compare/requirements.txt`. Keras 1's files and",
-        "the CuDNN layers run nowhere without a GPU; `fixtures/` holds them.",
+        "`compare/requirements.txt`. Keras 1",
+        "no longer runs, and CuDNN layers need a GPU: golden cases in `fixtures/` hold both.",
         "",
     ]
     lines += table("layer", results, lambda result: result["layers"])
