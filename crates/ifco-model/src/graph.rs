@@ -81,12 +81,19 @@ pub(crate) enum FirstIndex {
 /// The nodes of a graph, and how references in the file find them.
 pub(crate) struct Graph<'a> {
     pub nodes: Vec<Node>,
-    /// By layer name: its first node, and how many it has.
-    by_layer: HashMap<&'a str, (usize, usize)>,
-    /// By layer name: the lowest number of a call that another layer takes.
-    lowest: HashMap<&'a str, u64>,
-    first_index: HashMap<&'a str, FirstIndex>,
-    first_output_index: HashMap<&'a str, FirstIndex>,
+    layers: HashMap<&'a str, Calls>,
+}
+
+/// The calls of one layer.
+#[derive(Debug, Clone, Copy)]
+struct Calls {
+    /// The node of the first one; the others follow.
+    first_node: usize,
+    count: usize,
+    /// The lowest number by which one is referred to.
+    lowest: Option<u64>,
+    first_index: FirstIndex,
+    first_output_index: FirstIndex,
 }
 
 impl<'a> Graph<'a> {
@@ -94,36 +101,34 @@ impl<'a> Graph<'a> {
     pub fn parse(layers: &[LayerNodes<'a>], outputs: &'a Value) -> Result<Self, ConfigError> {
         let mut graph = Graph {
             nodes: Vec::new(),
-            by_layer: HashMap::new(),
-            lowest: HashMap::new(),
-            first_index: HashMap::new(),
-            first_output_index: HashMap::new(),
+            layers: HashMap::new(),
         };
-        let mut total = 0;
+        let mut first_node = 0;
         for layer in layers {
-            // A layer without inbound nodes is an input: one node that takes nothing.
-            let count = layer.inbound.len().max(1);
-            if graph.by_layer.insert(layer.name, (total, count)).is_some() {
+            let calls = Calls {
+                first_node,
+                // A layer without inbound nodes is an input: one node that takes nothing.
+                count: layer.inbound.len().max(1),
+                lowest: None,
+                first_index: layer.first_index,
+                first_output_index: layer.first_output_index,
+            };
+            first_node += calls.count;
+            if graph.layers.insert(layer.name, calls).is_some() {
                 return Err(error(format!("two layers are named {:?}", layer.name)));
             }
-            total += count;
         }
-        let mut lowest = |(layer, node, _): Reference<'a>| {
-            let entry = graph.lowest.entry(layer).or_insert(node);
-            *entry = node.min(*entry);
+        let mut note = |(layer, node, _): Reference<'a>| {
+            if let Some(calls) = graph.layers.get_mut(layer) {
+                calls.lowest = Some(calls.lowest.map_or(node, |lowest| lowest.min(node)));
+            }
         };
         for layer in layers {
             for node in layer.inbound {
-                visit_references(node, &mut lowest);
+                visit_references(node, &mut note);
             }
         }
-        visit_references(outputs, &mut lowest);
-        for layer in layers {
-            graph.first_index.insert(layer.name, layer.first_index);
-            graph
-                .first_output_index
-                .insert(layer.name, layer.first_output_index);
-        }
+        visit_references(outputs, &mut note);
 
         for (index, layer) in layers.iter().enumerate() {
             for inbound in layer.inbound {
@@ -143,52 +148,51 @@ impl<'a> Graph<'a> {
     /// All references below `value`, in order; a dictionary's by its sorted keys, as Keras
     /// flattens them.
     fn sources(&self, value: &Value) -> Result<Vec<Source>, ConfigError> {
-        self.resolve_all(value, &self.first_index)
+        self.resolve_all(value, |calls| calls.first_index)
     }
 
     /// The same for the model's own `input_layers` and `output_layers`.
     pub fn ports(&self, value: &Value) -> Result<Vec<Source>, ConfigError> {
-        self.resolve_all(value, &self.first_output_index)
+        self.resolve_all(value, |calls| calls.first_output_index)
     }
 
     fn resolve_all(
         &self,
         value: &Value,
-        first_index: &HashMap<&str, FirstIndex>,
+        first_index: impl Fn(&Calls) -> FirstIndex,
     ) -> Result<Vec<Source>, ConfigError> {
         let mut references = Vec::new();
         visit_references(value, &mut |reference| references.push(reference));
         references
             .into_iter()
-            .map(|reference| {
-                let first = match first_index.get(reference.0) {
-                    Some(FirstIndex::Known(first)) => *first,
-                    _ => self.lowest.get(reference.0).copied().unwrap_or(0).min(1),
-                };
-                self.resolve(reference, first)
-            })
+            .map(|reference| self.resolve(reference, &first_index))
             .collect()
     }
 
     fn resolve(
         &self,
         (layer, node, tensor): Reference<'_>,
-        first_index: u64,
+        first_index: impl Fn(&Calls) -> FirstIndex,
     ) -> Result<Source, ConfigError> {
-        let Some(&(first, count)) = self.by_layer.get(layer) else {
+        let Some(calls) = self.layers.get(layer) else {
             return Err(error(format!(
                 "there is no layer {layer:?}, which another one takes"
             )));
         };
+        let count = calls.count;
+        let first = match first_index(calls) {
+            FirstIndex::Known(first) => first,
+            FirstIndex::Lowest => calls.lowest.unwrap_or(0).min(1),
+        };
         let index = node
-            .checked_sub(first_index)
+            .checked_sub(first)
             .and_then(|index| usize::try_from(index).ok());
         match (
             index.filter(|index| *index < count),
             usize::try_from(tensor),
         ) {
             (Some(index), Ok(tensor)) => Ok(Source {
-                node: first + index,
+                node: calls.first_node + index,
                 tensor,
             }),
             _ => Err(error(format!(
