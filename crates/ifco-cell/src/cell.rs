@@ -1,7 +1,7 @@
 //! A cell: the weights and activations of one recurrent step.
 
 use crate::{Activation, GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};
-use ndarray::{ArrayView2, Axis};
+use ndarray::ArrayView2;
 
 /// An LSTM's weights and activations: Keras's `LSTMCell`.
 ///
@@ -225,19 +225,6 @@ impl Cell {
             Cell::Gru(cell) => cell.weights.fused_kernel(),
             Cell::SimpleRnn(cell) => cell.weights.kernel(),
         }
-    }
-
-    /// The bias that is added to x·W, one value for each column of `kernel`.
-    pub(crate) fn input_bias(&self) -> Option<&[f32]> {
-        let bias = match self {
-            Cell::Lstm(cell) => cell.weights.fused_bias(),
-            Cell::Gru(cell) => cell
-                .weights
-                .fused_bias()
-                .map(|bias| bias.index_axis_move(Axis(0), 0)),
-            Cell::SimpleRnn(cell) => cell.weights.bias(),
-        };
-        bias.and_then(|bias| bias.to_slice())
     }
 
     /// How many state arrays it carries: h and c for an LSTM, h for the others.

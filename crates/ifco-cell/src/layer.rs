@@ -12,7 +12,9 @@
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
-use crate::{Cell, WeightsError, forward};
+use crate::engine::{self, Packed};
+use crate::{Cell, WeightsError};
+use std::sync::{Arc, OnceLock};
 
 /// How a recurrent layer reads and answers: Keras's arguments of the same names.
 ///
@@ -59,9 +61,11 @@ pub struct SequenceOptions {
 /// assert_eq!(sequence.states.len(), 2); // h and c
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RecurrentLayer {
     cells: Vec<Cell>,
+    /// The weights as the engine reads them, from the first use on; clones share them.
+    packed: Arc<OnceLock<Packed>>,
     /// How the sequence is read and what is returned.
     pub options: SequenceOptions,
 }
@@ -158,6 +162,12 @@ pub struct ForwardError {
     pub expected: String,
 }
 
+impl PartialEq for RecurrentLayer {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.cells, self.options) == (&other.cells, other.options)
+    }
+}
+
 impl RecurrentLayer {
     /// A layer of one cell, or of several stacked.
     ///
@@ -202,12 +212,21 @@ impl RecurrentLayer {
                 });
             }
         }
-        Ok(Self { cells, options })
+        Ok(Self {
+            cells,
+            packed: Arc::default(),
+            options,
+        })
     }
 
     /// The cells, the first one first.
     pub fn cells(&self) -> &[Cell] {
         &self.cells
+    }
+
+    /// The cells as the engine reads them.
+    pub(crate) fn packed(&self) -> &Packed {
+        self.packed.get_or_init(|| Packed::new(&self.cells))
     }
 
     /// Number of input features: those of the first cell.
@@ -305,6 +324,6 @@ impl RecurrentLayer {
                 }
             }
         }
-        Ok(forward::run(self, inputs, mask, initial_state))
+        Ok(engine::run(self, inputs, mask, initial_state))
     }
 }

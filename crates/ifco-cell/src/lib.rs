@@ -16,17 +16,17 @@
 
 mod activation;
 mod cell;
-mod forward;
+mod engine;
 mod gate;
 mod layer;
 mod math;
 pub mod packing;
-mod product;
 pub mod reference;
 mod weights;
 
 pub use activation::Activation;
 pub use cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
+pub use engine::pool::{join, set_threads, threads};
 pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 pub use weights::{GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};

@@ -1,0 +1,48 @@
+//! The engine: the forward pass of the recurrent layers, down to the registers.
+//!
+//! - [`simd`]: the instruction sets, behind one trait; a kernel is written once.
+//! - [`panels`]: weights in the order in which the kernels read them; [`cell`]: those of a cell.
+//! - [`product`]: rows times panels, where the time goes; [`gates`]: from sums to states.
+//! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`sequence`]: the pass itself.
+//!
+//! How it is fast, and how to measure it: `docs/performance.md`.
+
+// The kernels work on raw memory that several threads share; every block says why it may.
+#![allow(unsafe_code)]
+
+mod buffer;
+mod by_rows;
+mod cell;
+mod gates;
+mod panels;
+mod plan;
+pub(crate) mod pool;
+mod product;
+mod sequence;
+pub(crate) mod simd;
+
+pub(crate) use sequence::run;
+
+use crate::Cell;
+use cell::PackedCell;
+use simd::Isa;
+
+/// The cells of a layer, packed: made once, shared by all who run the layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed {
+    isa: Isa,
+    cells: Vec<PackedCell>,
+}
+
+impl Packed {
+    pub(crate) fn new(cells: &[Cell]) -> Self {
+        Self::for_isa(cells, Isa::best())
+    }
+
+    pub(crate) fn for_isa(cells: &[Cell], isa: Isa) -> Self {
+        Self {
+            isa,
+            cells: cells.iter().map(|cell| PackedCell::new(cell, isa)).collect(),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The product of some rows with panels of weights: where nearly all of the time goes.
+//!
+//! A tile is a few rows by one panel. Its sums live in registers; for each row k of the panel,
+//! its vectors are read once and multiplied with the k-th value of every row. Each sum is one
+//! chain of multiply-adds in the order of k, whatever the shape of the tile: what a row gives does
+//! not depend on the rows beside it, on the number of threads, or on whether it came alone in a
+//! stream.
+
+use super::simd::{Isa, Kernel, Simd};
+
+/// Rows of values times panels of weights.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) rows: Rows,
+    /// The first panel.
+    pub(super) panels: *const f32,
+    /// From one panel to the next.
+    pub(super) panel_stride: usize,
+    /// Values in a row that count, and rows of the panel.
+    pub(super) depth: usize,
+}
+
+impl Part {
+    /// Adds nothing.
+    pub(super) const NONE: Part = Part {
+        rows: Rows {
+            at: std::ptr::null(),
+            stride: 0,
+        },
+        panels: std::ptr::null(),
+        panel_stride: 0,
+        depth: 0,
+    };
+}
+
+/// Rows of values.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    /// The first value of the first row.
+    pub(super) at: *const f32,
+    /// From one row to the next.
+    pub(super) stride: usize,
+}
+
+/// What the sums of one vector of a panel start from.
+#[derive(Clone, Copy)]
+pub(super) struct Start {
+    pub(super) at: *const f32,
+    /// From one row to the next: 0 for a bias.
+    pub(super) stride: usize,
+    /// From one panel to the next.
+    pub(super) panel_stride: usize,
+}
+
+/// Where the sums go: vector after vector of each row.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    pub(super) at: *mut f32,
+    /// From one row to the next.
+    pub(super) stride: usize,
+    /// From one panel to the next.
+    pub(super) panel_stride: usize,
+}
+
+/// Sums of `R` rows and `P` panels of `V` vectors.
+type Tile<S, const R: usize, const P: usize, const V: usize> = [[[<S as Simd>::F32; V]; P]; R];
+
+/// `sums = start + Σ part` for some rows and panels.
+pub(super) struct Product {
+    /// Of each vector of a panel; those beyond `vectors` are not looked at.
+    pub(super) start: [Start; VECTORS],
+    pub(super) parts: [Part; 2],
+    pub(super) sums: Sums,
+    pub(super) rows: usize,
+    pub(super) panels: usize,
+    /// Vectors in a panel, at most [`VECTORS`].
+    pub(super) vectors: usize,
+    /// From the last panel to the first: what the cache still holds from the last time is read
+    /// before it is replaced.
+    pub(super) from_end: bool,
+}
+
+/// The most vectors that a panel has.
+pub(super) const VECTORS: usize = 4;
+
+impl Product {
+    /// # Safety
+    /// All pointers are valid for what they are said to hold, and nobody else writes there.
+    pub(super) unsafe fn run(self, isa: Isa) {
+        isa.run(Valid(self));
+    }
+}
+
+/// A product whose pointers its maker vouches for.
+struct Valid(Product);
+
+impl Kernel for Valid {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: the promise of `Product::run`.
+        unsafe {
+            match self.0.vectors {
+                1 => tiles::<S, 1>(s, &self.0),
+                2 => tiles::<S, 2>(s, &self.0),
+                3 => tiles::<S, 3>(s, &self.0),
+                _ => tiles::<S, 4>(s, &self.0),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Product::run`].
+#[inline(always)]
+unsafe fn tiles<S: Simd, const V: usize>(s: S, of: &Product) {
+    // SAFETY: every tile is within the rows and panels that the caller promised.
+    unsafe {
+        if of.rows == 1 {
+            // A single row's chains of sums need more than one panel to hide their latency.
+            let pairs = of.panels / 2;
+            if of.panels % 2 == 1 && of.from_end {
+                tile::<S, 1, 1, V>(s, of, 0, of.panels - 1);
+            }
+            for index in 0..pairs {
+                let pair = if of.from_end { pairs - 1 - index } else { index };
+                tile::<S, 1, 2, V>(s, of, 0, 2 * pair);
+            }
+            if of.panels % 2 == 1 && !of.from_end {
+                tile::<S, 1, 1, V>(s, of, 0, of.panels - 1);
+            }
+            return;
+        }
+        let most = (S::SUMS / V).clamp(1, 8);
+        let tiles = of.rows.div_ceil(most);
+        for index in 0..of.panels {
+            let panel = if of.from_end { of.panels - 1 - index } else { index };
+            let mut first = 0;
+            for index in 1..=tiles {
+                // As even as can be: a tile of few rows is a slow one.
+                let end = of.rows * index / tiles;
+                macro_rules! tile_of {
+                    ($($count:literal)*) => {
+                        match end - first {
+                            $($count => if const { $count * V <= S::SUMS || $count == 1 } {
+                                tile::<S, $count, 1, V>(s, of, first, panel)
+                            },)*
+                            _ => {}
+                        }
+                    };
+                }
+                tile_of!(1 2 3 4 5 6 7 8);
+                first = end;
+            }
+        }
+    }
+}
+
+// No closures below: one that the compiler did not inline would lack the vectors' features.
+
+/// # Safety
+/// As for [`Product::run`]; the tile's rows and panels are among the product's.
+#[inline(always)]
+unsafe fn tile<S: Simd, const R: usize, const P: usize, const V: usize>(
+    s: S,
+    of: &Product,
+    row: usize,
+    panel: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut tile: Tile<S, R, P, V> = [[[s.splat(0.0); V]; P]; R];
+        for r in 0..R {
+            for p in 0..P {
+                for v in 0..V {
+                    let from = of.start[v];
+                    let offset = (row + r) * from.stride + (panel + p) * from.panel_stride;
+                    tile[r][p][v] = s.load(from.at.add(offset));
+                }
+            }
+        }
+        for part in of.parts {
+            let rows = part.rows.at.wrapping_add(row * part.rows.stride);
+            let mut weights = part.panels.wrapping_add(panel * part.panel_stride);
+            for k in 0..part.depth {
+                for p in 0..P {
+                    let mut vectors = [s.splat(0.0); V];
+                    for (v, vector) in vectors.iter_mut().enumerate() {
+                        *vector = s.load(weights.add(p * part.panel_stride + v * S::LANES));
+                    }
+                    for r in 0..R {
+                        let value = s.splat(*rows.add(r * part.rows.stride + k));
+                        for v in 0..V {
+                            tile[r][p][v] = s.mul_add(value, vectors[v], tile[r][p][v]);
+                        }
+                    }
+                }
+                weights = weights.add(V * S::LANES);
+            }
+        }
+        let sums = of.sums;
+        for r in 0..R {
+            for p in 0..P {
+                for v in 0..V {
+                    let offset = (row + r) * sums.stride + (panel + p) * sums.panel_stride;
+                    s.store(sums.at.add(offset + v * S::LANES), tile[r][p][v]);
+                }
+            }
+        }
+    }
+}
