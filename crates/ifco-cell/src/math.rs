@@ -62,7 +62,10 @@ pub(crate) fn one_plus_exp_neg<S: Simd>(s: S, x: S::F32) -> S::F32 {
 pub(crate) fn tanh_fraction<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
     let size = s.abs(x);
     // e^−20 is less than half a ULP of 1.
-    let m = exp_m1(s, s.at_least(s.splat(-20.0), s.sub(s.splat(0.0), s.add(size, size))));
+    let m = exp_m1(
+        s,
+        s.at_least(s.splat(-20.0), s.sub(s.splat(0.0), s.add(size, size))),
+    );
     (m, s.add(s.splat(2.0), m))
 }
 

@@ -68,7 +68,13 @@ impl Gemm {
     }
 
     /// `z = b + x·W`: `[panel][row][vector][lane]`.
-    pub(super) fn inputs(&self, panels: Range<usize>, x: Rows, rows: usize, z: *mut f32) -> Product {
+    pub(super) fn inputs(
+        &self,
+        panels: Range<usize>,
+        x: Rows,
+        rows: usize,
+        z: *mut f32,
+    ) -> Product {
         Product {
             start: self.bias_start(panels.start),
             parts: [self.kernel.part(panels.start, x), Part::NONE],
@@ -81,7 +87,13 @@ impl Gemm {
     }
 
     /// `z = start + h·U`: `[panel][row][vector][lane]`, of all panels.
-    pub(super) fn step(&self, start: [Start; VECTORS], h: Rows, rows: usize, z: *mut f32) -> Product {
+    pub(super) fn step(
+        &self,
+        start: [Start; VECTORS],
+        h: Rows,
+        rows: usize,
+        z: *mut f32,
+    ) -> Product {
         Product {
             start,
             parts: [self.recurrent.part(0, h), Part::NONE],

@@ -222,7 +222,10 @@ macro_rules! each_vector {
     ($s:ident, $of:ident, |$z:ident, $x:ident, $state:ident| $body:block) => {
         for panel in 0..$of.panels {
             for row in 0..$of.rows {
-                let $z = $of.z.at.add(row * $of.z.stride + panel * $of.z.panel_stride);
+                let $z = $of
+                    .z
+                    .at
+                    .add(row * $of.z.stride + panel * $of.z.panel_stride);
                 let $x = row * $of.x.stride + panel * $of.x.panel_stride;
                 let first = row * $of.stride + panel * $of.panel_stride;
                 for vector in 0..$of.panel_stride / S::LANES {

@@ -42,7 +42,10 @@ impl Packed {
     pub(crate) fn for_isa(cells: &[Cell], isa: Isa) -> Self {
         Self {
             isa,
-            cells: cells.iter().map(|cell| PackedCell::new(cell, isa)).collect(),
+            cells: cells
+                .iter()
+                .map(|cell| PackedCell::new(cell, isa))
+                .collect(),
         }
     }
 }

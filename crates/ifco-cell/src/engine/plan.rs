@@ -103,7 +103,11 @@ impl Work {
             true => by_rows,
             false => by_units,
         };
-        let best = if first.0 >= threads || first.0 >= by_units.0 { first } else { by_units };
+        let best = if first.0 >= threads || first.0 >= by_units.0 {
+            first
+        } else {
+            by_units
+        };
         if best.0 < 2 { alone } else { best }
     }
 

@@ -124,7 +124,11 @@ unsafe fn tiles<S: Simd, const V: usize>(s: S, of: &Product) {
                 tile::<S, 1, 1, V>(s, of, 0, of.panels - 1);
             }
             for index in 0..pairs {
-                let pair = if of.from_end { pairs - 1 - index } else { index };
+                let pair = if of.from_end {
+                    pairs - 1 - index
+                } else {
+                    index
+                };
                 tile::<S, 1, 2, V>(s, of, 0, 2 * pair);
             }
             if of.panels % 2 == 1 && !of.from_end {
@@ -135,7 +139,11 @@ unsafe fn tiles<S: Simd, const V: usize>(s: S, of: &Product) {
         let most = (S::SUMS / V).clamp(1, 8);
         let tiles = of.rows.div_ceil(most);
         for index in 0..of.panels {
-            let panel = if of.from_end { of.panels - 1 - index } else { index };
+            let panel = if of.from_end {
+                of.panels - 1 - index
+            } else {
+                index
+            };
             let mut first = 0;
             for index in 1..=tiles {
                 // As even as can be: a tile of few rows is a slow one.
@@ -184,15 +192,32 @@ unsafe fn tile<S: Simd, const R: usize, const P: usize, const V: usize>(
             let rows = part.rows.at.wrapping_add(row * part.rows.stride);
             let mut weights = part.panels.wrapping_add(panel * part.panel_stride);
             for k in 0..part.depth {
-                for p in 0..P {
-                    let mut vectors = [s.splat(0.0); V];
-                    for (v, vector) in vectors.iter_mut().enumerate() {
-                        *vector = s.load(weights.add(p * part.panel_stride + v * S::LANES));
+                // Whichever is fewer is held in registers beside the sums: the values of the rows
+                // or the vectors of the panel.
+                if R < V {
+                    let mut values = [s.splat(0.0); R];
+                    for (r, value) in values.iter_mut().enumerate() {
+                        *value = s.splat(*rows.add(r * part.rows.stride + k));
                     }
-                    for r in 0..R {
-                        let value = s.splat(*rows.add(r * part.rows.stride + k));
+                    for p in 0..P {
                         for v in 0..V {
-                            tile[r][p][v] = s.mul_add(value, vectors[v], tile[r][p][v]);
+                            let vector = s.load(weights.add(p * part.panel_stride + v * S::LANES));
+                            for r in 0..R {
+                                tile[r][p][v] = s.mul_add(values[r], vector, tile[r][p][v]);
+                            }
+                        }
+                    }
+                } else {
+                    for p in 0..P {
+                        let mut vectors = [s.splat(0.0); V];
+                        for (v, vector) in vectors.iter_mut().enumerate() {
+                            *vector = s.load(weights.add(p * part.panel_stride + v * S::LANES));
+                        }
+                        for r in 0..R {
+                            let value = s.splat(*rows.add(r * part.rows.stride + k));
+                            for v in 0..V {
+                                tile[r][p][v] = s.mul_add(value, vectors[v], tile[r][p][v]);
+                            }
                         }
                     }
                 }

@@ -47,7 +47,10 @@ pub(crate) fn run(
     let (batch, time, _) = inputs.dim();
     let units = layer.units();
     let mut states: Vec<Array2<f32>> = match initial_state {
-        Some(initial) => initial.iter().map(|state| state.as_standard_layout().into_owned()).collect(),
+        Some(initial) => initial
+            .iter()
+            .map(|state| state.as_standard_layout().into_owned())
+            .collect(),
         None => layer
             .state_sizes()
             .map(|units| Array2::zeros((batch, units)))
@@ -96,7 +99,11 @@ pub(crate) fn run(
     let values = unsafe {
         values.set_len(batch * output * units);
         let mut values = std::mem::ManuallyDrop::new(values);
-        Vec::from_raw_parts(values.as_mut_ptr().cast::<f32>(), values.len(), values.capacity())
+        Vec::from_raw_parts(
+            values.as_mut_ptr().cast::<f32>(),
+            values.len(),
+            values.capacity(),
+        )
     };
     let shaped = |error: ndarray::ShapeError| -> ! { unreachable!("the size is right: {error}") };
     Sequence {
@@ -149,7 +156,12 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn run(&'a self, team: &Team, buffer: &mut Buffer) {
-        let Plan { members, split, block_rows, .. } = self.plan;
+        let Plan {
+            members,
+            split,
+            block_rows,
+            ..
+        } = self.plan;
         let blocks = match split {
             Split::Rows => members,
             Split::Units => 1,
@@ -361,7 +373,9 @@ impl<'a> Block<'a, '_> {
                 unsafe {
                     let offset = row * stride + units.start;
                     let from = self.h(index, steps).add(offset);
-                    self.h(index, 0).add(offset).copy_from_nonoverlapping(from, units.len());
+                    self.h(index, 0)
+                        .add(offset)
+                        .copy_from_nonoverlapping(from, units.len());
                 }
             }
         }
@@ -400,7 +414,10 @@ impl<'a> Block<'a, '_> {
                 };
                 match values.as_slice() {
                     Some(values) => to.copy_from_slice(values),
-                    None => to.iter_mut().zip(values).for_each(|(to, value)| *to = *value),
+                    None => to
+                        .iter_mut()
+                        .zip(values)
+                        .for_each(|(to, value)| *to = *value),
                 }
             }
         }
@@ -415,7 +432,11 @@ impl<'a> Block<'a, '_> {
             return;
         }
         let index = self.last_index();
-        let (cell, units, time) = (self.cell(index), self.units(index), self.call.inputs.dim().1);
+        let (cell, units, time) = (
+            self.cell(index),
+            self.units(index),
+            self.call.inputs.dim().1,
+        );
         let (rows, count) = (self.rows.len(), units.len());
         // SAFETY: rows and units are within h, the output, and what `last` is.
         unsafe {
@@ -434,7 +455,10 @@ impl<'a> Block<'a, '_> {
                     }
                     if options.return_sequences {
                         let to = (all * time + read) * cell.units + units.start;
-                        self.call.output.at(to).copy_from_nonoverlapping(from, count);
+                        self.call
+                            .output
+                            .at(to)
+                            .copy_from_nonoverlapping(from, count);
                     }
                 }
             }
@@ -451,7 +475,10 @@ impl<'a> Block<'a, '_> {
         unsafe {
             let z = self.own.at(self.call.scratch.z);
             if hoisted {
-                let x = Rows { at: x, stride: x_stride };
+                let x = Rows {
+                    at: x,
+                    stride: x_stride,
+                };
                 let isa = self.call.packed.isa;
                 let own = self.panels(index);
                 let width = cell.gates.layout.width();
@@ -476,7 +503,10 @@ impl<'a> Block<'a, '_> {
                 if !counted.is_empty() && !counted.contains(&true) {
                     self.keep(index, states);
                 } else {
-                    let x = Rows { at: x.add(step * rows * x_stride), stride: x_stride };
+                    let x = Rows {
+                        at: x.add(step * rows * x_stride),
+                        stride: x_stride,
+                    };
                     let input = match hoisted {
                         true => Input::Hoisted { z, step, steps },
                         false => Input::Here(x),
@@ -500,7 +530,10 @@ impl<'a> Block<'a, '_> {
             // SAFETY: two slots of h.
             unsafe {
                 let from = states.h.add(offset);
-                states.new_h.add(offset).copy_from_nonoverlapping(from, units.len());
+                states
+                    .new_h
+                    .add(offset)
+                    .copy_from_nonoverlapping(from, units.len());
             }
         }
     }
@@ -523,7 +556,11 @@ impl<'a> Block<'a, '_> {
         };
         let groups = own.len().div_ceil(group.max(1));
         for number in 0..groups {
-            let number = if self.from_end { groups - 1 - number } else { number };
+            let number = if self.from_end {
+                groups - 1 - number
+            } else {
+                number
+            };
             let first = number * group;
             let panels = group.min(own.len() - first);
             let panel = own.start + first;
@@ -533,7 +570,11 @@ impl<'a> Block<'a, '_> {
                     Input::Here(x) => (
                         cell.gates.bias_start(panel),
                         cell.gates.kernel.part(panel, x),
-                        Values { at: std::ptr::null(), stride: 0, panel_stride: 0 },
+                        Values {
+                            at: std::ptr::null(),
+                            stride: 0,
+                            panel_stride: 0,
+                        },
                     ),
                     Input::Hoisted { z, step, steps } => {
                         let z = Values {
@@ -545,7 +586,10 @@ impl<'a> Block<'a, '_> {
                         (
                             cell.start(panel, z),
                             Part::NONE,
-                            Values { at: z.at.wrapping_add(candidate), ..z },
+                            Values {
+                                at: z.at.wrapping_add(candidate),
+                                ..z
+                            },
                         )
                     }
                 };
@@ -554,7 +598,10 @@ impl<'a> Block<'a, '_> {
                     stride: width,
                     panel_stride: rows * width,
                 };
-                let h = Rows { at: states.h, stride: cell.stride };
+                let h = Rows {
+                    at: states.h,
+                    stride: cell.stride,
+                };
                 Product {
                     start,
                     parts: [x_part, cell.gates.recurrent.part(panel, h)],
@@ -613,7 +660,10 @@ impl<'a> Block<'a, '_> {
                 stride: width,
                 panel_stride: steps * rows * width,
             };
-            let h = Rows { at: states.h, stride: cell.stride };
+            let h = Rows {
+                at: states.h,
+                stride: cell.stride,
+            };
             gates.step(cell.start(0, from_x), h, rows, sums).run(isa);
 
             let row_scratch = self.own.at(self.call.scratch.row);
@@ -624,7 +674,9 @@ impl<'a> Block<'a, '_> {
             };
             self.keep(index, states);
             for row in (0..rows).filter(counts) {
-                gates.layout.unpack_row(sums.add(row * width), rows * width, z_row);
+                gates
+                    .layout
+                    .unpack_row(sums.add(row * width), rows * width, z_row);
                 if cell.candidate.is_some() {
                     // c is free in a GRU: it keeps the update gate.
                     let (h, update) = (state(states.new_h, row), state(states.c, row));
@@ -635,22 +687,37 @@ impl<'a> Block<'a, '_> {
                         gates.layout.unpack_row(at, from_x.panel_stride, x_row);
                     }
                     let (h, c) = (state(states.new_h, row), state(states.c, row));
-                    by_rows::update(&self.call.cells[index], z_row, &x_row[x_row.len() - units..], h, c);
+                    by_rows::update(
+                        &self.call.cells[index],
+                        z_row,
+                        &x_row[x_row.len() - units..],
+                        h,
+                        c,
+                    );
                 }
             }
-            let Some(candidate) = &cell.candidate else { return };
+            let Some(candidate) = &cell.candidate else {
+                return;
+            };
             let width = candidate.layout.width();
             let from_x = Values {
-                at: z.add(gates.layout.panels() * from_x.panel_stride + step * rows * width).cast_const(),
+                at: z
+                    .add(gates.layout.panels() * from_x.panel_stride + step * rows * width)
+                    .cast_const(),
                 stride: width,
                 panel_stride: steps * rows * width,
             };
-            let seen = Rows { at: states.new_h, stride: cell.stride };
+            let seen = Rows {
+                at: states.new_h,
+                stride: cell.stride,
+            };
             let start = starts(from_x, candidate.layout.lanes());
             candidate.step(start, seen, rows, sums).run(isa);
             for row in (0..rows).filter(counts) {
                 let own = &mut z_row[..units];
-                candidate.layout.unpack_row(sums.add(row * width), rows * width, own);
+                candidate
+                    .layout
+                    .unpack_row(sums.add(row * width), rows * width, own);
                 let (new_h, update) = (state(states.new_h, row), state(states.c, row));
                 new_h.copy_from_slice(state(states.h.cast_mut(), row));
                 by_rows::candidate(&self.call.cells[index], own, new_h, update);
@@ -671,7 +738,11 @@ struct States {
 #[derive(Clone, Copy)]
 enum Input {
     /// b + x·W of all `steps` of the chunk: `[panel][step][row][vector][lane]`.
-    Hoisted { z: *mut f32, step: usize, steps: usize },
+    Hoisted {
+        z: *mut f32,
+        step: usize,
+        steps: usize,
+    },
     /// The rows of x themselves.
     Here(Rows),
 }
