@@ -16,9 +16,11 @@
 
 mod activation;
 mod cell;
+mod engine;
 mod forward;
 mod gate;
 mod layer;
+pub mod machine;
 mod math;
 pub mod packing;
 mod product;

@@ -1,0 +1,175 @@
+//! One source for every instruction set: the vector operations that the kernels are written in.
+//!
+//! A kernel is a [`Kernel`], generic over [`Simd`]; [`Isa::run`] compiles it once for each
+//! instruction set and picks at run time. All of a kernel must be `#[inline(always)]`: only then
+//! does the compiler give its code the features of the instruction set that it runs with.
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use portable::Portable;
+
+/// The vectors of an instruction set. A value of the type is the proof that the CPU has it.
+///
+/// Without a fused multiply-add (only `Portable`) `mul_add` rounds twice.
+pub(crate) trait Simd: Copy {
+    /// `LANES` values of `f32`.
+    type F32: Copy;
+
+    /// Values in a vector.
+    const LANES: usize;
+
+    /// How many vectors of sums a kernel may keep in registers, beside the vectors that it reads.
+    const SUMS: usize;
+
+    /// All lanes the same.
+    fn splat(self, value: f32) -> Self::F32;
+
+    /// # Safety
+    /// `LANES` values can be read from `from`.
+    unsafe fn load(self, from: *const f32) -> Self::F32;
+
+    /// # Safety
+    /// `LANES` values can be written to `to`.
+    unsafe fn store(self, to: *mut f32, value: Self::F32);
+
+    /// a + b
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// a − b
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// a·b
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// a / b
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// a·b + c
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+
+    /// c − a·b
+    fn neg_mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+
+    /// The smaller one; NaN where `value` is.
+    fn at_most(self, limit: Self::F32, value: Self::F32) -> Self::F32;
+
+    /// The greater one; NaN where `value` is.
+    fn at_least(self, limit: Self::F32, value: Self::F32) -> Self::F32;
+
+    /// |a|
+    fn abs(self, a: Self::F32) -> Self::F32;
+
+    /// `size`, which is not negative, with the sign of `sign`.
+    fn with_sign(self, size: Self::F32, sign: Self::F32) -> Self::F32;
+
+    /// a·2ⁿ by adding n to the exponent, where n is in the low bits of `shifted` (see `math`).
+    /// The result must be a normal number.
+    fn scale(self, a: Self::F32, shifted: Self::F32) -> Self::F32;
+
+    /// Asks for the cache line at `from` to be near: level 1 when `NEAR`, else 2. Any address is
+    /// allowed.
+    fn prefetch<const NEAR: bool>(self, from: *const f32);
+}
+
+/// Code that runs with vectors.
+pub(crate) trait Kernel {
+    /// What it gives.
+    type Output;
+
+    /// Must be `#[inline(always)]`, and so must be what it calls.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set that this CPU has.
+///
+/// Private: made by [`Isa::all`] only, so that holding one proves that the CPU can run it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Isa(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Set {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// Vectors of 8 with AVX-512's 32 registers: for layers of few units.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Half,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    Portable,
+}
+
+impl Isa {
+    /// Those that this CPU has, the best first.
+    pub(crate) fn all() -> Vec<Isa> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                all.push(Isa(Set::Avx512));
+                all.push(Isa(Set::Avx512Half));
+            }
+            if avx2 {
+                all.push(Isa(Set::Avx2));
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            all.push(Isa(Set::Neon));
+        }
+        all.push(Isa(Set::Portable));
+        all
+    }
+
+    /// For people, and for `IFCO_ISA`.
+    pub(crate) fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Half => "avx512-256",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => "neon",
+            Set::Portable => "portable",
+        }
+    }
+
+    /// Values in a vector.
+    pub(crate) fn lanes(self) -> usize {
+        struct Lanes;
+        impl Kernel for Lanes {
+            type Output = usize;
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> usize {
+                S::LANES
+            }
+        }
+        self.run(Lanes)
+    }
+
+    /// Runs the kernel as compiled for this instruction set.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            // SAFETY (all three): an Isa is made only where the CPU has the features.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe { x86::run_avx512(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Half => unsafe { x86::run_avx512_half(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => unsafe { x86::run_avx2(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => unsafe { neon::run(kernel) },
+            Set::Portable => kernel.run(Portable::<8>),
+        }
+    }
+}

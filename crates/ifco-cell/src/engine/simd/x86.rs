@@ -1,0 +1,225 @@
+//! AVX-512 and AVX2 with FMA.
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, Simd};
+
+/// Vectors of 16.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(());
+
+/// Vectors of 8; `SUMS` of them fit in the registers (16 with AVX2, 32 with AVX-512).
+#[derive(Clone, Copy)]
+pub(super) struct Avx2<const SUMS: usize>(());
+
+/// # Safety
+/// The CPU has AVX-512F and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512(()))
+}
+
+/// # Safety
+/// The CPU has AVX-512F and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+pub(super) unsafe fn run_avx512_half<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2::<24>(()))
+}
+
+/// # Safety
+/// The CPU has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2::<12>(()))
+}
+
+// SAFETY of every intrinsic below: a token exists only inside the three functions above, whose
+// callers know that the CPU has the features. Loads and stores add the caller's promise.
+
+impl Simd for Avx512 {
+    type F32 = __m512;
+    const LANES: usize = 16;
+    const SUMS: usize = 24;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, value: __m512) {
+        unsafe { _mm512_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fnmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn at_most(self, limit: __m512, value: __m512) -> __m512 {
+        // The second operand is the result where either is NaN.
+        unsafe { _mm512_min_ps(limit, value) }
+    }
+
+    #[inline(always)]
+    fn at_least(self, limit: __m512, value: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(limit, value) }
+    }
+
+    #[inline(always)]
+    fn abs(self, a: __m512) -> __m512 {
+        unsafe { _mm512_abs_ps(a) }
+    }
+
+    #[inline(always)]
+    fn with_sign(self, size: __m512, sign: __m512) -> __m512 {
+        // size | (sign & the sign bit), in one instruction (its truth table is 0xEA)
+        unsafe {
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xEA>(
+                _mm512_castps_si512(size),
+                _mm512_castps_si512(sign),
+                _mm512_set1_epi32(i32::MIN),
+            ))
+        }
+    }
+
+    #[inline(always)]
+    fn scale(self, a: __m512, shifted: __m512) -> __m512 {
+        unsafe {
+            let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), n))
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch<const NEAR: bool>(self, from: *const f32) {
+        prefetch::<NEAR>(from);
+    }
+}
+
+impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
+    type F32 = __m256;
+    const LANES: usize = 8;
+    const SUMS: usize = REGISTERS;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, value: __m256) {
+        unsafe { _mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fnmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn at_most(self, limit: __m256, value: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(limit, value) }
+    }
+
+    #[inline(always)]
+    fn at_least(self, limit: __m256, value: __m256) -> __m256 {
+        unsafe { _mm256_max_ps(limit, value) }
+    }
+
+    #[inline(always)]
+    fn abs(self, a: __m256) -> __m256 {
+        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
+    }
+
+    #[inline(always)]
+    fn with_sign(self, size: __m256, sign: __m256) -> __m256 {
+        unsafe { _mm256_or_ps(size, _mm256_and_ps(_mm256_set1_ps(-0.0), sign)) }
+    }
+
+    #[inline(always)]
+    fn scale(self, a: __m256, shifted: __m256) -> __m256 {
+        unsafe {
+            let n = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), n))
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch<const NEAR: bool>(self, from: *const f32) {
+        prefetch::<NEAR>(from);
+    }
+}
+
+#[inline(always)]
+fn prefetch<const NEAR: bool>(from: *const f32) {
+    // SAFETY: a prefetch reads nothing that the program sees, and faults at no address.
+    unsafe {
+        if NEAR {
+            _mm_prefetch::<_MM_HINT_T0>(from.cast());
+        } else {
+            _mm_prefetch::<_MM_HINT_T1>(from.cast());
+        }
+    }
+}
