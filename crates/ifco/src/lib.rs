@@ -155,7 +155,7 @@
 pub use ifco_cell::{
     Activation, Cell, ForwardError, Gate, GruCell, GruGate, GruWeights, LstmCell, LstmWeights,
     RecurrentLayer, Sequence, SequenceOptions, SequenceOutput, SimpleRnnCell, SimpleRnnWeights,
-    WeightsError, packing, reference,
+    WeightsError, machine, packing, reference,
 };
 pub use ifco_files::{
     FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,

@@ -71,20 +71,12 @@ impl<const LANES: usize> Simd for Portable<LANES> {
     #[inline(always)]
     fn at_most(self, limit: [f32; LANES], value: [f32; LANES]) -> [f32; LANES] {
         // Not `f32::min`, which would lose a NaN.
-        each(
-            limit,
-            value,
-            |limit, value| if limit < value { limit } else { value },
-        )
+        each(limit, value, |limit, value| if limit < value { limit } else { value })
     }
 
     #[inline(always)]
     fn at_least(self, limit: [f32; LANES], value: [f32; LANES]) -> [f32; LANES] {
-        each(
-            limit,
-            value,
-            |limit, value| if limit > value { limit } else { value },
-        )
+        each(limit, value, |limit, value| if limit > value { limit } else { value })
     }
 
     #[inline(always)]
