@@ -38,7 +38,8 @@ For each recurrent layer:
   possible     what this CPU could do at most with a layer of this shape, measured in the same
                run: many sequences are limited by arithmetic, a single one by how fast its
                recurrent weights come from the cache that holds them, each step
-  reached      the one as a share of the other
+  reached      the one as a share of the other. The fewer units, the more weighs what is not
+               counted: activations, and the call itself
 
 Without --batch it measures 1, 8, 32 and 128 sequences at a time, or what the model fixes, and
 leaves larger batches out once a single prediction takes longer than --seconds. Ctrl-C ends it

@@ -21,7 +21,10 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// Predicts until the time is over, but at least once, after a tenth of it to warm up.
+/// Caches, branches and the CPU's clock need no longer to settle.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Predicts until the time is over, but at least once, after a while to warm up.
 pub fn measure(
     model: &Model,
     arrays: &[ArrayD<f32>],
@@ -39,7 +42,7 @@ pub fn measure(
     };
     let start = Instant::now();
     let mut count = 0;
-    while !is_over(start, time / 10, count, stop) {
+    while !is_over(start, WARM_UP.min(time / 5), count, stop) {
         predict()?;
         count += 1;
     }

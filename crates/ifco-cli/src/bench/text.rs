@@ -146,13 +146,7 @@ fn sentences(text: &mut String, batch: &BatchReport) {
     let all = batch.seconds_of_all_layers();
     for layer in &batch.layers {
         if let (Some(recurrent), Some(share)) = (&layer.recurrent, layer.share_of_limit()) {
-            let _ = writeln!(
-                text,
-                "  {}: {} of what this CPU can do: {}",
-                layer.path,
-                percent(share),
-                reason(recurrent)
-            );
+            let _ = writeln!(text, "  {}: {}", layer.path, in_words(recurrent, share));
         }
     }
     let others = batch
@@ -172,11 +166,15 @@ fn sentences(text: &mut String, batch: &BatchReport) {
     }
 }
 
-fn reason(recurrent: &Recurrent) -> String {
-    match recurrent.bound {
-        Bound::Arithmetic => recurrent.bound.to_string(),
-        Bound::Weights(_) => format!("{} ({})", recurrent.bound, size(recurrent.recurrent_bytes)),
-    }
+fn in_words(recurrent: &Recurrent, share: f64) -> String {
+    let bound = recurrent.bound;
+    let reason = match bound {
+        Bound::Arithmetic => bound.to_string(),
+        Bound::Weights(_) => format!("{bound} ({})", size(recurrent.recurrent_bytes)),
+    };
+    // Far from the limit, something else holds it up.
+    let when = if share < 0.5 { " at 100 %," } else { "" };
+    format!("{} of what this CPU can do:{when} {reason}", percent(share))
 }
 
 /// `12.3 µs`, in three digits.
@@ -224,6 +222,28 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ifco::machine::Level;
+
+    #[test]
+    fn the_share_in_words() {
+        let recurrent = Recurrent {
+            units: 128,
+            time: 100,
+            flops: 1e6,
+            recurrent_bytes: 256 << 10,
+            limit_seconds: 1e-5,
+            bound: Bound::Weights(Level::L2),
+        };
+        assert_eq!(
+            in_words(&recurrent, 0.62),
+            "62 % of what this CPU can do: the weights come from the L2 cache each step (256 KiB)"
+        );
+        let bound = Bound::Arithmetic;
+        assert_eq!(
+            in_words(&Recurrent { bound, ..recurrent }, 0.12),
+            "12 % of what this CPU can do: at 100 %, the arithmetic is the limit"
+        );
+    }
 
     #[test]
     fn figures_in_three_digits() {
