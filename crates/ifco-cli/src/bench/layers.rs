@@ -137,7 +137,7 @@ fn observe(
     let mut inner_result = Ok(());
     model.observe(inputs, &mut |entry, inputs, taken| {
         let path = format!("{above}{}", entry.name);
-        if let Some(inner) = entry.layer.as_model() {
+        if let Some(inner) = entry.layer.as_model().filter(|inner| takes(inner, inputs)) {
             let result = observe(inner, &format!("{path}/"), inputs, limits, calls);
             inner_result = std::mem::replace(&mut inner_result, Ok(())).and(result);
             return;
@@ -150,6 +150,17 @@ fn observe(
         });
     })?;
     inner_result
+}
+
+/// Whether these are a model's own inputs: a TimeDistributed around it takes one axis more.
+fn takes(model: &Model, inputs: &[Tensor]) -> bool {
+    let ports = model.inputs();
+    let mut pairs = ports.iter().zip(inputs);
+    ports.len() == inputs.len()
+        && pairs.all(|(port, input)| {
+            let rank = port.shape.as_ref().map(Vec::len);
+            rank.is_none_or(|rank| rank == input.shape().len())
+        })
 }
 
 /// The work of a recurrent layer on these inputs.

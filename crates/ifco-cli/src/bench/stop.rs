@@ -23,9 +23,4 @@ impl Stop {
     pub fn is_asked_for(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
-
-    #[cfg(test)]
-    pub fn never() -> Self {
-        Self(Arc::default())
-    }
 }
