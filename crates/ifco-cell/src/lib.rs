@@ -19,6 +19,7 @@ mod cell;
 mod engine;
 mod gate;
 mod layer;
+pub mod machine;
 mod math;
 pub mod packing;
 pub mod reference;

@@ -10,7 +10,7 @@ static WRITING: Mutex<()> = Mutex::new(());
 static HANDLER: Once = Once::new();
 
 /// What a shell expects of a command that Ctrl-C ended: 128 + SIGINT.
-const INTERRUPTED: i32 = 130;
+pub const INTERRUPTED: i32 = 130;
 
 /// Writes a file to its end, whatever keys are pressed.
 pub fn write_whole<T>(write: impl FnOnce() -> T) -> T {

@@ -1,5 +1,6 @@
 //! The `ifco` command: parse arguments, call the library, print.
 
+mod bench;
 mod completions;
 mod failure;
 mod gates;
@@ -21,6 +22,7 @@ Start here:
   ifco show model.keras                       what is in it, gate by gate
   ifco gates model.keras --layer lstm         W, U and b of each gate, by name
   ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
+  ifco bench model.keras                      how fast it runs here, and what holds it up
   ifco orders pytorch                         where another framework keeps each gate
 
 Exit codes:
@@ -45,6 +47,7 @@ enum Command {
     Show(show::Args),
     Gates(gates::Args),
     Predict(predict::Args),
+    Bench(bench::Args),
     Orders(orders::Args),
     Completions(completions::Args),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Gates(args) => gates::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Orders(args) => orders::run(args),
         Command::Completions(args) => completions::run(args),
     };

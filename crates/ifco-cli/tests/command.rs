@@ -437,7 +437,7 @@ fn the_documentation_lists_what_is_run() {
 
 #[test]
 fn help_and_completions() {
-    for command in ["show", "gates", "predict", "orders", "completions"] {
+    for command in ["show", "gates", "predict", "bench", "orders", "completions"] {
         let help = works(&[command, "--help"]);
         assert!(help.contains("Examples:"), "{help}");
     }

@@ -1,11 +1,59 @@
 //! One run of the graph, node after node.
 
+use std::time::{Duration, Instant};
+
 use crate::graph::{Input, Source};
-use crate::{Call, LayerError, Model, ModelError, Tensor};
+use crate::{Call, LayerEntry, LayerError, Model, ModelError, Tensor};
+
+/// What is told of a layer's call: the layer, the tensors it took, and how long it ran.
+type Observer<'a> = &'a mut dyn FnMut(&LayerEntry, &[Tensor], Duration);
 
 impl Model {
     /// Runs the graph once on one tensor per input.
     pub(crate) fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ModelError> {
+        self.run_observed(inputs, None)
+    }
+
+    /// Runs the model once on one tensor per input, all rows as one batch, and tells after each
+    /// layer's call what it took and how long it ran. A layer that the graph calls twice is told
+    /// twice; of a model inside this one (`entry.layer.as_model()`) only the whole is, and
+    /// `observe` on it with the same tensors tells the parts.
+    ///
+    /// # Errors
+    /// When the inputs do not fit, or a layer cannot be run.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model, Tensor};
+    /// use ndarray::Array3;
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 6, 1]}},
+    ///     {"class_name": "MaxPooling1D", "config": {"name": "pool", "pool_size": 2}},
+    ///     {"class_name": "Flatten", "config": {"name": "flat"}},
+    /// ]}});
+    /// let model = Model::from_config(&json, Generation::Keras3)?;
+    /// let x = Tensor::new(Array3::zeros((5, 6, 1)).into_dyn());
+    /// let mut told = Vec::new();
+    /// model.observe(&[x], &mut |entry, inputs, _took| {
+    ///     told.push((entry.name.clone(), inputs[0].shape().to_vec()));
+    /// })?;
+    /// assert_eq!(told[0], ("pool".into(), vec![5, 6, 1]));
+    /// assert_eq!(told[1], ("flat".into(), vec![5, 3, 1]));
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn observe(
+        &self,
+        inputs: &[Tensor],
+        observer: &mut dyn FnMut(&LayerEntry, &[Tensor], Duration),
+    ) -> Result<Vec<Tensor>, ModelError> {
+        self.run_observed(inputs, Some(observer))
+    }
+
+    fn run_observed(
+        &self,
+        inputs: &[Tensor],
+        mut observer: Option<Observer<'_>>,
+    ) -> Result<Vec<Tensor>, ModelError> {
         if inputs.len() != self.input_sources.len() {
             return Err(ModelError::Inputs(format!(
                 "the model takes {} inputs ({}), got {}",
@@ -65,10 +113,15 @@ impl Model {
                     outputs[source.tensor].mask = None;
                 }
             }
+            // Only who asks for it pays for the clock.
+            let start = observer.is_some().then(Instant::now);
             let outputs = entry
                 .layer
                 .call(&taken, &call)
                 .map_err(|source| entry.error(source))?;
+            if let (Some(observer), Some(start)) = (&mut observer, start) {
+                observer(entry, &taken, start.elapsed());
+            }
             values[index] = Some(outputs);
         }
         self.output_sources

@@ -155,7 +155,7 @@
 pub use ifco_cell::{
     Activation, Cell, ForwardError, Gate, GruCell, GruGate, GruWeights, LstmCell, LstmWeights,
     RecurrentLayer, Sequence, SequenceOptions, SequenceOutput, SimpleRnnCell, SimpleRnnWeights,
-    WeightsError, packing, reference,
+    WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
     FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,

@@ -151,9 +151,9 @@ unsafe fn tiles<S: Simd, const V: usize>(s: S, of: &Product) {
                 macro_rules! tile_of {
                     ($($count:literal)*) => {
                         match end - first {
-                            $($count => if const { $count * V <= S::SUMS || $count == 1 } {
+                            $($count if const { $count * V <= S::SUMS || $count == 1 } => {
                                 tile::<S, $count, 1, V>(s, of, first, panel)
-                            },)*
+                            })*
                             _ => {}
                         }
                     };
@@ -170,6 +170,10 @@ unsafe fn tiles<S: Simd, const V: usize>(s: S, of: &Product) {
 /// # Safety
 /// As for [`Product::run`]; the tile's rows and panels are among the product's.
 #[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "row, panel, vector: the same three everywhere"
+)]
 unsafe fn tile<S: Simd, const R: usize, const P: usize, const V: usize>(
     s: S,
     of: &Product,

@@ -1,0 +1,200 @@
+//! How fast threads work when all of them do at once.
+
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Something that can be done again and again.
+pub(super) trait Work {
+    /// Does it so many times; returns how much that was, in bytes or operations.
+    fn run(&mut self, repeats: usize) -> f64;
+}
+
+/// The rate at which threads worked.
+pub(super) struct Rate {
+    /// All threads together.
+    pub(super) per_second: f64,
+    /// How many they were: fewer than asked for where the system refuses more.
+    pub(super) threads: usize,
+}
+
+/// Long enough that reading the clock and starting together do not matter, short enough that many
+/// fit between two moments in which the system does something else.
+const SAMPLE: Duration = Duration::from_micros(1500);
+const SAMPLES: usize = 5;
+const ROUNDS: usize = 4;
+
+/// The best of several rounds' medians. Each thread makes work of its own.
+pub(super) fn best_rate<W: Work>(threads: usize, make: impl Fn() -> W + Sync) -> Rate {
+    // The one that calibrates also waits until the clock of the CPU has risen.
+    let mut own = make();
+    let repeats = calibrate(&mut own);
+
+    let line = StartingLine::default();
+    let worker = |work: &mut W| -> Vec<Sample> {
+        // Memory and caches as they will be: with everybody's own data.
+        work.run(repeats);
+        let mut arrived = 0;
+        (0..ROUNDS * SAMPLES)
+            .map(|_| {
+                line.wait(&mut arrived);
+                let start = Instant::now();
+                let amount = work.run(repeats);
+                let end = Instant::now();
+                Sample { amount, start, end }
+            })
+            .collect()
+    };
+    let (own_samples, others) = thread::scope(|scope| {
+        let mut handles = Vec::new();
+        for _ in 1..threads {
+            let spawned = thread::Builder::new().spawn_scoped(scope, || worker(&mut make()));
+            match spawned {
+                Ok(handle) => handles.push(handle),
+                Err(_) => break,
+            }
+        }
+        line.open(1 + handles.len());
+        let own_samples = worker(&mut own);
+        let joined = handles.into_iter().map(thread::ScopedJoinHandle::join);
+        let others: Vec<Vec<Sample>> = joined.filter_map(Result::ok).collect();
+        (own_samples, others)
+    });
+    let samples: Vec<f64> = own_samples
+        .iter()
+        .enumerate()
+        .map(|(index, own)| {
+            let others = others.iter().filter_map(|samples| samples.get(index));
+            together(own, others)
+        })
+        .collect();
+    let best = samples.chunks(SAMPLES).map(median).fold(0.0, f64::max);
+    Rate {
+        per_second: best,
+        threads: 1 + others.len(),
+    }
+}
+
+/// What one thread did, and when.
+struct Sample {
+    amount: f64,
+    start: Instant,
+    end: Instant,
+}
+
+/// From when the first one starts until the last one is done: threads that have to take turns on
+/// one core do not look as if each had its own.
+fn together<'a>(own: &'a Sample, others: impl Iterator<Item = &'a Sample>) -> f64 {
+    let (mut amount, mut start, mut end) = (own.amount, own.start, own.end);
+    for other in others {
+        amount += other.amount;
+        start = start.min(other.start);
+        end = end.max(other.end);
+    }
+    amount / (end - start).as_secs_f64().max(1e-9)
+}
+
+/// How many repeats make a sample.
+fn calibrate(work: &mut impl Work) -> usize {
+    let warm = Instant::now();
+    let mut repeats = 1;
+    loop {
+        let start = Instant::now();
+        work.run(repeats);
+        let taken = start.elapsed();
+        if taken >= SAMPLE / 2 && (warm.elapsed() >= 8 * SAMPLE || taken >= SAMPLE) {
+            let ratio = SAMPLE.as_secs_f64() / taken.as_secs_f64();
+            return ((repeats as f64 * ratio) as usize).max(1);
+        }
+        if taken < SAMPLE / 2 {
+            repeats *= 2;
+        }
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Where threads wait for each other without going to sleep: waking up takes longer than the
+/// difference that is to be measured.
+#[derive(Default)]
+struct StartingLine {
+    /// How many there are; 0 as long as that is not known.
+    threads: AtomicUsize,
+    arrivals: AtomicUsize,
+}
+
+impl StartingLine {
+    fn open(&self, threads: usize) {
+        self.threads.store(threads, Ordering::Release);
+    }
+
+    /// Returns when all have come as often as this thread, which counts that in `arrived`.
+    fn wait(&self, arrived: &mut usize) {
+        *arrived += 1;
+        self.arrivals.fetch_add(1, Ordering::AcqRel);
+        let mut turns = 0_u32;
+        loop {
+            let threads = self.threads.load(Ordering::Acquire);
+            if threads > 0 && self.arrivals.load(Ordering::Acquire) >= threads * *arrived {
+                return;
+            }
+            turns += 1;
+            if turns < 10_000 {
+                spin_loop();
+            } else {
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_take_turns_are_no_faster_than_one() {
+        let now = Instant::now();
+        let sample = |from: u64, to: u64| Sample {
+            amount: 10.0,
+            start: now + Duration::from_secs(from),
+            end: now + Duration::from_secs(to),
+        };
+        let alone = sample(0, 2);
+        assert_eq!(together(&alone, [].iter()), 5.0);
+        assert_eq!(together(&alone, [sample(0, 2)].iter()), 10.0);
+        assert_eq!(together(&alone, [sample(2, 4)].iter()), 5.0);
+    }
+
+    #[test]
+    fn the_middle_one() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[]), 0.0);
+    }
+
+    #[test]
+    fn everybody_starts_every_time() {
+        let line = StartingLine::default();
+        let passed = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut arrived = 0;
+                    for round in 0..100 {
+                        line.wait(&mut arrived);
+                        // Nobody is a whole round behind.
+                        assert!(passed.fetch_add(1, Ordering::SeqCst) >= 2 * round);
+                    }
+                });
+            }
+            assert_eq!(passed.load(Ordering::SeqCst), 0);
+            line.open(3);
+        });
+        assert_eq!(passed.load(Ordering::SeqCst), 300);
+    }
+}
