@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The coefficients are a minimax fit of relative error 1.3e-8. Measured over every 211th `f32`
-//! bit pattern (see the tests): `exp` is within 2 ULP, `sigmoid` within 3 and `tanh` within 4.
+//! bit pattern (see the tests): `exp` is within 2 ULP, `sigmoid` and `tanh` within 4.
 
 use crate::engine::simd::{Portable, Simd};
 
@@ -25,25 +25,52 @@ const C1: f32 = 0.166_665_43;
 const C2: f32 = 0.041_667_2;
 const C3: f32 = 0.008_366_579;
 const C4: f32 = 0.001_388_254_7;
+/// e^r ≈ 1 + E1·r + … + E5·r⁵, a minimax fit of relative error 9.2e-8.
+const E1: f32 = 0.999_999_7;
+const E2: f32 = 0.499_991_48;
+const E3: f32 = 0.166_676_39;
+const E4: f32 = 0.041_898_16;
+const E5: f32 = 0.008_290_272;
 /// Adding 1.5·2²³ rounds to a whole number, which then stands in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
 /// One value at a time.
 const ONE: Portable<1> = Portable;
 
-/// n, in the low bits of the first, and q of the reduction above.
+/// n, in the low bits of the first, and r of the reduction above.
 #[inline(always)]
 fn reduce<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
     let round = s.splat(ROUND);
     let shifted = s.mul_add(x, s.splat(LOG2_E), round);
     let whole = s.sub(shifted, round);
-    let r = s.neg_mul_add(whole, s.splat(LN2_HIGH), x);
-    let r = s.neg_mul_add(whole, s.splat(LN2_LOW), r);
+    let r = if S::FUSED {
+        // n·ln 2 is not rounded, and the f32 nearest to ln 2 is within 1.5e-9 of it.
+        s.neg_mul_add(whole, s.splat(std::f32::consts::LN_2), x)
+    } else {
+        let r = s.neg_mul_add(whole, s.splat(LN2_HIGH), x);
+        s.neg_mul_add(whole, s.splat(LN2_LOW), r)
+    };
+    (shifted, r)
+}
+
+/// q = e^r − 1
+#[inline(always)]
+fn small_exp_m1<S: Simd>(s: S, r: S::F32) -> S::F32 {
     let mut tail = s.splat(C4);
     for c in [C3, C2, C1, C0] {
         tail = s.mul_add(r, tail, s.splat(c));
     }
-    (shifted, s.mul_add(s.mul(r, r), tail, r))
+    s.mul_add(s.mul(r, r), tail, r)
+}
+
+/// e^r, without the accuracy that q has near 0.
+#[inline(always)]
+fn small_exp<S: Simd>(s: S, r: S::F32) -> S::F32 {
+    let mut sum = s.splat(E5);
+    for e in [E4, E3, E2, E1, 1.0] {
+        sum = s.mul_add(r, sum, s.splat(e));
+    }
+    sum
 }
 
 /// 1 + e^−x, and where it would not be a normal number the nearest that is.
@@ -52,9 +79,9 @@ pub(crate) fn one_plus_exp_neg<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // Beyond 80 the sum is 1 in any case; beyond −88 it would overflow.
     let x = s.at_most(s.splat(80.0), s.at_least(s.splat(-88.0), x));
     let one = s.splat(1.0);
-    let (n, q) = reduce(s, s.sub(s.splat(0.0), x));
+    let (n, r) = reduce(s, s.sub(s.splat(0.0), x));
     // A product with 2ⁿ: adding to the exponent of a NaN could make it a number.
-    s.mul_add(s.add(one, q), s.scale(one, n), one)
+    s.mul_add(small_exp(s, r), s.scale(one, n), one)
 }
 
 /// −tanh|x| as a fraction m / (2 + m), m = e^(−2|x|) − 1: the two of them.
@@ -72,10 +99,10 @@ pub(crate) fn tanh_fraction<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
 /// e^x − 1 for x from −80 to 0.
 #[inline(always)]
 fn exp_m1<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    let (n, q) = reduce(s, x);
+    let (n, r) = reduce(s, x);
     let one = s.splat(1.0);
     let scale = s.scale(one, n);
-    s.mul_add(scale, q, s.sub(scale, one))
+    s.mul_add(scale, small_exp_m1(s, r), s.sub(scale, one))
 }
 
 /// 1 / (1 + e^−x)
@@ -118,7 +145,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Written with `if` and not `min`/`max`, which would lose a NaN.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
-    let ([shifted], [q]) = reduce(ONE, [x]);
+    let ([shifted], r) = reduce(ONE, [x]);
+    let [q] = small_exp_m1(ONE, r);
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     // In two factors: 2ⁿ itself may be out of range where the product is not.
     let half = n >> 1;
@@ -207,10 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn sigmoid_is_within_three_ulp() {
+    fn sigmoid_is_within_four_ulp() {
         // Below 1e-38 the reciprocal of an overflowed exponential is 0.
         let worst = sweep(sigmoid, |x| 1.0 / (1.0 + (-x).exp()), 1.2e-38);
-        assert!(worst <= 3.0, "{worst} ULP");
+        assert!(worst <= 4.0, "{worst} ULP");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(crate) trait Simd: Copy {
     /// How many vectors of sums a kernel may keep in registers, beside the vectors that it reads.
     const SUMS: usize;
 
+    /// Whether `mul_add` rounds once.
+    const FUSED: bool;
+
     /// All lanes the same.
     fn splat(self, value: f32) -> Self::F32;
 

@@ -22,6 +22,7 @@ impl Simd for Neon {
     type F32 = float32x4_t;
     const LANES: usize = 4;
     const SUMS: usize = 24;
+    const FUSED: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> float32x4_t {

@@ -20,6 +20,7 @@ impl<const LANES: usize> Simd for Portable<LANES> {
     type F32 = [f32; LANES];
     const LANES: usize = LANES;
     const SUMS: usize = 4;
+    const FUSED: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> [f32; LANES] {

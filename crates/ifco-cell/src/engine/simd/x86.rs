@@ -40,6 +40,7 @@ impl Simd for Avx512 {
     type F32 = __m512;
     const LANES: usize = 16;
     const SUMS: usize = 24;
+    const FUSED: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -132,6 +133,7 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
     type F32 = __m256;
     const LANES: usize = 8;
     const SUMS: usize = REGISTERS;
+    const FUSED: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m256 {
