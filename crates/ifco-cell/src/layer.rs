@@ -13,7 +13,7 @@
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
 use crate::engine::{self, Packed};
-use crate::{Cell, WeightsError};
+use crate::{Cell, Precision, WeightsError};
 use std::sync::{Arc, OnceLock};
 
 /// How a recurrent layer reads and answers: Keras's arguments of the same names.
@@ -66,6 +66,7 @@ pub struct RecurrentLayer {
     cells: Vec<Cell>,
     /// The weights as the engine reads them, from the first use on; clones share them.
     packed: Arc<OnceLock<Packed>>,
+    precision: Precision,
     /// How the sequence is read and what is returned.
     pub options: SequenceOptions,
 }
@@ -164,7 +165,8 @@ pub struct ForwardError {
 
 impl PartialEq for RecurrentLayer {
     fn eq(&self, other: &Self) -> bool {
-        (&self.cells, self.options) == (&other.cells, other.options)
+        (&self.cells, self.options, self.precision)
+            == (&other.cells, other.options, other.precision)
     }
 }
 
@@ -215,6 +217,7 @@ impl RecurrentLayer {
         Ok(Self {
             cells,
             packed: Arc::default(),
+            precision: Precision::F32,
             options,
         })
     }
@@ -224,9 +227,48 @@ impl RecurrentLayer {
         &self.cells
     }
 
+    /// How exactly the weights are kept while the layer runs.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Keeps the weights so while the layer runs: fewer bits are faster and less exact. They are
+    /// packed anew at the next run; clones of this layer stay as they are.
+    ///
+    /// ```
+    /// use ifco_cell::{
+    ///     Activation, LstmCell, LstmWeights, Precision, RecurrentLayer, SequenceOptions,
+    /// };
+    /// use ndarray::{Array2, Array3};
+    ///
+    /// let (features, units) = (3, 2);
+    /// let weights = LstmWeights::new(
+    ///     Array2::from_elem((features, 4 * units), 0.1),
+    ///     Array2::from_elem((units, 4 * units), 0.3),
+    ///     None,
+    /// )?;
+    /// let cell = LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid);
+    /// let mut layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+    ///
+    /// let x = Array3::from_elem((5, 7, features), 0.7); // (batch, time, features)
+    /// let exact = layer.forward(x.view(), None, None)?;
+    /// layer.set_precision(Precision::Bf16);
+    /// let near = layer.forward(x.view(), None, None)?;
+    /// let error = exact.output.last().unwrap() - near.output.last().unwrap();
+    /// assert!(error.iter().all(|error| error.abs() < 0.01));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_precision(&mut self, precision: Precision) {
+        if precision != self.precision {
+            self.precision = precision;
+            self.packed = Arc::default();
+        }
+    }
+
     /// The cells as the engine reads them.
     pub(crate) fn packed(&self) -> &Packed {
-        self.packed.get_or_init(|| Packed::new(&self.cells))
+        self.packed
+            .get_or_init(|| Packed::new(&self.cells, self.precision))
     }
 
     /// Number of input features: those of the first cell.

@@ -22,6 +22,7 @@ mod layer;
 pub mod machine;
 mod math;
 pub mod packing;
+mod precision;
 pub mod reference;
 mod weights;
 
@@ -30,4 +31,5 @@ pub use cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
 pub use engine::pool::{join, set_threads, threads};
 pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
+pub use precision::{Precision, PrecisionError};
 pub use weights::{GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};

@@ -2,6 +2,7 @@
 //!
 //! - [`simd`]: the instruction sets, behind one trait; a kernel is written once.
 //! - [`panels`]: weights in the order in which the kernels read them; [`cell`]: those of a cell.
+//! - [`arithmetic`]: the numbers that products are made of, `f32` or narrower.
 //! - [`product`]: rows times panels, where the time goes; [`gates`]: from sums to states.
 //! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`sequence`]: the pass itself.
 //!
@@ -10,6 +11,7 @@
 // The kernels work on raw memory that several threads share; every block says why it may.
 #![allow(unsafe_code)]
 
+mod arithmetic;
 mod buffer;
 mod by_rows;
 mod cell;
@@ -23,7 +25,8 @@ pub(crate) mod simd;
 
 pub(crate) use sequence::run;
 
-use crate::Cell;
+use crate::{Cell, Precision};
+use arithmetic::Arithmetic;
 use cell::PackedCell;
 use simd::Isa;
 
@@ -35,16 +38,17 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    pub(crate) fn new(cells: &[Cell]) -> Self {
-        Self::for_isa(cells, Isa::best())
+    pub(crate) fn new(cells: &[Cell], precision: Precision) -> Self {
+        let isa = Isa::best();
+        Self::with(cells, isa, Arithmetic::new(precision, isa))
     }
 
-    pub(crate) fn for_isa(cells: &[Cell], isa: Isa) -> Self {
+    fn with(cells: &[Cell], isa: Isa, arithmetic: Arithmetic) -> Self {
         Self {
             isa,
             cells: cells
                 .iter()
-                .map(|cell| PackedCell::new(cell, isa))
+                .map(|cell| PackedCell::new(cell, isa, arithmetic))
                 .collect(),
         }
     }

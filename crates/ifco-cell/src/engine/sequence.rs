@@ -474,12 +474,14 @@ impl<'a> Block<'a, '_> {
         // panels are this member's.
         unsafe {
             let z = self.own.at(self.call.scratch.z);
+            let isa = self.call.packed.isa;
+            let x = Rows {
+                at: x,
+                stride: x_stride,
+            };
+            let narrow = self.own.at(self.call.scratch.narrow_x);
+            let x = cell.gates.kernel.rows(isa, x, steps * rows, narrow);
             if hoisted {
-                let x = Rows {
-                    at: x,
-                    stride: x_stride,
-                };
-                let isa = self.call.packed.isa;
                 let own = self.panels(index);
                 let width = cell.gates.layout.width();
                 cell.gates.inputs(own.clone(), x, steps * rows, z).run(isa);
@@ -504,8 +506,8 @@ impl<'a> Block<'a, '_> {
                     self.keep(index, states);
                 } else {
                     let x = Rows {
-                        at: x.add(step * rows * x_stride),
-                        stride: x_stride,
+                        at: x.at.add(step * rows * x.stride),
+                        stride: x.stride,
                     };
                     let input = match hoisted {
                         true => Input::Hoisted { z, step, steps },
@@ -555,6 +557,15 @@ impl<'a> Block<'a, '_> {
             false => 1,
         };
         let groups = own.len().div_ceil(group.max(1));
+        let h = Rows {
+            at: states.h,
+            stride: cell.stride,
+        };
+        // SAFETY: the scratch is planned for so many rows.
+        let h = unsafe {
+            let narrow = self.own.at(self.call.scratch.narrow_h);
+            cell.gates.recurrent.rows(isa, h, rows, narrow)
+        };
         for number in 0..groups {
             let number = if self.from_end {
                 groups - 1 - number
@@ -598,10 +609,6 @@ impl<'a> Block<'a, '_> {
                     stride: width,
                     panel_stride: rows * width,
                 };
-                let h = Rows {
-                    at: states.h,
-                    stride: cell.stride,
-                };
                 Product {
                     start,
                     parts: [x_part, cell.gates.recurrent.part(panel, h)],
@@ -609,6 +616,7 @@ impl<'a> Block<'a, '_> {
                     rows,
                     panels,
                     vectors,
+                    arithmetic: cell.gates.recurrent.arithmetic(),
                     from_end: self.from_end,
                 }
                 .run(isa);
@@ -664,6 +672,8 @@ impl<'a> Block<'a, '_> {
                 at: states.h,
                 stride: cell.stride,
             };
+            let narrow = self.own.at(self.call.scratch.narrow_h);
+            let h = gates.recurrent.rows(isa, h, rows, narrow);
             gates.step(cell.start(0, from_x), h, rows, sums).run(isa);
 
             let row_scratch = self.own.at(self.call.scratch.row);
@@ -711,6 +721,7 @@ impl<'a> Block<'a, '_> {
                 at: states.new_h,
                 stride: cell.stride,
             };
+            let seen = candidate.recurrent.rows(isa, seen, rows, narrow);
             let start = starts(from_x, candidate.layout.lanes());
             candidate.step(start, seen, rows, sums).run(isa);
             for row in (0..rows).filter(counts) {
