@@ -3,13 +3,15 @@
 //! - [`simd`]: the instruction sets, behind one trait; a kernel is written once.
 //! - [`panels`]: weights in the order in which the kernels read them; [`cell`]: those of a cell.
 //! - [`product`]: rows times panels, where the time goes; [`gates`]: from sums to states.
-//! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`sequence`]: the pass itself.
+//! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`block`]: some rows through the
+//!   cells; [`sequence`]: what goes in and comes out.
 //!
 //! How it is fast, and how to measure it: `docs/performance.md`.
 
 // The kernels work on raw memory that several threads share; every block says why it may.
 #![allow(unsafe_code)]
 
+mod block;
 mod buffer;
 mod by_rows;
 mod cell;
