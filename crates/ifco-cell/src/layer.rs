@@ -10,6 +10,8 @@
 //!   sequence whose last step is masked returns zeros.
 //! - In stacked cells the mask covers the whole stack at once.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
 use crate::{Cell, WeightsError, forward};
@@ -61,7 +63,8 @@ pub struct SequenceOptions {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecurrentLayer {
-    cells: Vec<Cell>,
+    /// Shared with the sessions.
+    cells: Arc<[Cell]>,
     /// How the sequence is read and what is returned.
     pub options: SequenceOptions,
 }
@@ -202,12 +205,20 @@ impl RecurrentLayer {
                 });
             }
         }
-        Ok(Self { cells, options })
+        Ok(Self {
+            cells: cells.into(),
+            options,
+        })
     }
 
     /// The cells, the first one first.
     pub fn cells(&self) -> &[Cell] {
         &self.cells
+    }
+
+    /// The cells, for somebody who outlives the layer.
+    pub(crate) fn shared_cells(&self) -> Arc<[Cell]> {
+        Arc::clone(&self.cells)
     }
 
     /// Number of input features: those of the first cell.

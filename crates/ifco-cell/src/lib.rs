@@ -23,10 +23,12 @@ mod math;
 pub mod packing;
 mod product;
 pub mod reference;
+mod session;
 mod weights;
 
 pub use activation::Activation;
 pub use cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
 pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
+pub use session::{Session, SessionError};
 pub use weights::{GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};

@@ -1,0 +1,414 @@
+//! A recurrent layer step by step, for streams: nothing is allocated after construction.
+//!
+//! A [`Session`] holds the states of one stream, and shares the layer's weights with all other
+//! sessions of it. [`Session::step`] is made for threads that must not wait, such as a sound
+//! card's callback: it allocates nothing, takes no lock, makes no system call and cannot panic.
+
+use std::sync::Arc;
+
+use ndarray::ArrayView2;
+
+use crate::{Activation, Cell, ForwardError, GruCell, LstmCell, RecurrentLayer, SimpleRnnCell};
+
+/// A layer that cannot be run step by step.
+///
+/// ```
+/// use ifco_cell::{
+///     Activation, RecurrentLayer, SequenceOptions, SessionError, SimpleRnnCell, SimpleRnnWeights,
+/// };
+/// use ndarray::Array2;
+///
+/// let weights = SimpleRnnWeights::new(Array2::zeros((1, 1)), Array2::zeros((1, 1)), None)?;
+/// let cell = SimpleRnnCell::new(weights, Activation::Tanh);
+/// let options = SequenceOptions { go_backwards: true, ..SequenceOptions::default() };
+/// let error = RecurrentLayer::new(vec![cell.into()], options)?.session().unwrap_err();
+/// assert_eq!(error, SessionError::GoBackwards);
+/// assert!(error.help().contains("go_backwards=False"));
+/// # Ok::<(), ifco_cell::WeightsError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// `go_backwards=True`.
+    #[error("it reads its sequences from the end (go_backwards=True), and a stream has no end")]
+    GoBackwards,
+    /// An activation that takes memory whenever it is applied.
+    #[error("its activation sparsemax sorts a copy of its values, which takes memory at each step")]
+    Sparsemax,
+}
+
+impl SessionError {
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            SessionError::GoBackwards => {
+                "run whole sequences instead, or train the layer with go_backwards=False"
+            }
+            SessionError::Sparsemax => {
+                "run whole sequences instead, or train the layer with softmax"
+            }
+        }
+    }
+}
+
+/// One stream through a [`RecurrentLayer`]: its states, and room for one step's arithmetic.
+///
+/// Made by [`RecurrentLayer::session`]. The states start as zeros. Sessions of one layer share its
+/// weights; each is independent of the others and of the layer, may be sent to another thread,
+/// and may be cloned to branch off a stream where it is.
+///
+/// ```
+/// use ifco_cell::{
+///     Activation, RecurrentLayer, SequenceOptions, SimpleRnnCell, SimpleRnnWeights,
+/// };
+/// use ndarray::array;
+///
+/// let weights = SimpleRnnWeights::new(array![[1.0]], array![[1.0]], None)?;
+/// let cell = SimpleRnnCell::new(weights, Activation::Linear); // h' = x + h
+/// let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+///
+/// let mut session = layer.session()?;
+/// assert_eq!(session.step(&[1.0]), [1.0]);
+/// assert_eq!(session.step(&[2.0]), [3.0]);
+///
+/// let mut branch = session.clone();
+/// assert_eq!(branch.step(&[10.0]), [13.0]);
+/// assert_eq!(session.step(&[0.5]), [3.5]);
+///
+/// session.reset();
+/// assert_eq!(session.step(&[2.0]), [2.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Session {
+    cells: Arc<[Cell]>,
+    zero_output_for_mask: bool,
+    /// The step's input, of the right length whatever the caller gives.
+    x: Vec<f32>,
+    /// For each cell.
+    work: Vec<Work>,
+    /// What the latest step put out: not always h (see [`Session::skip`]).
+    output: Vec<f32>,
+}
+
+impl RecurrentLayer {
+    /// A new stream through the layer, with states of zeros.
+    ///
+    /// `return_sequences` is of no matter to it: each step returns its output.
+    ///
+    /// # Errors
+    /// When the layer reads backward, or has an activation that needs memory at each step.
+    ///
+    /// See [`Session`] for an example.
+    pub fn session(&self) -> Result<Session, SessionError> {
+        if self.options.go_backwards {
+            return Err(SessionError::GoBackwards);
+        }
+        if self.cells().iter().any(has_sparsemax) {
+            return Err(SessionError::Sparsemax);
+        }
+        Ok(Session {
+            cells: self.shared_cells(),
+            zero_output_for_mask: self.options.zero_output_for_mask,
+            x: vec![0.0; self.features()],
+            work: self.cells().iter().map(Work::new).collect(),
+            output: vec![0.0; self.units()],
+        })
+    }
+}
+
+fn has_sparsemax(cell: &Cell) -> bool {
+    let activations = match cell {
+        Cell::Lstm(cell) => [cell.activation(), cell.recurrent_activation()],
+        Cell::Gru(cell) => [cell.activation(), cell.recurrent_activation()],
+        Cell::SimpleRnn(cell) => [cell.activation(); 2],
+    };
+    activations.contains(&Activation::Sparsemax)
+}
+
+impl Session {
+    /// Takes one step: `x` holds `features` values, the output `units`.
+    ///
+    /// In real time: it allocates nothing, takes no lock, makes no system call and does not
+    /// panic. Therefore an `x` of another length is no error: missing values count as zeros, and
+    /// values beyond the last feature are ignored.
+    pub fn step(&mut self, x: &[f32]) -> &[f32] {
+        self.x.fill(0.0);
+        self.x.iter_mut().zip(x).for_each(|(own, x)| *own = *x);
+        let mut x: &[f32] = &self.x;
+        for (cell, work) in self.cells.iter().zip(&mut self.work) {
+            work.step(cell, x);
+            x = &work.h;
+        }
+        self.output
+            .iter_mut()
+            .zip(x)
+            .for_each(|(output, h)| *output = *h);
+        &self.output
+    }
+
+    /// Takes a step that is masked, as Keras does: the states stay as they are, and the output
+    /// is that of the step before (zeros before the first step); with `zero_output_for_mask` it
+    /// is zeros.
+    ///
+    /// It is as fit for real time as [`step`](Self::step).
+    ///
+    /// ```
+    /// # use ifco_cell::*;
+    /// # use ndarray::array;
+    /// # let weights = SimpleRnnWeights::new(array![[1.0]], array![[1.0]], None)?;
+    /// # let cell = SimpleRnnCell::new(weights, Activation::Linear); // h' = x + h
+    /// # let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+    /// let mut session = layer.session()?;
+    /// assert_eq!(session.skip(), [0.0]);
+    /// assert_eq!(session.step(&[2.0]), [2.0]);
+    /// assert_eq!(session.skip(), [2.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn skip(&mut self) -> &[f32] {
+        if self.zero_output_for_mask {
+            self.output.fill(0.0);
+        }
+        &self.output
+    }
+
+    /// The output of the latest step, `units` values; zeros before the first.
+    pub fn output(&self) -> &[f32] {
+        &self.output
+    }
+
+    /// The same, to be overwritten: what a masked step that comes next repeats.
+    pub fn output_mut(&mut self) -> &mut [f32] {
+        &mut self.output
+    }
+
+    /// Begins a new stream: states and output are zeros again. Fit for real time.
+    pub fn reset(&mut self) {
+        self.states_mut().for_each(|state| state.fill(0.0));
+        self.output.fill(0.0);
+    }
+
+    /// The states in Keras's order: for each cell h, and c for an LSTM, `units` values each.
+    ///
+    /// ```
+    /// # use ifco_cell::*;
+    /// # use ndarray::{Array1, Array2};
+    /// # let weights = LstmWeights::new(
+    /// #     Array2::ones((1, 8)), Array2::zeros((2, 8)), Some(Array1::zeros(8)))?;
+    /// # let cell = LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid);
+    /// # let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+    /// let mut session = layer.session()?; // of one LSTM with 2 units
+    /// session.step(&[1.0]);
+    /// let saved: Vec<Vec<f32>> = session.states().map(<[f32]>::to_vec).collect();
+    /// assert_eq!(saved.len(), 2); // h and c
+    ///
+    /// let next = session.step(&[1.0]).to_vec();
+    /// session.set_states(&[&saved[0], &saved[1]])?;
+    /// assert_eq!(session.step(&[1.0]), next);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn states(&self) -> impl Iterator<Item = &[f32]> {
+        self.cells.iter().zip(&self.work).flat_map(|(cell, work)| {
+            [&work.h[..], &work.c[..]]
+                .into_iter()
+                .take(Cell::states(cell))
+        })
+    }
+
+    /// The states, to be written to, in the order of [`states`](Self::states).
+    pub fn states_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.cells
+            .iter()
+            .zip(&mut self.work)
+            .flat_map(|(cell, work)| {
+                [&mut work.h[..], &mut work.c[..]]
+                    .into_iter()
+                    .take(Cell::states(cell))
+            })
+    }
+
+    /// Goes on from other states, in the order of [`states`](Self::states). What a masked step
+    /// repeats stays as it is. Nothing is allocated where the shapes are right.
+    ///
+    /// # Errors
+    /// When the arrays are not as many as the states, or one has not `units` values; then all
+    /// states stay as they were.
+    pub fn set_states(&mut self, states: &[&[f32]]) -> Result<(), ForwardError> {
+        let count = self.states().count();
+        if states.len() != count {
+            return Err(ForwardError {
+                what: "states".into(),
+                found: vec![states.len()],
+                expected: format!("{count} arrays: for each cell h, and c for an LSTM"),
+            });
+        }
+        for (k, (own, new)) in self.states().zip(states).enumerate() {
+            if own.len() != new.len() {
+                return Err(ForwardError {
+                    what: format!("states[{k}]"),
+                    found: vec![new.len()],
+                    expected: format!("({},): (units,)", own.len()),
+                });
+            }
+        }
+        for (own, new) in self.states_mut().zip(states) {
+            own.copy_from_slice(new);
+        }
+        Ok(())
+    }
+
+    /// How many values a step takes: the features of the first cell.
+    pub fn features(&self) -> usize {
+        self.x.len()
+    }
+
+    /// How many values a step gives: the units of the last cell.
+    pub fn units(&self) -> usize {
+        self.output.len()
+    }
+}
+
+/// A cell's states, and room for what it computes on the way to the next ones.
+#[derive(Debug, Clone)]
+struct Work {
+    h: Vec<f32>,
+    /// Of an LSTM, else empty.
+    c: Vec<f32>,
+    /// The gates, `gates·units`.
+    z: Vec<f32>,
+    /// Of a GRU with `reset_after=True`, else empty: h·U + b, `3·units`.
+    recurrent: Vec<f32>,
+    /// Of a GRU with `reset_after=False`, else empty: r∘h.
+    seen: Vec<f32>,
+}
+
+impl Work {
+    fn new(cell: &Cell) -> Self {
+        let (units, columns) = (cell.units(), cell.kernel().ncols());
+        let after = match cell {
+            Cell::Gru(cell) => Some(cell.reset_after()),
+            _ => None,
+        };
+        let zeros = |is: bool, length: usize| vec![0.0; if is { length } else { 0 }];
+        Self {
+            h: vec![0.0; units],
+            c: zeros(matches!(cell, Cell::Lstm(_)), units),
+            z: vec![0.0; columns],
+            recurrent: zeros(after == Some(true), columns),
+            seen: zeros(after == Some(false), units),
+        }
+    }
+
+    /// The equations of `reference`, on `x` of `features` values.
+    fn step(&mut self, cell: &Cell, x: &[f32]) {
+        begin(&mut self.z, cell.input_bias());
+        add_product(x, cell.kernel(), &mut self.z);
+        match cell {
+            Cell::Lstm(cell) => self.lstm(cell),
+            Cell::Gru(cell) if cell.reset_after() => self.gru_reset_after(cell),
+            Cell::Gru(cell) => self.gru_reset_before(cell),
+            Cell::SimpleRnn(cell) => self.simple_rnn(cell),
+        }
+    }
+
+    /// i, f, o = σ(z_i, z_f, z_o);  c̃ = φ(z_c);  c' = f∘c + i∘c̃;  h' = o∘φ(c')
+    fn lstm(&mut self, cell: &LstmCell) {
+        let (phi, sigma) = (cell.activation(), cell.recurrent_activation());
+        add_product(
+            &self.h,
+            cell.weights().fused_recurrent_kernel(),
+            &mut self.z,
+        );
+        let units = self.h.len();
+        let (i_f, c_o) = self.z.split_at_mut(2 * units);
+        let (c_tilde, o) = c_o.split_at_mut(units);
+        sigma.apply_rows(i_f, units);
+        phi.apply(c_tilde);
+        sigma.apply(o);
+        let (i, f) = i_f.split_at(units);
+        for (((c, i), f), c_tilde) in self.c.iter_mut().zip(i).zip(f).zip(c_tilde) {
+            *c = *f * *c + *i * *c_tilde;
+        }
+        self.h.copy_from_slice(&self.c);
+        phi.apply(&mut self.h);
+        self.h.iter_mut().zip(o).for_each(|(h, o)| *h *= *o);
+    }
+
+    /// z, r = σ(x_z + h_z, x_r + h_r);  h̃ = φ(x_h + r∘h_h);  h' = z∘h + (1 − z)∘h̃
+    fn gru_reset_after(&mut self, cell: &GruCell) {
+        let weights = cell.weights();
+        let bias = weights.fused_bias();
+        let bias = bias.as_ref().and_then(|bias| bias.row(1).to_slice());
+        begin(&mut self.recurrent, bias);
+        add_product(
+            &self.h,
+            weights.fused_recurrent_kernel(),
+            &mut self.recurrent,
+        );
+        let units = self.h.len();
+        let (z_r, h_tilde) = self.z.split_at_mut(2 * units);
+        let (h_z_r, h_h) = self.recurrent.split_at(2 * units);
+        z_r.iter_mut().zip(h_z_r).for_each(|(x, h)| *x += h);
+        cell.recurrent_activation().apply_rows(z_r, units);
+        let (z, r) = z_r.split_at(units);
+        for ((h_tilde, r), h_h) in h_tilde.iter_mut().zip(r).zip(h_h) {
+            *h_tilde += *r * h_h;
+        }
+        cell.activation().apply(h_tilde);
+        mix(&mut self.h, z, h_tilde);
+    }
+
+    /// z, r = σ(x_z + h_z, x_r + h_r);  h̃ = φ(x_h + (r∘h)·U_h);  h' = z∘h + (1 − z)∘h̃
+    fn gru_reset_before(&mut self, cell: &GruCell) {
+        let kernel = cell.weights().fused_recurrent_kernel();
+        let units = self.h.len();
+        let (z_r, h_tilde) = self.z.split_at_mut(2 * units);
+        // The columns of z and r come first in each row.
+        add_product(&self.h, kernel, z_r);
+        cell.recurrent_activation().apply_rows(z_r, units);
+        let (z, r) = z_r.split_at(units);
+        for ((seen, r), h) in self.seen.iter_mut().zip(r).zip(&self.h) {
+            *seen = *r * *h;
+        }
+        add_columns(&self.seen, kernel, 2 * units, h_tilde);
+        cell.activation().apply(h_tilde);
+        mix(&mut self.h, z, h_tilde);
+    }
+
+    /// h' = φ(z)
+    fn simple_rnn(&mut self, cell: &SimpleRnnCell) {
+        add_product(&self.h, cell.weights().recurrent_kernel(), &mut self.z);
+        cell.activation().apply(&mut self.z);
+        self.h.copy_from_slice(&self.z);
+    }
+}
+
+/// z = the bias, or zeros.
+fn begin(z: &mut [f32], bias: Option<&[f32]>) {
+    z.fill(0.0);
+    if let Some(bias) = bias {
+        z.iter_mut().zip(bias).for_each(|(z, bias)| *z = *bias);
+    }
+}
+
+/// z += x·w, in as many of w's columns as z has.
+fn add_product(x: &[f32], w: ArrayView2<'_, f32>, z: &mut [f32]) {
+    add_columns(x, w, 0, z);
+}
+
+/// z += x·w, in as many of w's columns from `first` on as z has.
+fn add_columns(x: &[f32], w: ArrayView2<'_, f32>, first: usize, z: &mut [f32]) {
+    // The weights are kept row-major, so that there always is such a slice.
+    let rows = w.to_slice().unwrap_or_default();
+    for (x, row) in x.iter().zip(rows.chunks_exact(w.ncols().max(1))) {
+        let row = row.get(first..).unwrap_or_default();
+        z.iter_mut().zip(row).for_each(|(z, w)| *z += x * w);
+    }
+}
+
+/// h' = z∘h + (1 − z)∘h̃
+fn mix(h: &mut [f32], z: &[f32], h_tilde: &[f32]) {
+    for ((h, z), h_tilde) in h.iter_mut().zip(z).zip(h_tilde) {
+        *h = z * *h + (1.0 - z) * h_tilde;
+    }
+}
