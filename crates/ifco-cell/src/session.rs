@@ -177,15 +177,11 @@ impl Session {
         &self.output
     }
 
-    /// The same, to be overwritten: what a masked step that comes next repeats.
-    pub fn output_mut(&mut self) -> &mut [f32] {
-        &mut self.output
-    }
-
     /// Begins a new stream: states and output are zeros again. Fit for real time.
     pub fn reset(&mut self) {
-        self.states_mut().for_each(|state| state.fill(0.0));
-        self.output.fill(0.0);
+        let (states, output) = self.memory_mut();
+        states.for_each(|state| state.fill(0.0));
+        output.fill(0.0);
     }
 
     /// The states in Keras's order: for each cell h, and c for an LSTM, `units` values each.
@@ -215,16 +211,16 @@ impl Session {
         })
     }
 
-    /// The states, to be written to, in the order of [`states`](Self::states).
-    pub fn states_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        self.cells
-            .iter()
-            .zip(&mut self.work)
-            .flat_map(|(cell, work)| {
-                [&mut work.h[..], &mut work.c[..]]
-                    .into_iter()
-                    .take(Cell::states(cell))
-            })
+    /// The states, to be written to, in the order of [`states`](Self::states), and the latest
+    /// output, which a masked step repeats.
+    pub fn memory_mut(&mut self) -> (impl Iterator<Item = &mut [f32]>, &mut [f32]) {
+        let work = self.cells.iter().zip(&mut self.work);
+        let states = work.flat_map(|(cell, work)| {
+            [&mut work.h[..], &mut work.c[..]]
+                .into_iter()
+                .take(Cell::states(cell))
+        });
+        (states, &mut self.output)
     }
 
     /// Goes on from other states, in the order of [`states`](Self::states). What a masked step
@@ -251,7 +247,7 @@ impl Session {
                 });
             }
         }
-        for (own, new) in self.states_mut().zip(states) {
+        for (own, new) in self.memory_mut().0.zip(states) {
             own.copy_from_slice(new);
         }
         Ok(())

@@ -37,6 +37,7 @@ use crate::{Config, ConfigError, Layer};
 pub use input::InputLayer;
 pub use operation::{OPERATIONS, Operation};
 pub use recurrent::Recurrent;
+pub(crate) use support::{elements, one, resolve_axes};
 pub use unknown::Unknown;
 
 /// The classes that ifco runs, in the order in which the documentation lists them.

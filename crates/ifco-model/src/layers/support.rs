@@ -8,7 +8,8 @@ use ndarray::{Array, Array2, ArrayD, ArrayView2, ArrayViewD, Axis, Dimension, Ix
 use serde_json::Value;
 
 use crate::{
-    Call, Config, ConfigError, Layer, LayerError, Mask, Shape, Tensor, WeightSlot, display_shape,
+    Call, Config, ConfigError, Layer, LayerError, Mask, NotStreamable, Shape, StepShape, Tensor,
+    WeightSlot, display_shape,
 };
 
 /// No layer makes an array of more elements than this: 2³¹ are 8 GiB. A configuration can name
@@ -74,6 +75,17 @@ pub(crate) fn single<'a, T>(class: &str, inputs: &'a [T]) -> Result<&'a T, Layer
         [one] => Ok(one),
         many => Err(LayerError::Other(format!(
             "a {class} takes one input, got {}",
+            many.len()
+        ))),
+    }
+}
+
+/// The only input of a step.
+pub(crate) fn one(inputs: &[StepShape]) -> Result<&StepShape, NotStreamable> {
+    match inputs {
+        [one] => Ok(one),
+        many => Err(NotStreamable::new(format!(
+            "it takes one input, got {}",
             many.len()
         ))),
     }
