@@ -4,7 +4,6 @@ use ifco_cell::Cell;
 use ndarray::ArrayD;
 
 use crate::layers;
-use crate::session::StepGraph;
 use crate::{
     Call, Layer, LayerError, Model, ModelError, NotStreamable, SessionError, Shape, StepShape,
     Streamed, Tensor, WeightSlot,
@@ -56,7 +55,7 @@ impl Layer for Model {
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
         let input = layers::one(inputs)?;
-        let graph = StepGraph::new(self, input.clone()).map_err(|error| match error {
+        let graph = self.stream_inside(input).map_err(|error| match error {
             SessionError::Model(why) => why,
             other => NotStreamable {
                 reason: other.to_string(),

@@ -12,7 +12,8 @@ pub(crate) use graph::StepGraph;
 pub(crate) use step::copy;
 pub use step::{Step, StepShape, Streamed, Time};
 
-use crate::{Model, display_shape};
+use crate::graph::Source;
+use crate::{Model, Port, display_shape};
 
 /// One stream through a [`Model`]: takes the values of a step, gives those that come out.
 ///
@@ -71,8 +72,63 @@ impl Model {
     ///
     /// See [`Session`] for an example.
     pub fn session(&self) -> Result<Session, SessionError> {
-        let input = self.step_input()?;
-        let graph = StepGraph::new(self, input.clone())?;
+        let [output] = self.output_sources[..] else {
+            let names: Vec<&str> = self.outputs().iter().map(|port| &port.name[..]).collect();
+            let why = format!("it has {} outputs, and a stream has one", names.len());
+            let help = format!("name one of them: {}", names.join(", "));
+            return Err(SessionError::Model(NotStreamable::new(why).help(help)));
+        };
+        self.session_to(output)
+    }
+
+    /// The same for one of several outputs. Layers that it does not need are no part of the
+    /// session, and may be such as cannot be streamed.
+    ///
+    /// # Errors
+    /// As for [`session`](Self::session), and when there is no such output.
+    ///
+    /// ```
+    /// # use ifco_model::{Generation, Model};
+    /// # let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    /// #     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 3, 1]}},
+    /// #     {"class_name": "ReLU", "config": {"name": "rectified"}},
+    /// # ]}});
+    /// # let model = Model::from_config(&json, Generation::Keras3)?;
+    /// let mut session = model.session_for("rectified")?;
+    /// assert_eq!(session.step(&[-1.0]), [0.0]);
+    /// let error = model.session_for("lstm").unwrap_err();
+    /// assert!(error.to_string().ends_with("it has no output \"lstm\""));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn session_for(&self, output: &str) -> Result<Session, SessionError> {
+        let ports = self.outputs().iter();
+        let named = ports
+            .zip(&self.output_sources)
+            .find(|(port, _)| port.name == output);
+        let (_, source) = named.ok_or_else(|| {
+            let names: Vec<&str> = self.outputs().iter().map(|port| &port.name[..]).collect();
+            let why = NotStreamable::new(format!("it has no output {output:?}"));
+            SessionError::Model(why.help(format!("its outputs are: {}", names.join(", "))))
+        })?;
+        self.session_to(*source)
+    }
+
+    fn session_to(&self, output: Source) -> Result<Session, SessionError> {
+        let needed = graph::needed(self, output);
+        let inputs = self.input_sources.iter().zip(self.inputs());
+        let inputs: Vec<_> = inputs.filter(|(source, _)| needed[source.node]).collect();
+        let [(fed, port)] = inputs[..] else {
+            let names: Vec<&str> = inputs.iter().map(|(_, port)| &port.name[..]).collect();
+            let why = NotStreamable::new(format!(
+                "it takes {} inputs ({}), and a stream has one",
+                names.len(),
+                names.join(", ")
+            ));
+            let help = "join the inputs to one in Keras, with their features side by side";
+            return Err(SessionError::Model(why.help(help)));
+        };
+        let input = step_of(port)?;
+        let graph = StepGraph::new(self, *fed, input.clone(), output)?;
         let output = graph.output_shape().unwrap_or(&input).clone();
         Ok(Session {
             graph,
@@ -81,35 +137,47 @@ impl Model {
         })
     }
 
-    /// One step of the model's first input.
-    fn step_input(&self) -> Result<StepShape, SessionError> {
-        let refuse = |reason: String| {
-            let help = "build the model in Keras with an Input of shape (time, features), where \
-                        time may be None";
-            SessionError::Model(NotStreamable::new(reason).help(help))
-        };
-        let shape = self.inputs().first().and_then(|port| port.shape.as_ref());
-        let shape = shape.ok_or_else(|| refuse("the shape of its input is not known".into()))?;
-        let (Some(time), Some(sizes)) = (shape.get(1), shape.get(2..)) else {
-            return Err(refuse(format!(
-                "its input has the shape {}, which has no time axis",
-                display_shape(shape)
-            )));
-        };
-        let sizes: Option<Vec<usize>> = sizes.iter().copied().collect();
-        let sizes = sizes.ok_or_else(|| {
-            refuse(format!(
-                "its input has the shape {}, which leaves open how many values a step has",
-                display_shape(shape)
-            ))
-        })?;
-        crate::layers::elements(&sizes).map_err(|error| SessionError::Model(error.into()))?;
-        Ok(StepShape {
-            sizes,
-            time: Time::Steps(*time),
-            masked: false,
-        })
+    /// The model as a layer: its one output for its one input.
+    pub(crate) fn stream_inside(&self, input: &StepShape) -> Result<StepGraph, SessionError> {
+        match (&self.input_sources[..], &self.output_sources[..]) {
+            ([fed], [output]) => StepGraph::new(self, *fed, input.clone(), *output),
+            (inputs, outputs) => Err(SessionError::Model(NotStreamable::new(format!(
+                "it has {} inputs and {} outputs, and a stream has one of each",
+                inputs.len(),
+                outputs.len()
+            )))),
+        }
     }
+}
+
+/// One step of a model's input.
+fn step_of(port: &Port) -> Result<StepShape, SessionError> {
+    let refuse = |reason: String| {
+        let help = "build the model in Keras with an Input of shape (time, features), where \
+                    time may be None";
+        SessionError::Model(NotStreamable::new(reason).help(help))
+    };
+    let shape = port.shape.as_ref();
+    let shape = shape.ok_or_else(|| refuse("the shape of its input is not known".into()))?;
+    let (Some(time), Some(sizes)) = (shape.get(1), shape.get(2..)) else {
+        return Err(refuse(format!(
+            "its input has the shape {}, which has no time axis",
+            display_shape(shape)
+        )));
+    };
+    let sizes: Option<Vec<usize>> = sizes.iter().copied().collect();
+    let sizes = sizes.ok_or_else(|| {
+        refuse(format!(
+            "its input has the shape {}, which leaves open how many values a step has",
+            display_shape(shape)
+        ))
+    })?;
+    crate::layers::elements(&sizes).map_err(|error| SessionError::Model(error.into()))?;
+    Ok(StepShape {
+        sizes,
+        time: Time::Steps(*time),
+        masked: false,
+    })
 }
 
 impl Session {

@@ -96,7 +96,9 @@ impl Layer for Dense {
         let weights = Arc::clone(self.weights.as_ref().ok_or(LayerError::NoWeights)?);
         let input = one(inputs)?;
         if input.sizes.is_empty() {
-            return Err(NotStreamable::new("its features are the steps themselves"));
+            return Err(NotStreamable::new(
+                "its input (batch, features) has no time axis along which a stream could run",
+            ));
         }
         let output = input.through(self)?;
         let (activation, units) = (self.activation, output.activated(&self.activation)?);

@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod batch_normalization;
 mod bidirectional;
+mod causal;
 mod cell_spec;
 mod concatenate;
 mod convolution;

@@ -309,7 +309,6 @@ impl Layer for Recurrent {
                 names: state_names(layer.cells()),
                 session,
                 masked: input.masked,
-                sequences,
             }),
         })
     }
@@ -342,7 +341,6 @@ struct RecurrentStep {
     names: Vec<String>,
     /// Whether steps may be masked: then the latest output is a state as well.
     masked: bool,
-    sequences: bool,
 }
 
 impl Step for RecurrentStep {
@@ -352,8 +350,7 @@ impl Step for RecurrentStep {
             false => self.session.skip(),
         };
         copy(output, out);
-        // The last output of a sequence has no mask, as it has no time.
-        counts || !self.sequences
+        counts
     }
 
     fn reset(&mut self) {

@@ -91,6 +91,17 @@ pub(crate) fn one(inputs: &[StepShape]) -> Result<&StepShape, NotStreamable> {
     }
 }
 
+/// Refuses steps that may be masked: what a merged step's mask is depends on all of them.
+pub(crate) fn unmasked(inputs: &[StepShape]) -> Result<(), NotStreamable> {
+    match inputs.iter().any(|input| input.masked) {
+        false => Ok(()),
+        true => Err(NotStreamable::new(
+            "it merges steps that may be masked, which a stream does not do",
+        )
+        .help("run whole sequences with predict")),
+    }
+}
+
 /// The only input's shape, which must have this rank; `axes` names them for the error.
 pub(crate) fn single_of_rank<'a>(
     class: &str,

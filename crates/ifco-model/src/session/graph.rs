@@ -32,6 +32,8 @@ struct Node {
     step: Box<dyn Step>,
     /// The slots that it reads.
     from: Vec<usize>,
+    /// The slot that says whether a step counts, where the graph itself passes a mask.
+    mask: Option<usize>,
     /// Where there are several: their values, one after the other.
     gathered: Vec<f32>,
     /// The slot that it writes.
@@ -39,21 +41,14 @@ struct Node {
 }
 
 impl StepGraph {
-    /// The steps of all layers that the model's output needs, where `input` is what it takes.
-    pub fn new(model: &Model, input: StepShape) -> Result<Self, SessionError> {
-        let whole =
-            |reason: &str, help: &str| SessionError::Model(NotStreamable::new(reason).help(help));
-        let ([fed], [output]) = (&model.input_sources[..], &model.output_sources[..]) else {
-            return Err(whole(
-                &format!(
-                    "it has {} inputs and {} outputs, and a stream has one of each",
-                    model.input_sources.len(),
-                    model.output_sources.len()
-                ),
-                "make a model of the one output in Keras: \
-                 keras.Model(model.inputs[0], model.outputs[0])",
-            ));
-        };
+    /// The steps of all layers that `output` needs, where `input` is what the model takes at
+    /// `fed`.
+    pub fn new(
+        model: &Model,
+        fed: Source,
+        input: StepShape,
+        output: Source,
+    ) -> Result<Self, SessionError> {
         let mut graph = Self {
             slots: Vec::new(),
             nodes: Vec::new(),
@@ -62,8 +57,9 @@ impl StepGraph {
         let first = graph.slot(input, 0.0);
         let mut slot_of: Vec<Option<usize>> = vec![None; model.nodes.len()];
         slot_of[fed.node] = Some(first);
+        let needed = needed(model, output);
         for &index in &model.order {
-            if index == fed.node {
+            if index == fed.node || !needed[index] {
                 continue;
             }
             let entry = &model.layers[model.nodes[index].layer];
@@ -77,10 +73,9 @@ impl StepGraph {
         graph.output = slot_of[output.node]
             .filter(|_| output.tensor == 0)
             .ok_or_else(|| {
-                whole(
-                    "its output is a state that a layer returns, and not what the layer puts out",
-                    "take the state from Session::states",
-                )
+                let why = "this output is a state that a layer returns, and not what it puts out";
+                let help = "take the state from Session::states";
+                SessionError::Model(NotStreamable::new(why).help(help))
             })?;
         Ok(graph)
     }
@@ -103,13 +98,22 @@ impl StepGraph {
     ) -> Result<usize, NotStreamable> {
         let node = &model.nodes[index];
         let entry = &model.layers[node.layer];
-        if let Some(name) = node.tensors.keys().next() {
-            return Err(
-                NotStreamable::new(format!("its call takes {name:?} besides its input")).help(
-                    "run whole sequences with predict; a session's states are set by set_states",
-                ),
-            );
+        if let Some(name) = node.tensors.keys().find(|name| *name != "mask") {
+            let why = format!("its call takes {name:?} besides its input");
+            let help = "run whole sequences with predict";
+            return Err(NotStreamable::new(why).help(help));
         }
+        let mask = match node.tensors.get("mask").map(Vec::as_slice) {
+            None => None,
+            Some(masks) => Some(
+                self.mask(masks, slot_of)
+                    .filter(|_| node.inputs.len() == 1)
+                    .ok_or_else(|| {
+                        NotStreamable::new("its call takes a mask of more than steps")
+                            .help("run whole sequences with predict")
+                    })?,
+            ),
+        };
         let calls = model
             .order
             .iter()
@@ -146,10 +150,13 @@ impl StepGraph {
             values: node.values.clone(),
             ..Call::default()
         };
-        let shapes: Vec<StepShape> = from
+        let mut shapes: Vec<StepShape> = from
             .iter()
             .map(|slot| self.slots[*slot].shape.clone())
             .collect();
+        if mask.is_some() {
+            shapes.iter_mut().for_each(|shape| shape.masked = true);
+        }
         let streamed = entry.layer.stream(&shapes, &call)?;
         let to = self.slot(streamed.output, 0.0);
         let calls = self.nodes.iter().filter(|other| {
@@ -168,10 +175,22 @@ impl StepGraph {
             name,
             step: streamed.step,
             from,
+            mask,
             gathered: vec![0.0; gathered],
             to,
         });
         Ok(to)
+    }
+
+    /// The slot of a mask `(batch, time)`.
+    fn mask(&self, masks: &[Source], slot_of: &[Option<usize>]) -> Option<usize> {
+        let [Source { node, tensor: 0 }] = *masks else {
+            return None;
+        };
+        let slot = slot_of[node]?;
+        let shape = &self.slots[slot].shape;
+        let is_of_steps = shape.sizes.is_empty() && shape.time != Time::Gone;
+        is_of_steps.then_some(slot)
     }
 
     /// What comes out of the model at each step.
@@ -189,10 +208,12 @@ impl StepGraph {
             let Some((done, [to, ..])) = self.slots.split_at_mut_checked(node.to) else {
                 continue; // no node is without its slot
             };
-            to.counts = match node.from[..] {
-                [from] => done
-                    .get(from)
-                    .is_some_and(|from| node.step.step(&from.values, from.counts, &mut to.values)),
+            let counts = match node.from[..] {
+                [from] => done.get(from).is_some_and(|from| {
+                    let mask = node.mask.and_then(|mask| done.get(mask)?.values.first());
+                    let counts = mask.map_or(from.counts, |counts| *counts != 0.0);
+                    node.step.step(&from.values, counts, &mut to.values)
+                }),
                 _ => {
                     let values = node.from.iter().filter_map(|from| done.get(*from));
                     let values = values.flat_map(|slot| slot.values.iter());
@@ -204,6 +225,8 @@ impl StepGraph {
                     node.step.step(&node.gathered, true, &mut to.values)
                 }
             };
+            // Where a layer lets no mask pass, all its steps count.
+            to.counts = counts || !to.shape.masked;
         }
         self.slots.get(self.output).is_some_and(|slot| slot.counts)
     }
@@ -257,4 +280,18 @@ impl Step for StepGraph {
     fn check(&self, x: &[f32]) -> Result<(), (String, String)> {
         self.first_nodes().try_for_each(|node| node.step.check(x))
     }
+}
+
+/// The nodes that an output needs.
+pub(crate) fn needed(model: &Model, output: Source) -> Vec<bool> {
+    let mut needed = vec![false; model.nodes.len()];
+    needed[output.node] = true;
+    // Each node comes after those it takes from.
+    for &index in model.order.iter().rev() {
+        if needed[index] {
+            let sources = model.nodes[index].sources();
+            sources.for_each(|source| needed[source.node] = true);
+        }
+    }
+    needed
 }

@@ -109,7 +109,8 @@ impl StepShape {
             let what = if *first == 0 { "batch" } else { "time" };
             return Err(NotStreamable::new(format!(
                 "it works along axis {first}, which is the {what}"
-            )));
+            ))
+            .help("run whole sequences with predict"));
         }
         if !axes.iter().copied().eq(*first..shape.len()) {
             return Err(NotStreamable::new(format!(
@@ -144,7 +145,8 @@ pub trait Step: fmt::Debug + Send {
     /// Takes the values of one step and writes those that come out.
     ///
     /// `x` and `out` have the lengths that were agreed on (see [`Layer::stream`]). `counts` is
-    /// false where the step is masked; so is what is returned for the output.
+    /// false where the step is masked; so is what is returned for the output, where the output's
+    /// shape says that it may be masked.
     fn step(&mut self, x: &[f32], counts: bool, out: &mut [f32]) -> bool;
 
     /// Begins a new stream.
