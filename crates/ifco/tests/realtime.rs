@@ -272,3 +272,30 @@ fn an_allocation_is_seen() {
     let touched = forbidding(|| drop(std::hint::black_box(vec![1])));
     assert_eq!(touched, 2);
 }
+
+#[cfg(realtime_sanitizer)]
+#[sanitize(realtime = "nonblocking")]
+fn allocates() {
+    drop(std::hint::black_box(vec![1]));
+}
+
+/// What `the_sanitizer_stops_an_allocation` runs, in a process of its own.
+#[cfg(realtime_sanitizer)]
+#[test]
+#[ignore = "it is stopped"]
+fn control() {
+    allocates();
+}
+
+#[cfg(realtime_sanitizer)]
+#[test]
+fn the_sanitizer_stops_an_allocation() {
+    let program = std::env::current_exe().expect("this test");
+    let output = std::process::Command::new(program)
+        .args(["--exact", "control", "--ignored"])
+        .output()
+        .expect("it runs");
+    assert!(!output.status.success());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("RealtimeSanitizer"), "{stderr}");
+}

@@ -63,6 +63,13 @@ pub fn run(
 ) -> Result<(), Failure> {
     let mut reader = WavReader::open(from).map_err(|error| wrong(error, from))?;
     let spec = reader.spec();
+    let is_known = match spec.sample_format {
+        SampleFormat::Float => spec.bits_per_sample == 32,
+        SampleFormat::Int => matches!(spec.bits_per_sample, 8 | 16 | 24 | 32),
+    };
+    if !is_known || spec.channels == 0 {
+        return Err(wrong(hound::Error::Unsupported, from));
+    }
     let mut sessions = sessions(spec, open, from)?;
     state::load(args, &mut sessions)?;
     let outputs: usize = sessions.iter().map(Session::output_len).sum();
