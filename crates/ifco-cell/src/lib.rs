@@ -23,6 +23,7 @@ pub mod machine;
 mod math;
 pub mod packing;
 pub mod reference;
+mod session;
 mod weights;
 
 pub use activation::Activation;
@@ -30,4 +31,5 @@ pub use cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
 pub use engine::pool::{join, set_threads, threads};
 pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
+pub use session::{Session, SessionError};
 pub use weights::{GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};

@@ -4,7 +4,8 @@
 //! - [`panels`]: weights in the order in which the kernels read them; [`cell`]: those of a cell.
 //! - [`product`]: rows times panels, where the time goes; [`gates`]: from sums to states.
 //! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`block`]: some rows through the
-//!   cells; [`sequence`]: what goes in and comes out.
+//!   cells; [`sequence`]: what goes in and comes out;
+//!   [`stepper`]: one step of a stream.
 //!
 //! How it is fast, and how to measure it: `docs/performance.md`.
 
@@ -22,8 +23,10 @@ pub(crate) mod pool;
 mod product;
 mod sequence;
 pub(crate) mod simd;
+mod stepper;
 
 pub(crate) use sequence::run;
+pub(crate) use stepper::Stepper;
 
 use crate::Cell;
 use cell::PackedCell;
@@ -49,5 +52,10 @@ impl Packed {
                 .map(|cell| PackedCell::new(cell, isa))
                 .collect(),
         }
+    }
+
+    /// Units of the last cell.
+    fn units(&self) -> usize {
+        self.cells.last().map_or(0, |cell| cell.units)
     }
 }
