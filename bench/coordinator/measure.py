@@ -106,10 +106,10 @@ class Run:
             if case.group not in worker.peer.groups:
                 continue
             result = self._note(threads, case, worker.peer, status="failed", rounds=[])
-            if not worker.alive:
-                result["why"] = "it ended in a case before"
-                continue
             try:
+                if not worker.alive:
+                    # A case that ended it says so; the next one gets a new process.
+                    worker = workers[id] = worker.again()
                 worker.ask(LOAD_SECONDS, do="load", folder=str(place), threads=threads)
                 to = place / f"output-{id}.f32"
                 worker.ask(CALL_SECONDS, do="output", to=str(to))

@@ -156,6 +156,6 @@ class Setup:
 
 
 def locked_version(lock, crate):
-    """The version of a crate in a lock file."""
+    """A crate and its version in a lock file."""
     found = re.search(rf'name = "{crate}"\nversion = "([^"]+)"', lock.read_text())
-    return found.group(1) if found else "?"
+    return f"{crate} {found.group(1) if found else '?'}"

@@ -124,7 +124,8 @@ def markdown(about, rows, cases, peers, all_threads, limits, interrupted):
                 f"- {threads} thread{'s' * (threads > 1)}: FMA peak {known['fma_gflops']:.4g} GFLOP/s"
                 f" ({known.get('isa', '?')}); bandwidth in GB/s: {bandwidth}"
             )
-    lines += ["", "Versions: " + "; ".join(f"{peer.title} {peer.version}" for peer in peers if peer.version)]
+    versions = dict.fromkeys(peer.version for peer in peers if peer.version)
+    lines += ["", "Versions: " + ", ".join(versions) + "."]
     for threads in all_threads:
         for group, title in GROUPS.items():
             chosen = [row for row in rows if row["group"] == group and row["threads"] == threads]
@@ -132,7 +133,7 @@ def markdown(about, rows, cases, peers, all_threads, limits, interrupted):
                 lines += ["", f"## {title}, {threads} thread{'s' * (threads > 1)}", ""]
                 lines += _group(group, chosen, peers)
         for key, mean in means(rows, threads).items():
-            name = key.replace("ratio_to_", "").replace("_", " ")
+            name = key.replace("ratio_to_", "").replace("_", " ").replace("rust", "Rust")
             lines += [
                 "",
                 f"Geometric mean of the ratio to the {name}, {threads} thread{'s' * (threads > 1)}: "

@@ -41,6 +41,7 @@ class Worker:
 
     def __init__(self, peer, command, threads, cpus, log):
         self.peer, self.buffer = peer, b""
+        self.again = lambda: Worker(peer, command, threads, cpus, log)
         self.log = open(log, "ab")
         try:
             self.process = subprocess.Popen(

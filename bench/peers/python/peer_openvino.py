@@ -1,53 +1,70 @@
-"""OpenVINO on the case's ONNX file, in f32 also where the processor has bf16."""
+"""OpenVINO on the case's ONNX file, in f32 also where the processor has bf16.
+
+With inputs bound beforehand and outputs read in place, which is the fastest call that it has.
+"""
 
 import numpy as np
 import openvino
 
 
 class OpenVino:
-    def __init__(self, case):
-        core = openvino.Core()
+    """A sequence or a model: one call gives the whole output."""
+
+    def __init__(self, case, inputs):
         config = {
             "INFERENCE_NUM_THREADS": case.threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        self.case = case
+        core = openvino.Core()
         model = core.read_model(case.folder / "model.onnx")
+        self.case = case
+        self.inputs = [np.ascontiguousarray(array) for array in inputs]
         self.request = core.compile_model(model, "CPU", config).create_infer_request()
-        self.at = 0
-        if case.what == "model":
-            self.inputs = [case.tokens().astype(np.int64).reshape(-1, 1)]
-        elif case.what == "step":
-            self.inputs = [x.reshape(1, 1, 1) for x in case.input().reshape(-1)]
-            self.reset()
-        else:
-            self.inputs = [np.ascontiguousarray(case.input().transpose(1, 0, 2))]
-
-    def reset(self):
-        self.at = 0
-        if self.case.what == "step":
-            self.state = [np.zeros((1, 1, self.case.units), np.float32) for _ in "hc"]
+        for index, array in enumerate(self.inputs):
+            self.request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
 
     def call(self):
-        return self.request.infer([self.inputs[0]], share_inputs=True, share_outputs=True)[0]
+        self.request.infer(share_outputs=True)
 
-    def step(self):
-        x = self.inputs[self.at]
-        results = self.request.infer([x, *self.state], share_inputs=True, share_outputs=False)
-        self.state = [results[1], results[2]]
-        self.at = (self.at + 1) % len(self.inputs)
-        return results[0]
+    def result(self, index):
+        return self.request.get_output_tensor(index).data
 
     def output(self):
-        self.reset()
-        output = [self.call().copy() for _ in self.inputs]
-        return self.case.from_onnx(output[0]) if self.case.what == "sequence" else output
+        self.call()
+        output = self.result(0)
+        return self.case.from_onnx(output) if self.case.what == "sequence" else output
+
+
+class Step(OpenVino):
+    """One step: the states are copied from the outputs to the inputs."""
+
+    def __init__(self, case):
+        self.steps = case.input().reshape(-1)
+        zeros = np.zeros((1, 1, case.units), np.float32)
+        super().__init__(case, [zeros[:, :, :1].copy(), zeros.copy(), zeros.copy()])
+        super().call()
+        self.results, self.at = [self.result(index) for index in range(3)], 0
+
+    def call(self):
+        x, h, c = self.inputs
+        x[0, 0, 0] = self.steps[self.at % len(self.steps)]
+        self.request.infer(share_outputs=True)
+        h[:], c[:] = self.results[1:]
+        self.at += 1
+        return self.results[0]
+
+    def output(self):
+        self.at = 0
+        for state in self.inputs[1:]:
+            state[:] = 0
+        return [self.call().copy() for _ in self.steps]
 
 
 def load(case, variant):
-    run = OpenVino(case)
     if case.what == "step":
-        run.call = run.step
-    return run
+        return Step(case)
+    if case.what == "model":
+        return OpenVino(case, [case.tokens().astype(np.int64).reshape(-1, 1)])
+    return OpenVino(case, [case.input().transpose(1, 0, 2)])

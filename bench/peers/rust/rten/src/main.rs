@@ -1,6 +1,7 @@
 //! rten, running the case's ONNX file with its weights packed ahead of time.
 
 use rten::{Model, ModelOptions, NodeId, Value, ValueOrView};
+use rten_tensor::prelude::*;
 use worker::{Case, Result, Run, What, serve};
 
 struct Rten {
@@ -64,7 +65,7 @@ impl Rten {
     fn run(&mut self) -> Result<Value> {
         let input: ValueOrView = self.values[self.at].as_view().into();
         let mut inputs = vec![(self.inputs[0], input)];
-        let state = self.state.drain(..).map(ValueOrView::from);
+        let state = self.state.drain(..).map(ValueOrView::Value);
         inputs.extend(self.inputs[1..].iter().copied().zip(state));
         let mut outputs = self.model.run(inputs, &self.outputs, None)?;
         self.state = outputs.split_off(1);
