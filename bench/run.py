@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -139,8 +140,15 @@ def write(options, run, known, interrupted):
     say(f"written: {table} and {results}")
 
 
+def stop(number, frame):
+    raise KeyboardInterrupt
+
+
 def main():
     options = arguments()
+    # Also where the shell that started it in the background has SIGINT ignored.
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
     setup = peers.Setup(options.folder, say)
     run, known, interrupted = measure.Run(options, setup, say), {}, False
     try:

@@ -1,6 +1,7 @@
 """One number of threads: every case through every worker, compared first, then timed."""
 
 import array
+import os
 import random
 import statistics
 import subprocess
@@ -111,7 +112,7 @@ class Run:
                     # A case that ended it says so; the next one gets a new process.
                     worker = workers[id] = worker.again()
                 worker.ask(LOAD_SECONDS, do="load", folder=str(place), threads=threads)
-                to = place / f"output-{id}.f32"
+                to = place / f"output-{id}-{os.getpid()}.f32"
                 worker.ask(CALL_SECONDS, do="output", to=str(to))
                 result["difference"] = difference(place, to)
                 to.unlink()
