@@ -120,7 +120,7 @@ def write(options, run, known, interrupted):
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "cpu": processor(),
         "how": f"{options.rounds} rounds of {options.seconds} s, f32, on processors"
-        f" {options.processors}.",
+        f" {options.processors}; load average before the timing {run.load:.2f}.",
     }
     options.out.mkdir(parents=True, exist_ok=True)
     table = options.out / "table.md"
@@ -171,6 +171,7 @@ def main():
             except peers.SetupError as error:
                 say(f"{peer.id}: {error}")
         program = ifco_program(options.ifco)
+        run.load = os.getloadavg()[0]
         for threads in options.all_threads:
             known[threads] = program if isinstance(program, str) else limits.measure(program, threads)
             if isinstance(known[threads], str):

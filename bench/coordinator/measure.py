@@ -72,6 +72,7 @@ class Run:
         self.options, self.setup, self.say = options, setup, say
         self.results = {}  # (threads, case name) -> peer id -> result
         self.random = random.Random(options.seed)
+        self.load = 0.0  # of the machine, before the first timing
 
     def threads(self, threads, cpus, cases, peers):
         """All cases with that many threads."""
