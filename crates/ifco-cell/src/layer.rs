@@ -10,11 +10,12 @@
 //!   sequence whose last step is masked returns zeros.
 //! - In stacked cells the mask covers the whole stack at once.
 
+use std::sync::{Arc, OnceLock};
+
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
-use crate::engine::{self, Packed};
+use crate::engine::{self, Packed, Stepper};
 use crate::{Cell, Precision, WeightsError};
-use std::sync::{Arc, OnceLock};
 
 /// How a recurrent layer reads and answers: Keras's arguments of the same names.
 ///
@@ -63,7 +64,8 @@ pub struct SequenceOptions {
 /// ```
 #[derive(Debug, Clone)]
 pub struct RecurrentLayer {
-    cells: Vec<Cell>,
+    /// Shared with the sessions.
+    cells: Arc<[Cell]>,
     /// The weights as the engine reads them, from the first use on; clones share them.
     packed: Arc<OnceLock<Packed>>,
     precision: Precision,
@@ -215,7 +217,7 @@ impl RecurrentLayer {
             }
         }
         Ok(Self {
-            cells,
+            cells: cells.into(),
             packed: Arc::default(),
             precision: Precision::F32,
             options,
@@ -269,6 +271,16 @@ impl RecurrentLayer {
     pub(crate) fn packed(&self) -> &Packed {
         self.packed
             .get_or_init(|| Packed::new(&self.cells, self.precision))
+    }
+
+    /// One row's way through the cells, step by step.
+    pub(crate) fn stepper(&self) -> Stepper {
+        self.packed();
+        Stepper::new(
+            Arc::clone(&self.cells),
+            Arc::clone(&self.packed),
+            self.precision,
+        )
     }
 
     /// Number of input features: those of the first cell.

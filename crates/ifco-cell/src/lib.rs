@@ -24,6 +24,7 @@ mod math;
 pub mod packing;
 mod precision;
 pub mod reference;
+mod session;
 mod weights;
 
 pub use activation::Activation;
@@ -32,4 +33,5 @@ pub use engine::pool::{join, set_threads, threads};
 pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 pub use precision::{Precision, PrecisionError};
+pub use session::{Session, SessionError};
 pub use weights::{GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};

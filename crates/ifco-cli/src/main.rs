@@ -11,7 +11,9 @@ mod opening;
 mod orders;
 mod output;
 mod predict;
+mod progress;
 mod show;
+mod stream;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,7 @@ Start here:
   ifco show model.keras                       what is in it, gate by gate
   ifco gates model.keras --layer lstm         W, U and b of each gate, by name
   ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
+  ifco stream model.keras < x.csv             the same step by step, without an end
   ifco bench model.keras                      how fast it runs here, and what holds it up
   ifco orders pytorch                         where another framework keeps each gate
 
@@ -47,6 +50,7 @@ enum Command {
     Show(show::Args),
     Gates(gates::Args),
     Predict(predict::Args),
+    Stream(stream::Args),
     Bench(bench::Args),
     Orders(orders::Args),
     Completions(completions::Args),
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Gates(args) => gates::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Stream(args) => stream::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Orders(args) => orders::run(args),
         Command::Completions(args) => completions::run(args),

@@ -3,17 +3,15 @@
 mod inputs;
 mod outputs;
 
-use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use ifco::Model;
-use indicatif::{ProgressBar, ProgressStyle};
 use ndarray::ArrayD;
 
 use crate::failure::Failure;
 use crate::opening::ModelArgs;
+use crate::progress::Progress;
 
 const AFTER_HELP: &str = "\
 INPUT is one file with all inputs of the model, or one file for each, in order:
@@ -100,51 +98,7 @@ fn run_batches(
         .and_then(|input| input.shape().first())
         .copied()
         .unwrap_or(0);
-    let mut progress = Progress::new(rows);
+    let mut progress = Progress::new(rows as u64, "rows");
     let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
-    Ok(model.predict_all(&views, batch_size, &mut |done| progress.show(done))?)
-}
-
-/// A bar on stderr, in a terminal, once it takes longer than a second.
-struct Progress {
-    rows: usize,
-    start: Instant,
-    is_terminal: bool,
-    bar: Option<ProgressBar>,
-}
-
-impl Progress {
-    const PATIENCE: Duration = Duration::from_secs(1);
-
-    fn new(rows: usize) -> Self {
-        Self {
-            rows,
-            start: Instant::now(),
-            is_terminal: std::io::stderr().is_terminal(),
-            bar: None,
-        }
-    }
-
-    fn show(&mut self, done: usize) {
-        if !self.is_terminal || self.start.elapsed() < Self::PATIENCE {
-            return;
-        }
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new(self.rows as u64).with_elapsed(self.start.elapsed());
-            let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} rows, {eta} left");
-            match style {
-                Ok(style) => bar.with_style(style),
-                Err(_) => bar,
-            }
-        });
-        bar.set_position(done as u64);
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
+    Ok(model.predict_all(&views, batch_size, &mut |done| progress.show(done as u64))?)
 }

@@ -7,7 +7,7 @@ use ifco_cell::Cell;
 use ndarray::ArrayD;
 use serde_json::Value;
 
-use crate::{LayerError, Shape, Tensor};
+use crate::{LayerError, NotStreamable, Shape, StepShape, Streamed, Tensor};
 
 /// One array that a layer takes, and where files keep it.
 ///
@@ -174,6 +174,39 @@ pub trait Layer: Debug + Send + Sync {
     /// # Errors
     /// When the inputs do not fit.
     fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError>;
+
+    /// What the layer does with a stream: its part of a [`Session`](crate::Session), where each
+    /// input is one step of what `inputs` says. Several inputs come one after the other in one
+    /// slice. Of `call`, only what is no tensor is known.
+    ///
+    /// # Errors
+    /// When it needs more than the step itself and what it remembers of those before: the default.
+    ///
+    /// ```
+    /// use ifco_model::{Call, Config, Generation, Layer, StepShape, Time, layers};
+    ///
+    /// let json = serde_json::json!({"scale": 2.0});
+    /// let config = Config::new("double", Generation::Keras3, &json)?;
+    /// let double = layers::build("Rescaling", &config)?;
+    ///
+    /// let input = StepShape { sizes: vec![1], time: Time::Steps(None), masked: false };
+    /// let mut streamed = double.stream(&[input], &Call::default())?;
+    /// let mut out = [0.0];
+    /// streamed.step.step(&[21.0], true, &mut out);
+    /// assert_eq!(out, [42.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn stream(&self, _inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        Err(if self.can_run() {
+            NotStreamable::new("it needs more of a sequence than the steps so far, one by one")
+                .help("run whole sequences with predict")
+        } else {
+            LayerError::Unsupported {
+                class: self.class_name().into(),
+            }
+            .into()
+        })
+    }
 
     /// The recurrent cells inside, by the path below the layer: `""` for an LSTM, `"forward"`
     /// and `"backward"` for a Bidirectional, `"0"`, `"1"` for stacked cells. Empty as long as

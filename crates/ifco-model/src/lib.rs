@@ -32,10 +32,12 @@ mod model;
 mod nested;
 mod predict;
 mod run;
+mod session;
 mod tensor;
 
 pub use config::{Config, Generation};
 pub use error::{ConfigError, LayerError, ModelError};
 pub use layer::{Call, Layer, WeightSlot};
 pub use model::{LayerEntry, Model, Port};
+pub use session::{NotStreamable, Session, SessionError, Step, StepShape, Streamed, Time};
 pub use tensor::{Array, Mask, Shape, Tensor, display_shape};

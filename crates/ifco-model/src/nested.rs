@@ -3,7 +3,11 @@
 use ifco_cell::Cell;
 use ndarray::ArrayD;
 
-use crate::{Call, Layer, LayerError, Model, ModelError, Shape, Tensor, WeightSlot};
+use crate::layers;
+use crate::{
+    Call, Layer, LayerError, Model, ModelError, NotStreamable, SessionError, Shape, StepShape,
+    Streamed, Tensor, WeightSlot,
+};
 
 impl Layer for Model {
     fn class_name(&self) -> &str {
@@ -47,6 +51,22 @@ impl Layer for Model {
 
     fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
         self.run(inputs).map_err(inside)
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = layers::one(inputs)?;
+        let graph = self.stream_inside(input).map_err(|error| match error {
+            SessionError::Model(why) => why,
+            other => NotStreamable {
+                reason: other.to_string(),
+                remedy: other.help(),
+            },
+        })?;
+        let output = graph.output_shape().unwrap_or(input).clone();
+        Ok(Streamed {
+            step: Box::new(graph),
+            output,
+        })
     }
 
     fn cells(&self) -> Vec<(String, &Cell)> {

@@ -91,6 +91,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Streams
+//!
+//! [`Model::session`] runs a model step by step, for sound, sensors and whatever has no end. A
+//! [`Session`] owns its states, shares the weights, and allocates nothing once it is made:
+//!
+//! ```
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+//! let model = ifco::open("series.keras")?;
+//! let mut session = model.session()?;
+//! for x in [0.1, 0.2, 0.3] {
+//!     let y = session.step(&[x]); // &[f32], what predict gives for the sequence so far
+//!     assert_eq!(y.len(), session.output_len());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A single layer streams too: [`RecurrentLayer::session`].
+//!
 //! # Files
 //!
 //! - [`open`]: `.keras`, and whole models in `.h5` or `.hdf5` from Keras 1, 2 and 3.
@@ -154,8 +172,9 @@
 
 pub use ifco_cell::{
     Activation, Cell, ForwardError, Gate, GruCell, GruGate, GruWeights, LstmCell, LstmWeights,
-    RecurrentLayer, Sequence, SequenceOptions, SequenceOutput, SimpleRnnCell, SimpleRnnWeights,
-    WeightsError, join, machine, packing, reference, set_threads, threads,
+    RecurrentLayer, Sequence, SequenceOptions, SequenceOutput, Session as LayerSession,
+    SessionError as LayerSessionError, SimpleRnnCell, SimpleRnnWeights, WeightsError, join,
+    machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
     FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,
@@ -163,5 +182,6 @@ pub use ifco_files::{
 };
 pub use ifco_model::{
     Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask, Model,
-    ModelError, Port, Shape, Tensor, WeightSlot, display_shape, layers,
+    ModelError, NotStreamable, Port, Session, SessionError, Shape, Step, StepShape, Streamed,
+    Tensor, Time, WeightSlot, display_shape, layers,
 };

@@ -4,7 +4,9 @@
 //! - [`panels`]: weights in the order in which the kernels read them; [`cell`]: those of a cell.
 //! - [`arithmetic`]: the numbers that products are made of, `f32` or narrower.
 //! - [`product`]: rows times panels, where the time goes; [`gates`]: from sums to states.
-//! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`sequence`]: the pass itself.
+//! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`block`]: some rows through the
+//!   cells; [`sequence`]: what goes in and comes out;
+//!   [`stepper`]: one step of a stream.
 //!
 //! How it is fast, and how to measure it: `docs/performance.md`.
 
@@ -12,6 +14,7 @@
 #![allow(unsafe_code)]
 
 mod arithmetic;
+mod block;
 mod buffer;
 mod by_rows;
 mod cell;
@@ -22,8 +25,10 @@ pub(crate) mod pool;
 mod product;
 mod sequence;
 pub(crate) mod simd;
+mod stepper;
 
 pub(crate) use sequence::run;
+pub(crate) use stepper::Stepper;
 
 use crate::{Cell, Precision};
 use arithmetic::Arithmetic;
@@ -51,5 +56,10 @@ impl Packed {
                 .map(|cell| PackedCell::new(cell, isa, arithmetic))
                 .collect(),
         }
+    }
+
+    /// Units of the last cell.
+    fn units(&self) -> usize {
+        self.cells.last().map_or(0, |cell| cell.units)
     }
 }

@@ -161,6 +161,8 @@ pub(super) struct Scratch {
 pub(super) struct CellScratch {
     /// h before the chunk and after each of its steps: `[step][row][unit]`.
     pub(super) h: usize,
+    /// Values of a step of h, for as many rows as a block may have.
+    pub(super) slot: usize,
     /// `[row][unit]`
     pub(super) c: usize,
 }
@@ -178,6 +180,7 @@ impl Scratch {
             .iter()
             .map(|cell| CellScratch {
                 h: take((plan.steps + 1) * rows * cell.stride),
+                slot: rows * cell.stride,
                 c: take(rows * cell.stride),
             })
             .collect();

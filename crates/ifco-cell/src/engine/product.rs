@@ -93,23 +93,23 @@ impl Product {
     /// # Safety
     /// All pointers are valid for what they are said to hold, and nobody else writes there.
     pub(super) unsafe fn run(self, isa: Isa) {
-        self.arithmetic.run(isa, Valid(self));
+        self.arithmetic.run(isa, Valid(&self));
     }
 }
 
 /// A product whose pointers its maker vouches for.
-struct Valid(Product);
+struct Valid<'a>(&'a Product);
 
-impl DotKernel for Valid {
+impl DotKernel for Valid<'_> {
     #[inline(always)]
     fn run<S: Words, D: Dot<S>>(self, s: S, dot: D) {
         // SAFETY: the promise of `Product::run`.
         unsafe {
             match self.0.vectors {
-                1 => tiles::<S, D, 1>(s, dot, &self.0),
-                2 => tiles::<S, D, 2>(s, dot, &self.0),
-                3 => tiles::<S, D, 3>(s, dot, &self.0),
-                _ => tiles::<S, D, 4>(s, dot, &self.0),
+                1 => tiles::<S, D, 1>(s, dot, self.0),
+                2 => tiles::<S, D, 2>(s, dot, self.0),
+                3 => tiles::<S, D, 3>(s, dot, self.0),
+                _ => tiles::<S, D, 4>(s, dot, self.0),
             }
         }
     }

@@ -18,17 +18,13 @@ use std::ops::Range;
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
+use super::Packed;
+use super::block::{Block, Place};
 use super::buffer::Buffer;
-use super::cell::{PackedCell, starts};
-use super::gates::{Equations, Gates, Values};
 use super::plan::{Plan, Scratch, Split, Work};
 use super::pool::{self, Barrier, Team};
-use super::product::{Part, Product, Rows, Sums};
-use super::{Packed, by_rows};
+use super::product::Rows;
 use crate::{RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
-
-/// Up to this many rows, all panels of a step are one call.
-const PANELS_AT_ONCE: usize = 3;
 
 /// Scratch that a thread keeps for its next call, in values (16 MiB).
 const KEPT_VALUES: usize = 4 << 20;
@@ -121,24 +117,6 @@ pub(crate) fn run(
     }
 }
 
-/// Memory that several threads write, each in places of its own.
-#[derive(Clone, Copy)]
-struct Place(*mut f32);
-
-// SAFETY: who writes where is decided by rows and units: see `Block`.
-unsafe impl Sync for Place {}
-// SAFETY: as above.
-unsafe impl Send for Place {}
-
-impl Place {
-    /// # Safety
-    /// Within what the place was made for.
-    unsafe fn at(self, offset: usize) -> *mut f32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.add(offset) }
-    }
-}
-
 /// A forward pass.
 struct Call<'a> {
     packed: &'a Packed,
@@ -154,8 +132,8 @@ struct Call<'a> {
     scratch: &'a Scratch,
 }
 
-impl<'a> Call<'a> {
-    fn run(&'a self, team: &Team, buffer: &mut Buffer) {
+impl Call<'_> {
+    fn run(&self, team: &Team, buffer: &mut Buffer) {
         let Plan {
             members,
             split,
@@ -185,47 +163,47 @@ impl<'a> Call<'a> {
                     let own = blocks * block + member * self.scratch.own;
                     (Place(place.at(first)), Place(place.at(own)))
                 };
-                let mut block = Block {
+                let rows = start..rows.end.min(start + block_rows);
+                let mut passage = Passage {
                     call: self,
-                    rows: start..rows.end.min(start + block_rows),
-                    member: if split == Split::Units { member } else { 0 },
-                    members: if split == Split::Units { members } else { 1 },
-                    barrier: &barrier,
-                    shared,
-                    own,
+                    block: Block {
+                        packed: self.packed,
+                        cells: self.cells,
+                        plan: self.plan,
+                        scratch: self.scratch,
+                        rows: rows.len(),
+                        member: if split == Split::Units { member } else { 0 },
+                        members: if split == Split::Units { members } else { 1 },
+                        barrier: &barrier,
+                        shared,
+                        own,
+                        slot: 0,
+                        from_end: false,
+                    },
+                    rows,
                     counted: Vec::new(),
-                    slot: 0,
-                    from_end: false,
                 };
                 // SAFETY: members of the same block have different numbers, and blocks different
                 // rows and, at the same time, different scratch.
-                unsafe { block.run() };
+                unsafe { passage.run() };
             }
         });
     }
 }
 
-/// Some rows of the batch on their way through all steps, as one member of the team sees them.
+/// Some rows of the batch on their way through all steps: what goes into a block and comes out.
 ///
-/// All members of a block read all of h; each writes the units of its own panels only, in h, c and
-/// the output. A barrier stands between writing h and reading it.
-struct Block<'a, 'b> {
-    call: &'a Call<'a>,
+/// Each member of the team brings and takes the units of its own panels.
+struct Passage<'a, 'b> {
+    call: &'b Call<'a>,
+    block: Block<'b>,
+    /// Which rows.
     rows: Range<usize>,
-    member: usize,
-    members: usize,
-    barrier: &'b Barrier,
-    shared: Place,
-    own: Place,
     /// Whether each step of the chunk counts for each row; empty without a mask.
     counted: Vec<bool>,
-    /// Where in h the chunk begins.
-    slot: usize,
-    /// Whether the next step goes through the panels from the last to the first.
-    from_end: bool,
 }
 
-impl<'a> Block<'a, '_> {
+impl Passage<'_, '_> {
     /// # Safety
     /// No other thread has the same member's number and shared scratch, or the same own scratch.
     unsafe fn run(&mut self) {
@@ -238,50 +216,17 @@ impl<'a> Block<'a, '_> {
                 let steps = reads.len();
                 let x = self.gather(reads.clone());
                 for index in 0..self.call.packed.cells.len() {
-                    let (rows, stride) = match index.checked_sub(1) {
+                    let x = match index.checked_sub(1) {
                         None => x,
-                        Some(before) => (self.h(before, 1).cast_const(), self.cell(before).stride),
+                        Some(before) => self.block.outputs(before),
                     };
-                    self.steps(index, rows, stride, steps);
+                    self.block.steps(index, x, &self.counted, steps);
                 }
                 self.emit(reads);
-                self.next_chunk(steps);
+                self.block.next_chunk(steps);
             }
             self.store();
         }
-    }
-
-    fn cell(&self, index: usize) -> &'a PackedCell {
-        &self.call.packed.cells[index]
-    }
-
-    /// The panels of a cell that are this member's.
-    fn panels(&self, index: usize) -> Range<usize> {
-        let panels = self.cell(index).gates.layout.panels();
-        let of = |member| panels * member / self.members;
-        of(self.member)..of(self.member + 1)
-    }
-
-    /// The units of those panels.
-    fn units(&self, index: usize) -> Range<usize> {
-        let cell = self.cell(index);
-        let panels = self.panels(index);
-        let of = |panel| cell.units.min(panel * cell.panel_units);
-        of(panels.start)..of(panels.end)
-    }
-
-    /// h of a cell after `step` steps of the chunk.
-    unsafe fn h(&self, index: usize, step: usize) -> *mut f32 {
-        let slots = self.call.plan.steps + 1;
-        let slot = (self.slot + step) % slots;
-        let offset = slot * self.rows.len() * self.cell(index).stride;
-        // SAFETY: `Scratch` has planned so many slots of so many rows.
-        unsafe { self.shared.at(self.call.scratch.cells[index].h + offset) }
-    }
-
-    unsafe fn c(&self, index: usize) -> *mut f32 {
-        // SAFETY: `Scratch` has planned it.
-        unsafe { self.shared.at(self.call.scratch.cells[index].c) }
     }
 
     /// The states of this member's units, with what they are copied from and to: for each state
@@ -289,18 +234,18 @@ impl<'a> Block<'a, '_> {
     unsafe fn each_state(&self, visit: impl Fn(*mut f32, *mut f32, usize)) {
         let mut array = 0;
         for (index, cell) in self.call.cells.iter().enumerate() {
-            let units = self.units(index);
+            let units = self.block.units(index);
             for state in 0..cell.states() {
                 // SAFETY: rows and units are within the arrays and the scratch.
                 unsafe {
                     let own = match state {
-                        0 => self.h(index, 0),
-                        _ => self.c(index),
+                        0 => self.block.h(index, 0),
+                        _ => self.block.c(index),
                     };
                     for (row, all) in self.rows.clone().enumerate() {
                         visit(
                             self.call.states[array].at(all * cell.units() + units.start),
-                            own.add(row * self.cell(index).stride + units.start),
+                            own.add(row * self.block.cell(index).stride + units.start),
                             units.len(),
                         );
                     }
@@ -315,13 +260,13 @@ impl<'a> Block<'a, '_> {
         // SAFETY: `each_state` gives places of so many values, which do not overlap.
         unsafe {
             self.each_state(|array, own, count| own.copy_from_nonoverlapping(array, count));
-            let last = self.last_index();
-            let units = self.units(last);
+            let last = self.block.last_index();
+            let units = self.block.units(last);
             for row in 0..self.rows.len() {
                 self.last(row).add(units.start).write_bytes(0, units.len());
             }
         }
-        self.barrier.wait(self.members);
+        self.block.barrier.wait(self.block.members);
     }
 
     /// Hands the states back, and the last output.
@@ -330,61 +275,38 @@ impl<'a> Block<'a, '_> {
         unsafe {
             self.each_state(|array, own, count| array.copy_from_nonoverlapping(own, count));
             if !self.call.options.return_sequences {
-                let last = self.last_index();
-                let units = self.units(last);
+                let last = self.block.last_index();
+                let units = self.block.units(last);
                 let masked = self.call.mask.is_some();
                 for (row, all) in self.rows.clone().enumerate() {
                     let from = match masked {
                         true => self.last(row),
-                        false => self.h(last, 0).add(row * self.cell(last).stride),
+                        false => self
+                            .block
+                            .h(last, 0)
+                            .add(row * self.block.cell(last).stride),
                     };
                     self.call
                         .output
-                        .at(all * self.cell(last).units + units.start)
+                        .at(all * self.block.cell(last).units + units.start)
                         .copy_from_nonoverlapping(from.add(units.start), units.len());
                 }
             }
         }
         // The next block's states go where others may still read this one's.
-        self.barrier.wait(self.members);
-    }
-
-    fn last_index(&self) -> usize {
-        self.call.packed.cells.len() - 1
+        self.block.barrier.wait(self.block.members);
     }
 
     /// The output of the latest step for a row, where there is a mask.
     unsafe fn last(&self, row: usize) -> *mut f32 {
-        let stride = self.cell(self.last_index()).stride;
+        let stride = self.block.cell(self.block.last_index()).stride;
         // SAFETY: `Scratch` has planned it.
-        unsafe { self.shared.at(self.call.scratch.last + row * stride) }
-    }
-
-    /// Makes h after the chunk the h before the next one.
-    unsafe fn next_chunk(&mut self, steps: usize) {
-        if self.call.plan.steps == 1 {
-            self.slot ^= 1;
-            return;
-        }
-        for index in 0..self.call.packed.cells.len() {
-            let (units, stride) = (self.units(index), self.cell(index).stride);
-            for row in 0..self.rows.len() {
-                // SAFETY: two slots of the same h.
-                unsafe {
-                    let offset = row * stride + units.start;
-                    let from = self.h(index, steps).add(offset);
-                    self.h(index, 0)
-                        .add(offset)
-                        .copy_from_nonoverlapping(from, units.len());
-                }
-            }
-        }
-        self.barrier.wait(self.members);
+        unsafe { self.block.shared.at(self.call.scratch.last + row * stride) }
     }
 
     /// The inputs of some steps in the order in which they are read, `[step][row][feature]`, with
     /// the distance from row to row; and their mask.
-    unsafe fn gather(&mut self, reads: Range<usize>) -> (*const f32, usize) {
+    unsafe fn gather(&mut self, reads: Range<usize>) -> Rows {
         let (time, rows) = (self.call.inputs.dim().1, self.rows.len());
         let backwards = self.call.options.go_backwards;
         let t = |read: usize| if backwards { time - 1 - read } else { read };
@@ -400,11 +322,14 @@ impl<'a> Block<'a, '_> {
         let features = inputs.dim().2;
         if rows == 1 && !backwards && (feature == 1 || features <= 1) && step >= 0 {
             let first = inputs.slice(ndarray::s![self.rows.start, reads.start, ..]);
-            return (first.as_ptr(), step.unsigned_abs());
+            return Rows {
+                at: first.as_ptr(),
+                stride: step.unsigned_abs(),
+            };
         }
         let stride = self.call.scratch.x_stride;
         // SAFETY: `Scratch` has planned so many rows of x for this member alone.
-        let x = unsafe { self.own.at(self.call.scratch.x) };
+        let x = unsafe { self.block.own.at(self.call.scratch.x) };
         for (step, read) in reads.enumerate() {
             for (row, all) in self.rows.clone().enumerate() {
                 let values = inputs.slice(ndarray::s![all, t(read), ..]);
@@ -421,7 +346,7 @@ impl<'a> Block<'a, '_> {
                 }
             }
         }
-        (x, stride)
+        Rows { at: x, stride }
     }
 
     /// The outputs of the chunk: h, or for a masked row what the options say.
@@ -431,17 +356,17 @@ impl<'a> Block<'a, '_> {
         if !masked && !options.return_sequences {
             return;
         }
-        let index = self.last_index();
+        let index = self.block.last_index();
         let (cell, units, time) = (
-            self.cell(index),
-            self.units(index),
+            self.block.cell(index),
+            self.block.units(index),
             self.call.inputs.dim().1,
         );
         let (rows, count) = (self.rows.len(), units.len());
         // SAFETY: rows and units are within h, the output, and what `last` is.
         unsafe {
             for (step, read) in reads.enumerate() {
-                let h = self.h(index, step + 1);
+                let h = self.block.h(index, step + 1);
                 for (row, all) in self.rows.clone().enumerate() {
                     let mut from = h.add(row * cell.stride + units.start);
                     if masked {
@@ -464,296 +389,4 @@ impl<'a> Block<'a, '_> {
             }
         }
     }
-
-    /// All steps of the chunk for one cell; `x` has a row for each step and row of the block.
-    unsafe fn steps(&mut self, index: usize, x: *const f32, x_stride: usize, steps: usize) {
-        let rows = self.rows.len();
-        let cell = self.cell(index);
-        let hoisted = self.call.plan.hoisted || cell.needs_input_apart();
-        // SAFETY: rows, panels and steps are within the scratch that was planned for them, and the
-        // panels are this member's.
-        unsafe {
-            let z = self.own.at(self.call.scratch.z);
-            let isa = self.call.packed.isa;
-            let x = Rows {
-                at: x,
-                stride: x_stride,
-            };
-            let narrow = self.own.at(self.call.scratch.narrow_x);
-            let x = cell.gates.kernel.rows(isa, x, steps * rows, narrow);
-            if hoisted {
-                let own = self.panels(index);
-                let width = cell.gates.layout.width();
-                cell.gates.inputs(own.clone(), x, steps * rows, z).run(isa);
-                if let Some(candidate) = &cell.candidate {
-                    let z = z.add(own.len() * steps * rows * width);
-                    let all = 0..candidate.layout.panels();
-                    candidate.inputs(all, x, steps * rows, z).run(isa);
-                }
-            }
-            for step in 0..steps {
-                let states = States {
-                    h: self.h(index, step),
-                    new_h: self.h(index, step + 1),
-                    c: self.c(index),
-                };
-                let counted = match self.call.mask {
-                    Some(_) => &self.counted[step * rows..][..rows],
-                    None => &[],
-                };
-                // Common at the padded end of a batch.
-                if !counted.is_empty() && !counted.contains(&true) {
-                    self.keep(index, states);
-                } else {
-                    let x = Rows {
-                        at: x.at.add(step * rows * x.stride),
-                        stride: x.stride,
-                    };
-                    let input = match hoisted {
-                        true => Input::Hoisted { z, step, steps },
-                        false => Input::Here(x),
-                    };
-                    match cell.equations {
-                        Some(equations) => self.step(index, equations, input, states, counted),
-                        None => self.step_by_rows(index, z, (step, steps), states, counted),
-                    }
-                }
-                self.barrier.wait(self.members);
-                self.from_end = !self.from_end;
-            }
-        }
-    }
-
-    /// A step that counts for no row.
-    unsafe fn keep(&self, index: usize, states: States) {
-        let (units, stride) = (self.units(index), self.cell(index).stride);
-        for row in 0..self.rows.len() {
-            let offset = row * stride + units.start;
-            // SAFETY: two slots of h.
-            unsafe {
-                let from = states.h.add(offset);
-                states
-                    .new_h
-                    .add(offset)
-                    .copy_from_nonoverlapping(from, units.len());
-            }
-        }
-    }
-
-    /// A step whose gates become states panel by panel.
-    unsafe fn step(
-        &self,
-        index: usize,
-        equations: Equations,
-        input: Input,
-        states: States,
-        counted: &[bool],
-    ) {
-        let (cell, isa, rows) = (self.cell(index), self.call.packed.isa, self.rows.len());
-        let (width, vectors) = (cell.gates.layout.width(), cell.gates.layout.vectors());
-        let own = self.panels(index);
-        let group = match rows <= PANELS_AT_ONCE {
-            true => own.len(),
-            false => 1,
-        };
-        let groups = own.len().div_ceil(group.max(1));
-        let h = Rows {
-            at: states.h,
-            stride: cell.stride,
-        };
-        // SAFETY: the scratch is planned for so many rows.
-        let h = unsafe {
-            let narrow = self.own.at(self.call.scratch.narrow_h);
-            cell.gates.recurrent.rows(isa, h, rows, narrow)
-        };
-        for number in 0..groups {
-            let number = if self.from_end {
-                groups - 1 - number
-            } else {
-                number
-            };
-            let first = number * group;
-            let panels = group.min(own.len() - first);
-            let panel = own.start + first;
-            // SAFETY: within the scratch, as planned; the panels are this member's.
-            unsafe {
-                let (start, x_part, x) = match input {
-                    Input::Here(x) => (
-                        cell.gates.bias_start(panel),
-                        cell.gates.kernel.part(panel, x),
-                        Values {
-                            at: std::ptr::null(),
-                            stride: 0,
-                            panel_stride: 0,
-                        },
-                    ),
-                    Input::Hoisted { z, step, steps } => {
-                        let z = Values {
-                            at: z.add((first * steps + step) * rows * width).cast_const(),
-                            stride: width,
-                            panel_stride: steps * rows * width,
-                        };
-                        let candidate = 2 * cell.gates.layout.lanes();
-                        (
-                            cell.start(panel, z),
-                            Part::NONE,
-                            Values {
-                                at: z.at.wrapping_add(candidate),
-                                ..z
-                            },
-                        )
-                    }
-                };
-                let sums = Sums {
-                    at: self.own.at(self.call.scratch.sums),
-                    stride: width,
-                    panel_stride: rows * width,
-                };
-                Product {
-                    start,
-                    parts: [x_part, cell.gates.recurrent.part(panel, h)],
-                    sums,
-                    rows,
-                    panels,
-                    vectors,
-                    arithmetic: cell.gates.recurrent.arithmetic(),
-                    from_end: self.from_end,
-                }
-                .run(isa);
-                let offset = panel * cell.panel_units;
-                Gates {
-                    equations,
-                    z: Values {
-                        at: sums.at,
-                        stride: sums.stride,
-                        panel_stride: sums.panel_stride,
-                    },
-                    x,
-                    h: states.h.add(offset),
-                    new_h: states.new_h.add(offset),
-                    c: states.c.add(offset),
-                    stride: cell.stride,
-                    panel_stride: cell.panel_units,
-                    counted: match counted {
-                        [] => std::ptr::null(),
-                        counted => counted.as_ptr(),
-                    },
-                    rows,
-                    panels,
-                }
-                .run(isa);
-            }
-        }
-    }
-
-    /// A step whose gates become states row by row: the only member has all panels.
-    unsafe fn step_by_rows(
-        &self,
-        index: usize,
-        z: *mut f32,
-        (step, steps): (usize, usize),
-        states: States,
-        counted: &[bool],
-    ) {
-        let (cell, isa, rows) = (self.cell(index), self.call.packed.isa, self.rows.len());
-        let (gates, units) = (&cell.gates, cell.units);
-        let width = gates.layout.width();
-        let counts = |row: &usize| counted.is_empty() || counted[*row];
-        // SAFETY: within the scratch, as planned; slices of one row at a time, of places that
-        // differ.
-        unsafe {
-            let sums = self.own.at(self.call.scratch.sums);
-            let from_x = Values {
-                at: z.add(step * rows * width).cast_const(),
-                stride: width,
-                panel_stride: steps * rows * width,
-            };
-            let h = Rows {
-                at: states.h,
-                stride: cell.stride,
-            };
-            let narrow = self.own.at(self.call.scratch.narrow_h);
-            let h = gates.recurrent.rows(isa, h, rows, narrow);
-            gates.step(cell.start(0, from_x), h, rows, sums).run(isa);
-
-            let row_scratch = self.own.at(self.call.scratch.row);
-            let z_row = std::slice::from_raw_parts_mut(row_scratch, 4 * units);
-            let x_row = std::slice::from_raw_parts_mut(row_scratch.add(4 * units), 3 * units);
-            let state = |at: *mut f32, row: usize| {
-                std::slice::from_raw_parts_mut(at.add(row * cell.stride), units)
-            };
-            self.keep(index, states);
-            for row in (0..rows).filter(counts) {
-                gates
-                    .layout
-                    .unpack_row(sums.add(row * width), rows * width, z_row);
-                if cell.candidate.is_some() {
-                    // c is free in a GRU: it keeps the update gate.
-                    let (h, update) = (state(states.new_h, row), state(states.c, row));
-                    by_rows::reset(&self.call.cells[index], z_row, h, update);
-                } else {
-                    if !cell.recurrent_bias.as_slice().is_empty() {
-                        let at = from_x.at.add(row * width);
-                        gates.layout.unpack_row(at, from_x.panel_stride, x_row);
-                    }
-                    let (h, c) = (state(states.new_h, row), state(states.c, row));
-                    by_rows::update(
-                        &self.call.cells[index],
-                        z_row,
-                        &x_row[x_row.len() - units..],
-                        h,
-                        c,
-                    );
-                }
-            }
-            let Some(candidate) = &cell.candidate else {
-                return;
-            };
-            let width = candidate.layout.width();
-            let from_x = Values {
-                at: z
-                    .add(gates.layout.panels() * from_x.panel_stride + step * rows * width)
-                    .cast_const(),
-                stride: width,
-                panel_stride: steps * rows * width,
-            };
-            let seen = Rows {
-                at: states.new_h,
-                stride: cell.stride,
-            };
-            let seen = candidate.recurrent.rows(isa, seen, rows, narrow);
-            let start = starts(from_x, candidate.layout.lanes());
-            candidate.step(start, seen, rows, sums).run(isa);
-            for row in (0..rows).filter(counts) {
-                let own = &mut z_row[..units];
-                candidate
-                    .layout
-                    .unpack_row(sums.add(row * width), rows * width, own);
-                let (new_h, update) = (state(states.new_h, row), state(states.c, row));
-                new_h.copy_from_slice(state(states.h.cast_mut(), row));
-                by_rows::candidate(&self.call.cells[index], own, new_h, update);
-            }
-        }
-    }
-}
-
-/// The states of a cell at a step.
-#[derive(Clone, Copy)]
-struct States {
-    h: *const f32,
-    new_h: *mut f32,
-    c: *mut f32,
-}
-
-/// Where a step has its x from.
-#[derive(Clone, Copy)]
-enum Input {
-    /// b + x·W of all `steps` of the chunk: `[panel][step][row][vector][lane]`.
-    Hoisted {
-        z: *mut f32,
-        step: usize,
-        steps: usize,
-    },
-    /// The rows of x themselves.
-    Here(Rows),
 }

@@ -5,9 +5,13 @@ use ifco_cell::Activation;
 use ndarray::{ArrayD, IxDyn};
 
 use super::support::{
-    activate, array, output_shape, resolve_axes, single, tensor, values, wrong_input, wrong_weight,
+    activate, array, one, output_shape, resolve_axes, single, tensor, values, wrong_input,
+    wrong_weight,
 };
-use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor, WeightSlot};
+use crate::{
+    Call, Config, ConfigError, Layer, LayerError, NotStreamable, Shape, StepShape, Streamed,
+    Tensor, Time, WeightSlot,
+};
 
 /// An activation that stands as a layer.
 #[derive(Debug)]
@@ -99,6 +103,14 @@ impl Layer for Activate {
             tensor(input.shape(), output)?.with_mask(input.mask.clone()),
         ])
     }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = one(inputs)?;
+        let (activation, row) = (self.activation, input.activated(&self.activation)?);
+        Ok(Streamed::in_place(input.clone(), move |values| {
+            activate(&activation, values, row);
+        }))
+    }
 }
 
 /// Keras's `PReLU`: `x` above 0, `alpha·x` below, with an `alpha` that was learned.
@@ -177,7 +189,33 @@ impl Layer for PRelu {
         })?;
         let output = ndarray::Zip::from(&input.data)
             .and(&alpha)
-            .map_collect(|x, alpha| x.max(0.0) - alpha * (-x).max(0.0));
+            .map_collect(|x, alpha| prelu(*x, *alpha));
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
     }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let alpha = self.alpha.as_ref().ok_or(LayerError::NoWeights)?;
+        let input = one(inputs)?;
+        if matches!(input.time, Time::Steps(_)) && alpha.shape().first() != Some(&1) {
+            return Err(
+                NotStreamable::new("it learned a slope for each step of a sequence")
+                    .help("train it with shared_axes=[1]"),
+            );
+        }
+        let mut shape = vec![1; input.shape().len() - input.sizes.len() - 1];
+        shape.extend(&input.sizes);
+        let alpha: Option<Vec<f32>> = alpha
+            .broadcast(IxDyn(&shape))
+            .map(|alpha| alpha.iter().copied().collect());
+        let alpha = alpha.ok_or_else(|| wrong_input(0, &input.shape(), "as alpha has"))?;
+        Ok(Streamed::of(input.clone(), move |x, out| {
+            for ((x, out), alpha) in x.iter().zip(out).zip(&alpha) {
+                *out = prelu(*x, *alpha);
+            }
+        }))
+    }
+}
+
+fn prelu(x: f32, alpha: f32) -> f32 {
+    x.max(0.0) - alpha * (-x).max(0.0)
 }

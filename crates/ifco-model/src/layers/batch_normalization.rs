@@ -5,9 +5,12 @@ use ndarray::ArrayD;
 
 use super::normalization::{Affine, check_sizes, same_shapes};
 use super::support::{
-    along, check_weights, integers_or, known, output_shape, resolve_axes, single,
+    along, check_weights, integers_or, known, one, output_shape, resolve_axes, single,
 };
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
+    Streamed, Tensor, WeightSlot,
+};
 
 /// Keras's `BatchNormalization`.
 #[derive(Debug)]
@@ -44,6 +47,41 @@ impl BatchNormalization {
         } else {
             self.epsilon
         }
+    }
+
+    /// gamma·(x − mean)/√(variance + ε) + beta, as one factor and one summand for each value
+    /// along the axes of an input of this rank.
+    fn factors(&self, rank: usize) -> Result<(Vec<f32>, Vec<f32>), LayerError> {
+        let (mean, variance) = self.moving.as_ref().ok_or(LayerError::NoWeights)?;
+        let epsilon = self.epsilon(rank);
+        let mut factor: Vec<f32> = variance
+            .iter()
+            .map(|variance| 1.0 / (variance + epsilon).sqrt())
+            .collect();
+        if let Some(gamma) = &self.affine.gamma {
+            factor
+                .iter_mut()
+                .zip(gamma)
+                .for_each(|(factor, gamma)| *factor *= gamma);
+        }
+        let mut summand: Vec<f32> = mean
+            .iter()
+            .zip(&factor)
+            .map(|(mean, factor)| -mean * factor)
+            .collect();
+        if let Some(beta) = &self.affine.beta {
+            summand
+                .iter_mut()
+                .zip(beta)
+                .for_each(|(summand, beta)| *summand += beta);
+        }
+        Ok((factor, summand))
+    }
+}
+
+fn scale(row: &mut [f32], (factor, summand): &(Vec<f32>, Vec<f32>)) {
+    for ((value, factor), summand) in row.iter_mut().zip(factor).zip(summand) {
+        *value = *value * factor + summand;
     }
 }
 
@@ -89,7 +127,6 @@ impl Layer for BatchNormalization {
     }
 
     fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
-        let (mean, variance) = self.moving.as_ref().ok_or(LayerError::NoWeights)?;
         let input = single("BatchNormalization", inputs)?;
         let shape = output_shape(self, inputs)?;
         if let (Some(mask), Generation::Keras3) = (&input.mask, self.generation)
@@ -100,35 +137,25 @@ impl Layer for BatchNormalization {
                 mask.shape()
             )));
         }
-        // gamma·(x − mean)/√(variance + ε) + beta, as one factor and one summand.
-        let epsilon = self.epsilon(shape.len());
-        let mut factor: Vec<f32> = variance
-            .iter()
-            .map(|variance| 1.0 / (variance + epsilon).sqrt())
-            .collect();
-        if let Some(gamma) = &self.affine.gamma {
-            factor
-                .iter_mut()
-                .zip(gamma)
-                .for_each(|(factor, gamma)| *factor *= gamma);
-        }
-        let mut summand: Vec<f32> = mean
-            .iter()
-            .zip(&factor)
-            .map(|(mean, factor)| -mean * factor)
-            .collect();
-        if let Some(beta) = &self.affine.beta {
-            summand
-                .iter_mut()
-                .zip(beta)
-                .for_each(|(summand, beta)| *summand += beta);
-        }
+        let factors = self.factors(shape.len())?;
         let axes = resolve_axes(&self.axes, &known(&shape))?;
-        let output = along(input.view(), &axes, |row| {
-            for ((value, factor), summand) in row.iter_mut().zip(&factor).zip(&summand) {
-                *value = *value * factor + summand;
-            }
-        })?;
+        let output = along(input.view(), &axes, |row| scale(row, &factors))?;
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = one(inputs)?;
+        let row = input.through(self)?.row(&self.axes)?.max(1);
+        if input.masked && self.generation == Generation::Keras3 && input.sizes.len() != 1 {
+            return Err(NotStreamable::new(
+                "Keras 3 takes a mask of the steps only with one axis of features",
+            ));
+        }
+        let factors = self.factors(input.shape().len())?;
+        Ok(Streamed::in_place(input.clone(), move |values| {
+            values
+                .chunks_exact_mut(row)
+                .for_each(|row| scale(row, &factors));
+        }))
     }
 }

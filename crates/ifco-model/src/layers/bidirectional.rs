@@ -5,7 +5,10 @@ use ndarray::{ArrayD, Axis, Slice, concatenate};
 
 use super::recurrent::{Recurrent, nested, split_states};
 use super::unknown::Unknown;
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
+    Streamed, Tensor, WeightSlot,
+};
 
 /// How the two outputs become one: Keras's `merge_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,5 +218,12 @@ impl Layer for Bidirectional {
     fn reset_states(&self) {
         self.forward.reset_states();
         self.backward.reset_states();
+    }
+
+    fn stream(&self, _inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        Err(
+            NotStreamable::new("it reads its sequences from both ends, and a stream has no end")
+                .help("run whole sequences with predict, or train a layer that only reads forward"),
+        )
     }
 }

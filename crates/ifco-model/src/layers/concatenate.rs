@@ -7,9 +7,12 @@
 use ndarray::{Array, ArrayD, ArrayViewD, Axis, Dimension, IxDyn};
 
 use super::support::{
-    combine_masks, expand_mask, integers_or, output_shape, resolve_axis, wrong_input,
+    combine_masks, expand_mask, integers_or, output_shape, resolve_axis, unmasked, wrong_input,
 };
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor};
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, Mask, NotStreamable, Shape,
+    StepShape, Streamed, Tensor,
+};
 
 /// Keras's `Concatenate`.
 #[derive(Debug)]
@@ -129,5 +132,23 @@ impl Layer for Concatenate {
         Ok(vec![
             Tensor::from(joined).with_mask(self.output_mask(inputs, axis)?),
         ])
+    }
+
+    /// The inputs of a step stand one after the other already.
+    fn stream(&self, inputs: &[StepShape], call: &Call) -> Result<Streamed, NotStreamable> {
+        unmasked(inputs)?;
+        let Some(first) = inputs.first() else {
+            return Err(NotStreamable::new("it takes nothing"));
+        };
+        let shapes: Vec<Shape> = inputs.iter().map(StepShape::shape).collect();
+        self.output_shapes(&shapes, call)?;
+        let is_features = self.axis(&shapes[0])? + 1 == shapes[0].len();
+        if !is_features || inputs.iter().any(|input| input.sizes.len() != 1) {
+            return Err(NotStreamable::new(
+                "it joins something else than the features of steps",
+            ));
+        }
+        let features = inputs.iter().map(StepShape::len).sum();
+        Ok(Streamed::in_place(first.with_sizes(vec![features]), |_| {}))
     }
 }

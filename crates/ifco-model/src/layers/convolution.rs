@@ -5,17 +5,23 @@
 //! positions, times the kernel with all its axes but the last made one. The rows are made and
 //! multiplied a block at a time, so that they take little memory.
 
+use std::sync::Arc;
+
 use ifco_cell::Activation;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayD, Ix2, s};
 
+use super::causal::{CausalStep, Taps};
 use super::projection::Projection;
 use super::support::{
-    activate, add_bias, channels_first, check_weights, elements, matrix, output_shape, positive,
-    positives, reshaped, single, tensor, values, wrong_input, wrong_weight,
+    activate, add_bias, channels_first, check_weights, elements, matrix, one, output_shape,
+    positive, positives, reshaped, single, tensor, values, wrong_input, wrong_weight,
 };
 use super::window::{Layout, Padding, Window, Windows};
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
+    Streamed, Tensor, WeightSlot,
+};
 
 /// How many numbers the rows of one block hold at most, unless one row alone has more.
 const BLOCK: usize = 1 << 18;
@@ -38,19 +44,20 @@ pub struct Convolution {
     windows: Windows,
     activation: Activation,
     use_bias: bool,
-    weights: Option<Weights>,
+    /// Shared with the sessions.
+    weights: Option<Arc<Weights>>,
 }
 
 #[derive(Debug)]
-struct Weights {
+pub(super) struct Weights {
     /// The input's channels, which the kernel's shape tells.
-    channels: usize,
+    pub(super) channels: usize,
     /// `(positions · channels of a group, filters)`, or depthwise `(positions, channels ·
     /// multiplier)`.
-    kernel: Array2<f32>,
+    pub(super) kernel: Array2<f32>,
     /// `(channels · multiplier, filters)`.
     pointwise: Option<Projection>,
-    bias: Vec<f32>,
+    pub(super) bias: Vec<f32>,
 }
 
 pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
@@ -260,12 +267,12 @@ impl Layer for Convolution {
             Some(bias) => bias.iter().copied().collect(),
             None => Vec::new(),
         };
-        self.weights = Some(Weights {
+        self.weights = Some(Arc::new(Weights {
             channels,
             kernel,
             pointwise,
             bias,
-        });
+        }));
         Ok(())
     }
 
@@ -310,5 +317,40 @@ impl Layer for Convolution {
         let mut output = values(&output).into_owned();
         activate(&self.activation, &mut output, shape[shape.len() - 1]);
         Ok(vec![tensor(&shape, output)?])
+    }
+
+    /// Where no window looks ahead: Conv1D that is causal, or of a window of one step.
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let weights = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
+        let input = one(inputs)?;
+        let refuse = |why: &str| {
+            let help = "train it with padding=\"causal\" and strides=1, or run whole sequences \
+                        with predict";
+            Err(NotStreamable::new(why).help(help))
+        };
+        let (Some(window), Kind::Full { groups, .. }) = (self.windows.along_time(), self.kind)
+        else {
+            return refuse("of the convolutions only a Conv1D over the time can be streamed");
+        };
+        if window.stride != 1 {
+            return refuse("its strides leave out steps");
+        }
+        if window.padding != Padding::Causal && window.size != 1 {
+            return refuse("its windows look ahead: its padding is not \"causal\"");
+        }
+        if input.sizes.len() != 1 || !matches!(input.time, crate::Time::Steps(_)) {
+            return refuse("it works along another axis than the time of the stream");
+        }
+        // A convolution passes no mask on.
+        let output = input.with_masked(false).through(self)?;
+        output.activated(&self.activation)?;
+        let taps = Taps {
+            size: window.size,
+            dilation: window.dilation,
+            groups,
+            activation: self.activation,
+        };
+        let step = Box::new(CausalStep::new(Arc::clone(weights), taps)?);
+        Ok(Streamed { step, output })
     }
 }

@@ -1,14 +1,19 @@
 //! `y = activation(x·W + b)` over the last axis.
 
+use std::sync::Arc;
+
 use ifco_cell::Activation;
 use ndarray::{ArrayD, Ix2};
 
 use super::projection::Projection;
 use super::support::{
-    activate, check_weights, elements, output_shape, positive, reshaped, single, tensor, values,
-    wrong_input,
+    activate, check_weights, elements, one, output_shape, positive, reshaped, single, tensor,
+    values, wrong_input,
 };
-use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor, WeightSlot};
+use crate::{
+    Call, Config, ConfigError, Layer, LayerError, NotStreamable, Shape, StepShape, Streamed,
+    Tensor, WeightSlot,
+};
 
 /// Keras's `Dense`, on inputs of any rank from 2.
 #[derive(Debug)]
@@ -16,7 +21,8 @@ pub struct Dense {
     units: usize,
     activation: Activation,
     use_bias: bool,
-    weights: Option<Projection>,
+    /// Shared with the sessions.
+    weights: Option<Arc<Projection>>,
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
@@ -48,10 +54,10 @@ impl Layer for Dense {
         let mut weights = weights.into_iter();
         if let Some(kernel) = weights.next() {
             let features = kernel.shape()[0];
-            self.weights = Some(Projection {
+            self.weights = Some(Arc::new(Projection {
                 kernel: reshaped(kernel, Ix2(features, self.units))?,
                 bias: weights.flatten().collect(),
-            });
+            }));
         }
         Ok(())
     }
@@ -64,10 +70,11 @@ impl Layer for Dense {
         else {
             return Err(wrong_input(0, shape, "(batch, …, features)"));
         };
-        if let (Some(Projection { kernel, .. }), Some(features)) = (&self.weights, last)
-            && kernel.nrows() != *features
+        if let (Some(weights), Some(features)) = (&self.weights, last)
+            && weights.kernel.nrows() != *features
         {
-            let expected = format!("{} features in the last axis", kernel.nrows());
+            let rows = weights.kernel.nrows();
+            let expected = format!("{rows} features in the last axis");
             return Err(wrong_input(0, shape, expected));
         }
         let mut output = leading.to_vec();
@@ -83,5 +90,21 @@ impl Layer for Dense {
         let mut output = weights.apply(&values(input), rows)?;
         activate(&self.activation, &mut output, self.units);
         Ok(vec![tensor(&shape, output)?.with_mask(input.mask.clone())])
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let weights = Arc::clone(self.weights.as_ref().ok_or(LayerError::NoWeights)?);
+        let input = one(inputs)?;
+        if input.sizes.is_empty() {
+            return Err(NotStreamable::new(
+                "its input (batch, features) has no time axis along which a stream could run",
+            ));
+        }
+        let output = input.through(self)?;
+        let (activation, units) = (self.activation, output.activated(&self.activation)?);
+        Ok(Streamed::of(output, move |x, out| {
+            weights.apply_to(x, out);
+            activate(&activation, out, units);
+        }))
     }
 }

@@ -1,12 +1,16 @@
 //! `Embedding`: a row of a table for each index. `Masking`: which steps count.
 
-use ndarray::{Array2, ArrayD, Axis, Ix2};
+use ndarray::{ArcArray2, ArrayD, Axis, Ix2};
 
 use super::support::{
-    array, check_weights, elements, output_shape, positive, reshaped, single, tensor, values,
+    array, check_weights, elements, one, output_shape, positive, reshaped, single, tensor, values,
     wrong_input,
 };
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+use crate::session::copy;
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, Step,
+    StepShape, Streamed, Tensor, Time, WeightSlot,
+};
 
 /// Keras's `Embedding`.
 #[derive(Debug)]
@@ -14,7 +18,8 @@ pub struct Embedding {
     input_dim: usize,
     output_dim: usize,
     mask_zero: bool,
-    embeddings: Option<Array2<f32>>,
+    /// Shared with the sessions.
+    embeddings: Option<ArcArray2<f32>>,
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
@@ -26,15 +31,13 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
     }))
 }
 
-impl Embedding {
-    /// The row that a value of the input names.
-    fn index(&self, value: f32) -> Option<usize> {
-        // Every index that f32 holds exactly is below 2²⁴; rounding makes larger ones wrong
-        // before they come here, but never larger than the comparison below allows.
-        let whole = value.fract() == 0.0 && value >= 0.0;
-        let index = value as usize;
-        (whole && index < self.input_dim).then_some(index)
-    }
+/// The row of a table of so many that a value of the input names.
+fn row_index(value: f32, rows: usize) -> Option<usize> {
+    // Every index that f32 holds exactly is below 2²⁴; rounding makes larger ones wrong
+    // before they come here, but never larger than the comparison below allows.
+    let whole = value.fract() == 0.0 && value >= 0.0;
+    let index = value as usize;
+    (whole && index < rows).then_some(index)
 }
 
 impl Layer for Embedding {
@@ -50,7 +53,8 @@ impl Layer for Embedding {
         let shape = [Some(self.input_dim), Some(self.output_dim)];
         check_weights("Embedding", &self.weight_slots(), &weights, &[&shape])?;
         for embeddings in weights {
-            self.embeddings = Some(reshaped(embeddings, Ix2(self.input_dim, self.output_dim))?);
+            let table = reshaped(embeddings, Ix2(self.input_dim, self.output_dim))?;
+            self.embeddings = Some(table.into_shared());
         }
         Ok(())
     }
@@ -67,7 +71,7 @@ impl Layer for Embedding {
         let shape = output_shape(self, inputs)?;
         let mut output = Vec::with_capacity(elements(&shape)?);
         for (position, value) in input.data.indexed_iter() {
-            let index = self.index(*value).ok_or_else(|| {
+            let index = row_index(*value, self.input_dim).ok_or_else(|| {
                 LayerError::Other(format!(
                     "input 0 has the value {value} at {:?}, expected a whole number from 0 to {}: \
                      the embedding has {} rows",
@@ -82,6 +86,54 @@ impl Layer for Embedding {
             .mask_zero
             .then(|| input.data.mapv(|value| value != 0.0).into());
         Ok(vec![tensor(&shape, output)?.with_mask(mask)])
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let table = self.embeddings.clone().ok_or(LayerError::NoWeights)?;
+        let input = one(inputs)?;
+        let is_one_index = input.sizes.is_empty() && matches!(input.time, Time::Steps(_));
+        if self.mask_zero && !is_one_index {
+            return Err(NotStreamable::new(
+                "its mask_zero masks single indices of a step, and not steps",
+            ));
+        }
+        let output = input.through(self)?.with_masked(self.mask_zero);
+        let step = Box::new(Lookup {
+            table,
+            mask_zero: self.mask_zero,
+        });
+        Ok(Streamed { step, output })
+    }
+}
+
+/// An embedding's part of a session.
+#[derive(Debug)]
+struct Lookup {
+    table: ArcArray2<f32>,
+    mask_zero: bool,
+}
+
+impl Step for Lookup {
+    fn step(&mut self, x: &[f32], _counts: bool, out: &mut [f32]) -> bool {
+        let (rows, columns) = (self.table.nrows(), self.table.ncols().max(1));
+        let values = self.table.as_slice().unwrap_or_default();
+        for (x, out) in x.iter().zip(out.chunks_exact_mut(columns)) {
+            let row = row_index(*x, rows).and_then(|row| values.chunks_exact(columns).nth(row));
+            copy(row.unwrap_or_default(), out);
+        }
+        // Where there is a mask, a step is one index.
+        !self.mask_zero || x.first() != Some(&0.0)
+    }
+
+    fn check(&self, x: &[f32]) -> Result<(), (String, String)> {
+        let rows = self.table.nrows();
+        match x.iter().find(|value| row_index(**value, rows).is_none()) {
+            None => Ok(()),
+            Some(value) => Err((
+                format!("the index {value}"),
+                format!("a whole number from 0 to {}", rows.saturating_sub(1)),
+            )),
+        }
     }
 }
 
@@ -104,6 +156,17 @@ pub(super) fn build_masking(config: &Config<'_>) -> Result<Box<dyn Layer>, Confi
     }))
 }
 
+impl Masking {
+    /// What stands in a step that does not count.
+    fn masked(&self) -> f32 {
+        // Keras 2 multiplies by the mask, which leaves NaN where the mask value is infinite.
+        match self.generation {
+            Generation::Keras3 => 0.0,
+            _ => self.mask_value * 0.0,
+        }
+    }
+}
+
 impl Layer for Masking {
     fn class_name(&self) -> &str {
         "Masking"
@@ -123,11 +186,7 @@ impl Layer for Masking {
         let mask = input.data.map_axis(Axis(shape.len() - 1), |step| {
             step.iter().any(|value| *value != self.mask_value)
         });
-        // Keras 2 multiplies by the mask, which leaves NaN where the mask value is infinite.
-        let masked = match self.generation {
-            Generation::Keras3 => 0.0,
-            _ => self.mask_value * 0.0,
-        };
+        let masked = self.masked();
         let mut output = values(input).into_owned();
         let features = shape[shape.len() - 1];
         if features > 0 {
@@ -138,5 +197,38 @@ impl Layer for Masking {
             }
         }
         Ok(vec![tensor(&shape, output)?.with_mask(Some(mask.into()))])
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = one(inputs)?;
+        if input.sizes.len() != 1 || input.time == Time::Gone {
+            return Err(NotStreamable::new(
+                "it masks something else than steps of (batch, time, features)",
+            ));
+        }
+        let step = Box::new(MaskStep {
+            mask_value: self.mask_value,
+            masked: self.masked(),
+        });
+        let output = input.with_masked(true);
+        Ok(Streamed { step, output })
+    }
+}
+
+/// A masking layer's part of a session.
+#[derive(Debug)]
+struct MaskStep {
+    mask_value: f32,
+    masked: f32,
+}
+
+impl Step for MaskStep {
+    fn step(&mut self, x: &[f32], _counts: bool, out: &mut [f32]) -> bool {
+        let counts = x.iter().any(|value| *value != self.mask_value);
+        copy(x, out);
+        if !counts {
+            out.fill(self.masked);
+        }
+        counts
     }
 }

@@ -1,8 +1,11 @@
 //! Layers that only do something in training: at inference their output is their input, with
 //! its mask.
 
-use super::support::{single, wrong_input};
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor};
+use super::support::{one, single, wrong_input};
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
+    Streamed, Tensor,
+};
 
 /// Dropout and its kin at inference.
 #[derive(Debug)]
@@ -48,5 +51,11 @@ impl Layer for Identity {
             .iter()
             .map(|input| input.clone().with_mask(masked(input)))
             .collect())
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = one(inputs)?.through(self)?;
+        let output = input.with_masked(input.masked && self.passes_mask);
+        Ok(Streamed::in_place(output, |_| {}))
     }
 }

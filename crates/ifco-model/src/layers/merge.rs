@@ -9,8 +9,12 @@
 
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Zip};
 
-use super::support::{broadcast_shape, combine_masks, known, output_shape, wrong_input};
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor};
+use super::support::{broadcast_shape, combine_masks, known, output_shape, unmasked, wrong_input};
+use crate::session::copy;
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, Mask, NotStreamable, Shape,
+    StepShape, Streamed, Tensor,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -57,6 +61,21 @@ pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, 
         },
         generation: config.generation,
     }))
+}
+
+/// The shape of all inputs, where they are unmasked steps of one shape.
+fn same_steps(inputs: &[StepShape]) -> Result<&StepShape, NotStreamable> {
+    let (first, others) = inputs
+        .split_first()
+        .ok_or_else(|| NotStreamable::new("it takes nothing"))?;
+    if others
+        .iter()
+        .any(|other| (&other.sizes, other.time) != (&first.sizes, first.time))
+    {
+        return Err(NotStreamable::new("its inputs are not all of one shape"));
+    }
+    unmasked(inputs)?;
+    Ok(first)
 }
 
 /// An input with the axes that it lacks, and the mask that the operation still sees on it.
@@ -273,6 +292,24 @@ impl Layer for Merge {
         Ok(vec![
             Tensor::from(output).with_mask(self.output_mask(inputs)?),
         ])
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let shape = same_steps(inputs)?;
+        let width = shape.len().max(1);
+        let (operation, count) = (self.operation, inputs.len() as f32);
+        Ok(Streamed::of(shape.clone(), move |x, out| {
+            let mut inputs = x.chunks_exact(width);
+            copy(inputs.next().unwrap_or_default(), out);
+            for x in inputs {
+                out.iter_mut()
+                    .zip(x)
+                    .for_each(|(out, x)| *out = operation.apply(*out, *x));
+            }
+            if operation == Operation::Average {
+                out.iter_mut().for_each(|sum| *sum /= count);
+            }
+        }))
     }
 }
 

@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod batch_normalization;
 mod bidirectional;
+mod causal;
 mod cell_spec;
 mod concatenate;
 mod convolution;
@@ -37,6 +38,7 @@ use crate::{Config, ConfigError, Layer};
 pub use input::InputLayer;
 pub use operation::{OPERATIONS, Operation};
 pub use recurrent::Recurrent;
+pub(crate) use support::{elements, one, resolve_axes};
 pub use unknown::Unknown;
 
 /// The classes that ifco runs, in the order in which the documentation lists them.

@@ -5,10 +5,13 @@
 use ndarray::{ArrayD, Ix1};
 
 use super::support::{
-    along, check_weights, elements, integers_or, known, output_shape, reshaped, resolve_axes,
+    along, check_weights, elements, integers_or, known, one, output_shape, reshaped, resolve_axes,
     single, wrong_input, wrong_weight,
 };
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
+    Streamed, Tensor, WeightSlot,
+};
 
 /// Divides a row by its length, or by `min_length` where that is more.
 pub(super) fn scale_to_unit(row: &mut [f32], min_length: f32) {
@@ -28,7 +31,7 @@ pub(super) fn moments(values: &[f32]) -> (f64, f64) {
 }
 
 /// The weights that scale and shift what was normalized, in the order of the normalized values.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Affine {
     pub(super) scale: bool,
     pub(super) center: bool,
@@ -183,15 +186,34 @@ impl Layer for LayerNormalization {
         let shape = output_shape(self, inputs)?;
         let axes = resolve_axes(&self.axes, &known(&shape))?;
         let output = along(input.view(), &axes, |row| {
-            let (mean, variance) = moments(row);
-            let shift = if self.rms_scaling { 0.0 } else { mean };
-            let scale = 1.0 / (variance + f64::from(self.epsilon)).sqrt();
-            for value in row.iter_mut() {
-                *value = ((f64::from(*value) - shift) * scale) as f32;
-            }
+            standardize(row, self.epsilon, self.rms_scaling);
             self.affine.apply(row);
         })?;
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        self.affine.ready()?;
+        let input = one(inputs)?;
+        let row = input.through(self)?.row(&self.axes)?.max(1);
+        let (epsilon, rms_scaling) = (self.epsilon, self.rms_scaling);
+        let affine = self.affine.clone();
+        Ok(Streamed::in_place(input.clone(), move |values| {
+            for row in values.chunks_exact_mut(row) {
+                standardize(row, epsilon, rms_scaling);
+                affine.apply(row);
+            }
+        }))
+    }
+}
+
+/// Mean 0 and variance 1, or with `rms_scaling` variance 1 alone.
+fn standardize(row: &mut [f32], epsilon: f32, rms_scaling: bool) {
+    let (mean, variance) = moments(row);
+    let shift = if rms_scaling { 0.0 } else { mean };
+    let scale = 1.0 / (variance + f64::from(epsilon)).sqrt();
+    for value in row.iter_mut() {
+        *value = ((f64::from(*value) - shift) * scale) as f32;
     }
 }
 
@@ -232,5 +254,15 @@ impl Layer for UnitNormalization {
             scale_to_unit(row, self.min_length)
         })?;
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = one(inputs)?;
+        let (row, min_length) = (input.row(&self.axes)?.max(1), self.min_length);
+        Ok(Streamed::in_place(input.clone(), move |values| {
+            for row in values.chunks_exact_mut(row) {
+                scale_to_unit(row, min_length);
+            }
+        }))
     }
 }

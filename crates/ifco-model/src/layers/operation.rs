@@ -6,7 +6,11 @@
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice, concatenate, stack};
 use serde_json::Value;
 
-use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor};
+use crate::{
+    Call, Config, ConfigError, Layer, LayerError, NotStreamable, Shape, StepShape, Streamed, Tensor,
+};
+
+mod stream;
 
 /// The operations that ifco runs, in the order in which the documentation lists them.
 pub const OPERATIONS: &[&str] = &[
@@ -455,6 +459,10 @@ impl Layer for Operation {
         let views: Vec<_> = inputs.iter().map(Tensor::view).collect();
         // An operation makes new tensors, which carry no mask.
         Ok(vec![Tensor::new(self.apply(&views, call)?)])
+    }
+
+    fn stream(&self, inputs: &[StepShape], call: &Call) -> Result<Streamed, NotStreamable> {
+        stream::stream(self, inputs, call)
     }
 
     fn can_run(&self) -> bool {

@@ -24,6 +24,20 @@ impl Projection {
         Ok(y)
     }
 
+    /// The product with each row of `input`, without taking memory.
+    pub(super) fn apply_to(&self, input: &[f32], output: &mut [f32]) {
+        let (inputs, outputs) = (self.kernel.nrows().max(1), self.kernel.ncols().max(1));
+        output.fill(0.0);
+        add_bias(output, &self.bias);
+        let kernel = self.kernel.as_slice().unwrap_or_default();
+        let rows = input.chunks_exact(inputs);
+        for (x, y) in rows.zip(output.chunks_exact_mut(outputs)) {
+            for (x, weights) in x.iter().zip(kernel.chunks_exact(outputs)) {
+                y.iter_mut().zip(weights).for_each(|(y, w)| *y += x * w);
+            }
+        }
+    }
+
     /// The product with a tensor, split into `heads`: its last axis becomes `(heads,
     /// dimensions)`. Then the axes are brought to `order`, in which the last `attended` before
     /// the dimensions are those of the steps.

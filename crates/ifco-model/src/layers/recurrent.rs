@@ -7,7 +7,12 @@ use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix2, Ix3};
 use serde_json::Value;
 
 use super::cell_spec::{CellSpec, rnn_cells};
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+use super::support::one;
+use crate::session::copy;
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, Step,
+    StepShape, Streamed, Tensor, Time, WeightSlot,
+};
 
 /// A recurrent layer with Keras's options.
 ///
@@ -282,6 +287,32 @@ impl Layer for Recurrent {
         Ok(outputs)
     }
 
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let layer = self.layer.as_ref().ok_or(LayerError::NoWeights)?;
+        let input = one(inputs)?;
+        if input.time == Time::Gone {
+            return Err(NotStreamable::new(
+                "its steps are not those of the stream, of which only the last output is left",
+            )
+            .help("train the recurrent layer before it with return_sequences=True"));
+        }
+        self.output_shapes(&[input.shape()], &Call::default())?;
+        let session = layer.session()?;
+        let sequences = self.options.return_sequences;
+        Ok(Streamed {
+            output: StepShape {
+                sizes: vec![session.units()],
+                time: if sequences { input.time } else { Time::Gone },
+                masked: input.masked && sequences,
+            },
+            step: Box::new(RecurrentStep {
+                names: state_names(layer.cells()),
+                session,
+                masked: input.masked,
+            }),
+        })
+    }
+
     fn cells(&self) -> Vec<(String, &Cell)> {
         let cells = self.layer.iter().flat_map(RecurrentLayer::cells);
         match self.cells.len() {
@@ -300,6 +331,59 @@ impl Layer for Recurrent {
     fn reset_states(&self) {
         *self.lock_states() = None;
     }
+}
+
+/// A recurrent layer's part of a session.
+#[derive(Debug)]
+struct RecurrentStep {
+    session: ifco_cell::Session,
+    /// Of the states, in their order.
+    names: Vec<String>,
+    /// Whether steps may be masked: then the latest output is a state as well.
+    masked: bool,
+}
+
+impl Step for RecurrentStep {
+    fn step(&mut self, x: &[f32], counts: bool, out: &mut [f32]) -> bool {
+        let output = match counts {
+            true => self.session.step(x),
+            false => self.session.skip(),
+        };
+        copy(output, out);
+        counts
+    }
+
+    fn reset(&mut self) {
+        self.session.reset();
+    }
+
+    fn states(&self) -> Vec<(String, &[f32])> {
+        let output = self
+            .masked
+            .then(|| ("output".into(), self.session.output()));
+        let states = self.names.iter().cloned().zip(self.session.states());
+        states.chain(output).collect()
+    }
+
+    fn states_mut(&mut self) -> Vec<(String, &mut [f32])> {
+        let (states, output) = self.session.memory_mut();
+        let output = self.masked.then(|| ("output".into(), output));
+        let states = self.names.iter().cloned().zip(states);
+        states.chain(output).collect()
+    }
+}
+
+/// `h` and `c`; of stacked cells `0/h`, `0/c`, `1/h`, …
+fn state_names(cells: &[Cell]) -> Vec<String> {
+    let of_cell = |(index, cell): (usize, &Cell)| {
+        let states = ["h", "c"].into_iter().take(cell.states());
+        let stacked = cells.len() > 1;
+        states.map(move |state| match stacked {
+            true => format!("{index}/{state}"),
+            false => state.to_string(),
+        })
+    };
+    cells.iter().enumerate().flat_map(of_cell).collect()
 }
 
 /// The sequence, and the initial states, which are further inputs (Keras 1 and 2) or the

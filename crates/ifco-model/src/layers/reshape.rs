@@ -4,11 +4,14 @@
 use ndarray::Axis;
 
 use super::support::{
-    channels_first, elements, output_shape, permuted, positive, single, single_of_rank, tensor,
-    values, wrong_input,
+    channels_first, elements, one, output_shape, permuted, positive, single, single_of_rank,
+    tensor, values, wrong_input,
 };
 use super::window::channels_last;
-use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor, display_shape};
+use crate::{
+    Call, Config, ConfigError, Layer, LayerError, NotStreamable, Shape, StepShape, Streamed,
+    Tensor, Time, display_shape,
+};
 
 #[derive(Debug)]
 enum Move {
@@ -169,5 +172,42 @@ impl Layer for Rearrange {
             )));
         }
         Ok(vec![tensor(&shape, output)?])
+    }
+
+    /// Only where each step keeps its values as they are.
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = one(inputs)?.with_masked(false);
+        let refuse =
+            |reason: &str| Err(NotStreamable::new(reason).help("run whole sequences with predict"));
+        let sizes = match (&self.to, input.time) {
+            (Move::Repeat { .. }, _) => {
+                return refuse("it makes a new sequence of what comes at the end of one");
+            }
+            (Move::Permute { order }, _) if !order.iter().copied().eq(0..order.len()) => {
+                return refuse("it moves axes, of which the time may be one");
+            }
+            (Move::Permute { .. }, _) => input.through(self)?.sizes,
+            (Move::Flatten { .. }, Time::Steps(_)) => {
+                return refuse("it makes one row of all steps");
+            }
+            (Move::Flatten { channels_first }, Time::Gone)
+                if *channels_first && input.sizes.len() > 1 =>
+            {
+                return refuse("it moves the channels to the end");
+            }
+            (Move::Flatten { .. }, Time::Gone) => vec![input.len()],
+            (Move::Reshape { .. }, Time::Gone) => input.through(self)?.sizes,
+            (Move::Reshape { target }, Time::Steps(time)) => {
+                let resolved = resolve(target, &input.shape())?;
+                let sizes = resolved.get(1..).unwrap_or_default();
+                let sizes: Option<Vec<usize>> = sizes.iter().copied().collect();
+                let keeps_time = resolved.first() == Some(&time);
+                match sizes.filter(|sizes| elements(sizes).is_ok_and(|n| n == input.len())) {
+                    Some(sizes) if keeps_time => sizes,
+                    _ => return refuse("it moves values from one step to another"),
+                }
+            }
+        };
+        Ok(Streamed::in_place(input.with_sizes(sizes), |_| {}))
     }
 }

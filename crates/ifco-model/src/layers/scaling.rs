@@ -4,10 +4,13 @@
 use ndarray::{ArrayD, IxDyn};
 
 use super::support::{
-    array, check_weights, integers_or, known, output_shape, reshaped, resolve_axes, single,
+    array, check_weights, integers_or, known, one, output_shape, reshaped, resolve_axes, single,
     wrong_input, wrong_weight,
 };
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor, WeightSlot};
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
+    Streamed, Tensor, WeightSlot,
+};
 
 /// Keras's `Normalization`: `(x − mean) / √variance`, or the inverse.
 #[derive(Debug)]
@@ -59,6 +62,20 @@ impl Normalization {
     }
 }
 
+/// The values of an array that broadcasts to a tensor, for each value of one of its steps;
+/// `None` where they differ from step to step.
+fn of_step(values: &ArrayD<f32>, input: &StepShape) -> Option<Vec<f32>> {
+    let shape = first_step(input);
+    Some(values.broadcast(IxDyn(&shape))?.iter().copied().collect())
+}
+
+/// The shape of the first step of the first sequence.
+fn first_step(input: &StepShape) -> Vec<usize> {
+    let mut shape = vec![1; input.shape().len() - input.sizes.len()];
+    shape.extend(&input.sizes);
+    shape
+}
+
 impl Layer for Normalization {
     fn class_name(&self) -> &str {
         "Normalization"
@@ -99,7 +116,7 @@ impl Layer for Normalization {
         let input = single("Normalization", inputs)?;
         let shape = output_shape(self, inputs)?;
         let mean = self.spread(mean, &shape)?;
-        let deviation = self.spread(variance, &shape)?.mapv(|v| v.sqrt().max(1e-7));
+        let deviation = self.spread(variance, &shape)?.mapv(deviation);
         let x = &input.data;
         let output = if self.invert {
             x * &deviation + mean
@@ -113,6 +130,36 @@ impl Layer for Normalization {
             .filter(|_| self.generation == Generation::Keras3);
         Ok(vec![Tensor::new(output).with_mask(mask)])
     }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let (mean, variance) = self.statistics.as_ref().ok_or(LayerError::NoWeights)?;
+        let input = one(inputs)?;
+        let shape = first_step(input);
+        let by_step = || NotStreamable::new("its mean differs from step to step");
+        let leading = shape.len() - input.sizes.len();
+        let kept = resolve_axes(&self.axes, &input.shape())?;
+        if kept.iter().any(|axis| *axis < leading) {
+            return Err(by_step());
+        }
+        let mean = of_step(&self.spread(mean, &shape)?, input).ok_or_else(by_step)?;
+        let deviation = self.spread(variance, &shape)?.mapv(deviation);
+        let deviation = of_step(&deviation, input).ok_or_else(by_step)?;
+        let invert = self.invert;
+        let output = input.with_masked(input.masked && self.generation == Generation::Keras3);
+        Ok(Streamed::in_place(output, move |values| {
+            for ((value, mean), deviation) in values.iter_mut().zip(&mean).zip(&deviation) {
+                *value = match invert {
+                    true => *value * deviation + mean,
+                    false => (*value - mean) / deviation,
+                };
+            }
+        }))
+    }
+}
+
+/// Never so small that a division by it would explode.
+fn deviation(variance: f32) -> f32 {
+    variance.sqrt().max(1e-7)
 }
 
 /// Keras's `Rescaling`: `x·scale + offset`.
@@ -163,5 +210,20 @@ impl Layer for Rescaling {
             .clone()
             .filter(|_| self.generation == Generation::Keras3);
         Ok(vec![Tensor::new(output).with_mask(mask)])
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = one(inputs)?;
+        let values = |array| {
+            let why = "its scale or its offset differs from step to step";
+            of_step(array, input).ok_or_else(|| NotStreamable::new(why))
+        };
+        let (scale, offset) = (values(&self.scale)?, values(&self.offset)?);
+        let output = input.with_masked(input.masked && self.generation == Generation::Keras3);
+        Ok(Streamed::in_place(output, move |values| {
+            for ((value, scale), offset) in values.iter_mut().zip(&scale).zip(&offset) {
+                *value = *value * scale + offset;
+            }
+        }))
     }
 }

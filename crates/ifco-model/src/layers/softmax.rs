@@ -2,8 +2,13 @@
 
 use ndarray::IxDyn;
 
-use super::support::{along, as_mask, integers_or, output_shape, resolve_axes, single, softmax};
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor};
+use super::support::{
+    along, as_mask, integers_or, one, output_shape, resolve_axes, single, softmax,
+};
+use crate::{
+    Call, Config, ConfigError, Generation, Layer, LayerError, Mask, NotStreamable, Shape,
+    StepShape, Streamed, Tensor,
+};
 
 /// How a softmax leaves positions out. Each Keras has its own way, and they differ where all
 /// positions are left out.
@@ -98,6 +103,21 @@ impl Layer for Softmax {
         // What the layer passes on is the mask it worked with.
         drop(mask_view);
         Ok(vec![Tensor::from(output).with_mask(mask)])
+    }
+
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = one(inputs)?;
+        if input.masked {
+            // The mask of the steps would be taken for one of the values.
+            return Err(NotStreamable::new(
+                "Keras's Softmax takes a mask of its values, and not one of the steps",
+            )
+            .help("use Activation(\"softmax\")"));
+        }
+        let row = input.row(&self.axes)?.max(1);
+        Ok(Streamed::in_place(input.clone(), move |values| {
+            values.chunks_exact_mut(row).for_each(softmax);
+        }))
     }
 }
 

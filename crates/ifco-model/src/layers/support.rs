@@ -8,7 +8,8 @@ use ndarray::{Array, Array2, ArrayD, ArrayView2, ArrayViewD, Axis, Dimension, Ix
 use serde_json::Value;
 
 use crate::{
-    Call, Config, ConfigError, Layer, LayerError, Mask, Shape, Tensor, WeightSlot, display_shape,
+    Call, Config, ConfigError, Layer, LayerError, Mask, NotStreamable, Shape, StepShape, Tensor,
+    WeightSlot, display_shape,
 };
 
 /// No layer makes an array of more elements than this: 2³¹ are 8 GiB. A configuration can name
@@ -76,6 +77,28 @@ pub(crate) fn single<'a, T>(class: &str, inputs: &'a [T]) -> Result<&'a T, Layer
             "a {class} takes one input, got {}",
             many.len()
         ))),
+    }
+}
+
+/// The only input of a step.
+pub(crate) fn one(inputs: &[StepShape]) -> Result<&StepShape, NotStreamable> {
+    match inputs {
+        [one] => Ok(one),
+        many => Err(NotStreamable::new(format!(
+            "it takes one input, got {}",
+            many.len()
+        ))),
+    }
+}
+
+/// Refuses steps that may be masked: what a merged step's mask is depends on all of them.
+pub(crate) fn unmasked(inputs: &[StepShape]) -> Result<(), NotStreamable> {
+    match inputs.iter().any(|input| input.masked) {
+        false => Ok(()),
+        true => Err(NotStreamable::new(
+            "it merges steps that may be masked, which a stream does not do",
+        )
+        .help("run whole sequences with predict")),
     }
 }
 

@@ -4,9 +4,11 @@ use ifco_cell::Cell;
 use ndarray::{ArcArray, ArrayD, ArrayView, ArrayViewMut, Axis, IxDyn, stack};
 
 use super::recurrent::nested;
+use super::support::one;
+use crate::session::copy;
 use crate::{
-    Array, Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor,
-    WeightSlot,
+    Array, Call, Config, ConfigError, Generation, Layer, LayerError, Mask, NotStreamable, Shape,
+    Step, StepShape, Streamed, Tensor, Time, WeightSlot,
 };
 
 /// Keras's `TimeDistributed` around any layer.
@@ -233,6 +235,34 @@ impl Layer for TimeDistributed {
         Ok(vec![Tensor::new(data).with_mask(mask)])
     }
 
+    fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
+        let input = one(inputs)?;
+        if input.time == Time::Gone || input.sizes.is_empty() {
+            return Err(NotStreamable::new(
+                "its steps are not those of the stream: (batch, time, features)",
+            ));
+        }
+        let inside = StepShape {
+            time: Time::Gone,
+            ..input.clone()
+        };
+        let class = self.layer.class_name();
+        let inner = self.layer.stream(&[inside], &Call::default());
+        let inner = inner.map_err(|why| NotStreamable {
+            reason: format!("the {class} inside: {}", why.reason),
+            ..why
+        })?;
+        let output = input.with_sizes(inner.output.sizes);
+        Ok(Streamed {
+            step: Box::new(EachStep {
+                repeats: input.masked && self.runs_as_recurrent(),
+                output: vec![0.0; output.len()],
+                inner: inner.step,
+            }),
+            output,
+        })
+    }
+
     fn cells(&self) -> Vec<(String, &Cell)> {
         self.layer.cells()
     }
@@ -251,6 +281,47 @@ impl Layer for TimeDistributed {
 
     fn as_model(&self) -> Option<&crate::Model> {
         self.layer.as_model()
+    }
+}
+
+/// A TimeDistributed's part of a session.
+#[derive(Debug)]
+struct EachStep {
+    inner: Box<dyn Step>,
+    /// Whether a masked step repeats the output of the one before.
+    repeats: bool,
+    output: Vec<f32>,
+}
+
+impl Step for EachStep {
+    fn step(&mut self, x: &[f32], counts: bool, out: &mut [f32]) -> bool {
+        if counts || !self.repeats {
+            self.inner.step(x, counts, &mut self.output);
+        }
+        copy(&self.output, out);
+        // The steps keep their mask, whatever the inner layer makes of it.
+        counts
+    }
+
+    fn reset(&mut self) {
+        self.inner.reset();
+        self.output.fill(0.0);
+    }
+
+    fn states(&self) -> Vec<(String, &[f32])> {
+        let own = self.repeats.then(|| ("output".into(), &self.output[..]));
+        own.into_iter().chain(self.inner.states()).collect()
+    }
+
+    fn states_mut(&mut self) -> Vec<(String, &mut [f32])> {
+        let own = self
+            .repeats
+            .then(|| ("output".into(), &mut self.output[..]));
+        own.into_iter().chain(self.inner.states_mut()).collect()
+    }
+
+    fn check(&self, x: &[f32]) -> Result<(), (String, String)> {
+        self.inner.check(x)
     }
 }
 

@@ -128,6 +128,14 @@ impl Windows {
         self.axes.len() + 2
     }
 
+    /// The windows of a sequence `(batch, time, channels)`.
+    pub(super) fn along_time(&self) -> Option<Window> {
+        match self.axes[..] {
+            [time] if !self.channels_first => Some(time),
+            _ => None,
+        }
+    }
+
     /// Where the channels are.
     pub(super) fn channel_axis(&self) -> usize {
         if self.channels_first {

@@ -1,0 +1,62 @@
+//! ifco's worker: the layer over sequences, the step of a session, a whole model from a file.
+//!
+//! `--part engine` times the small model's layers alone, on inputs already looked up, so that
+//! the report can tell what the whole call adds. `--precision bf16|int8` is for the reduced
+//! precisions.
+
+mod layer;
+mod model;
+#[cfg(feature = "session")]
+mod session;
+
+use worker::{Case, Result, Run, What, serve, skip};
+
+/// What the command line asks for.
+struct Options {
+    engine_alone: bool,
+    precision: String,
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options {
+        engine_alone: false,
+        precision: "f32".to_string(),
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let value = arguments
+            .next()
+            .ok_or(format!("{argument} needs a value"))?;
+        match (argument.as_str(), value.as_str()) {
+            ("--part", "engine") => options.engine_alone = true,
+            ("--part", "whole") => options.engine_alone = false,
+            ("--precision", "f32" | "bf16" | "int8") => options.precision = value,
+            _ => return Err(format!("no such option: {argument} {value}").into()),
+        }
+    }
+    Ok(options)
+}
+
+fn load(options: &Options, case: &Case) -> Result<Box<dyn Run>> {
+    if options.precision != "f32" && !cfg!(feature = "precision") {
+        return skip("ifco has no reduced precision yet");
+    }
+    if options.engine_alone && case.what != What::Model {
+        return skip("the engine alone is what the other cases time anyway");
+    }
+    match case.what {
+        What::Sequence => layer::load(case, &options.precision),
+        #[cfg(feature = "session")]
+        What::Step => session::load(case),
+        #[cfg(not(feature = "session"))]
+        What::Step => skip("ifco has no streaming session yet"),
+        What::Model if options.engine_alone => model::load_engine(case),
+        What::Model => model::load(case),
+    }
+}
+
+fn main() -> Result<()> {
+    let options = options()?;
+    serve(|case| load(&options, case));
+    Ok(())
+}

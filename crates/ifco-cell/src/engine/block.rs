@@ -1,0 +1,420 @@
+//! Some rows on their way through the cells: the part that a sequence and a stream share.
+
+use std::ops::Range;
+
+use super::cell::{PackedCell, starts};
+use super::gates::{Equations, Gates, Values};
+use super::plan::{Plan, Scratch};
+use super::pool::Barrier;
+use super::product::{Part, Product, Rows, Sums};
+use super::{Packed, by_rows};
+use crate::Cell;
+
+/// Up to this many rows, all panels of a step are one call.
+const PANELS_AT_ONCE: usize = 3;
+
+/// Memory that several threads write, each in places of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Place(pub(super) *mut f32);
+
+// SAFETY: who writes where is decided by rows and units: see `Block`.
+unsafe impl Sync for Place {}
+// SAFETY: as above.
+unsafe impl Send for Place {}
+
+impl Place {
+    /// # Safety
+    /// Within what the place was made for.
+    pub(super) unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+}
+
+/// Some rows of a batch on their way through the cells, as one member of a team sees them.
+///
+/// All members read all of h; each writes the units of its own panels only. A barrier stands
+/// between writing h and reading it.
+pub(super) struct Block<'a> {
+    pub(super) packed: &'a Packed,
+    pub(super) cells: &'a [Cell],
+    pub(super) plan: Plan,
+    pub(super) scratch: &'a Scratch,
+    /// How many.
+    pub(super) rows: usize,
+    pub(super) member: usize,
+    pub(super) members: usize,
+    pub(super) barrier: &'a Barrier,
+    /// What all members of the block have together, as `Scratch` divides it.
+    pub(super) shared: Place,
+    /// What this member has alone.
+    pub(super) own: Place,
+    /// Where in h the chunk begins.
+    pub(super) slot: usize,
+    /// Whether the next step goes through the panels from the last to the first: what the cache
+    /// still holds is read before it is replaced.
+    pub(super) from_end: bool,
+}
+
+impl<'a> Block<'a> {
+    pub(super) fn cell(&self, index: usize) -> &'a PackedCell {
+        &self.packed.cells[index]
+    }
+
+    /// The panels of a cell that are this member's.
+    fn panels(&self, index: usize) -> Range<usize> {
+        let panels = self.cell(index).gates.layout.panels();
+        let of = |member| panels * member / self.members;
+        of(self.member)..of(self.member + 1)
+    }
+
+    /// The units of those panels.
+    pub(super) fn units(&self, index: usize) -> Range<usize> {
+        let cell = self.cell(index);
+        let panels = self.panels(index);
+        let of = |panel| cell.units.min(panel * cell.panel_units);
+        of(panels.start)..of(panels.end)
+    }
+
+    /// h of a cell after `step` steps of the chunk.
+    pub(super) unsafe fn h(&self, index: usize, step: usize) -> *mut f32 {
+        let slots = self.plan.steps + 1;
+        let slot = (self.slot + step) % slots;
+        let offset = slot * self.rows * self.cell(index).stride;
+        // SAFETY: `Scratch` has planned so many slots of so many rows.
+        unsafe { self.shared.at(self.scratch.cells[index].h + offset) }
+    }
+
+    /// The outputs of a cell for the whole chunk: the x of the next one.
+    pub(super) unsafe fn outputs(&self, index: usize) -> Rows {
+        Rows {
+            // SAFETY: a chunk has a step.
+            at: unsafe { self.h(index, 1) },
+            stride: self.cell(index).stride,
+        }
+    }
+
+    pub(super) unsafe fn c(&self, index: usize) -> *mut f32 {
+        // SAFETY: `Scratch` has planned it.
+        unsafe { self.shared.at(self.scratch.cells[index].c) }
+    }
+
+    pub(super) fn last_index(&self) -> usize {
+        self.packed.cells.len() - 1
+    }
+
+    /// Makes h after the chunk the h before the next one.
+    pub(super) unsafe fn next_chunk(&mut self, steps: usize) {
+        if self.plan.steps == 1 {
+            self.slot ^= 1;
+            return;
+        }
+        for index in 0..self.packed.cells.len() {
+            let (units, stride) = (self.units(index), self.cell(index).stride);
+            for row in 0..self.rows {
+                // SAFETY: two slots of the same h.
+                unsafe {
+                    let offset = row * stride + units.start;
+                    let from = self.h(index, steps).add(offset);
+                    self.h(index, 0)
+                        .add(offset)
+                        .copy_from_nonoverlapping(from, units.len());
+                }
+            }
+        }
+        self.barrier.wait(self.members);
+    }
+
+    /// All steps of the chunk for one cell; `x` has a row for each step and row of the block.
+    ///
+    /// `counted`: whether each step counts for each row; empty when all do.
+    ///
+    /// # Safety
+    /// The scratch is as `Scratch` has planned it, no other thread has the same member's number
+    /// with it, and x is there.
+    pub(super) unsafe fn steps(&mut self, index: usize, x: Rows, counted: &[bool], steps: usize) {
+        let rows = self.rows;
+        let cell = self.cell(index);
+        let hoisted = self.plan.hoisted || cell.needs_input_apart();
+        // SAFETY: rows, panels and steps are within the scratch that was planned for them, and the
+        // panels are this member's.
+        unsafe {
+            let (isa, z) = (self.packed.isa, self.own.at(self.scratch.z));
+            let narrow = self.own.at(self.scratch.narrow_x);
+            let x = cell.gates.kernel.rows(isa, x, steps * rows, narrow);
+            if hoisted {
+                let own = self.panels(index);
+                let width = cell.gates.layout.width();
+                cell.gates.inputs(own.clone(), x, steps * rows, z).run(isa);
+                if let Some(candidate) = &cell.candidate {
+                    let z = z.add(own.len() * steps * rows * width);
+                    let all = 0..candidate.layout.panels();
+                    candidate.inputs(all, x, steps * rows, z).run(isa);
+                }
+            }
+            for step in 0..steps {
+                let states = States {
+                    h: self.h(index, step),
+                    new_h: self.h(index, step + 1),
+                    c: self.c(index),
+                };
+                let counted = match counted {
+                    [] => counted,
+                    counted => &counted[step * rows..][..rows],
+                };
+                // Common at the padded end of a batch.
+                if !counted.is_empty() && !counted.contains(&true) {
+                    self.keep(index, states);
+                } else {
+                    let x = Rows {
+                        at: x.at.add(step * rows * x.stride),
+                        ..x
+                    };
+                    let input = match hoisted {
+                        true => Input::Hoisted { z, step, steps },
+                        false => Input::Here(x),
+                    };
+                    match cell.equations {
+                        Some(equations) => self.step(index, equations, input, states, counted),
+                        None => self.step_by_rows(index, z, (step, steps), states, counted),
+                    }
+                }
+                self.barrier.wait(self.members);
+                self.from_end = !self.from_end;
+            }
+        }
+    }
+
+    /// A step that counts for no row.
+    unsafe fn keep(&self, index: usize, states: States) {
+        let (units, stride) = (self.units(index), self.cell(index).stride);
+        for row in 0..self.rows {
+            let offset = row * stride + units.start;
+            // SAFETY: two slots of h.
+            unsafe {
+                let from = states.h.add(offset);
+                states
+                    .new_h
+                    .add(offset)
+                    .copy_from_nonoverlapping(from, units.len());
+            }
+        }
+    }
+
+    /// A step whose gates become states panel by panel.
+    unsafe fn step(
+        &self,
+        index: usize,
+        equations: Equations,
+        input: Input,
+        states: States,
+        counted: &[bool],
+    ) {
+        let (cell, isa, rows) = (self.cell(index), self.packed.isa, self.rows);
+        let (width, vectors) = (cell.gates.layout.width(), cell.gates.layout.vectors());
+        let own = self.panels(index);
+        let group = match rows <= PANELS_AT_ONCE {
+            true => own.len(),
+            false => 1,
+        };
+        let groups = own.len().div_ceil(group.max(1));
+        let h = Rows {
+            at: states.h,
+            stride: cell.stride,
+        };
+        // SAFETY: the scratch is planned for so many rows.
+        let h = unsafe {
+            let narrow = self.own.at(self.scratch.narrow_h);
+            cell.gates.recurrent.rows(isa, h, rows, narrow)
+        };
+        for number in 0..groups {
+            let number = if self.from_end {
+                groups - 1 - number
+            } else {
+                number
+            };
+            let first = number * group;
+            let panels = group.min(own.len() - first);
+            let panel = own.start + first;
+            // SAFETY: within the scratch, as planned; the panels are this member's.
+            unsafe {
+                let (start, x_part, x) = match input {
+                    Input::Here(x) => (
+                        cell.gates.bias_start(panel),
+                        cell.gates.kernel.part(panel, x),
+                        Values {
+                            at: std::ptr::null(),
+                            stride: 0,
+                            panel_stride: 0,
+                        },
+                    ),
+                    Input::Hoisted { z, step, steps } => {
+                        let z = Values {
+                            at: z.add((first * steps + step) * rows * width).cast_const(),
+                            stride: width,
+                            panel_stride: steps * rows * width,
+                        };
+                        let candidate = 2 * cell.gates.layout.lanes();
+                        (
+                            cell.start(panel, z),
+                            Part::NONE,
+                            Values {
+                                at: z.at.wrapping_add(candidate),
+                                ..z
+                            },
+                        )
+                    }
+                };
+                let sums = Sums {
+                    at: self.own.at(self.scratch.sums),
+                    stride: width,
+                    panel_stride: rows * width,
+                };
+                Product {
+                    start,
+                    parts: [x_part, cell.gates.recurrent.part(panel, h)],
+                    sums,
+                    rows,
+                    panels,
+                    vectors,
+                    arithmetic: cell.gates.recurrent.arithmetic(),
+                    from_end: self.from_end,
+                }
+                .run(isa);
+                let offset = panel * cell.panel_units;
+                Gates {
+                    equations,
+                    z: Values {
+                        at: sums.at,
+                        stride: sums.stride,
+                        panel_stride: sums.panel_stride,
+                    },
+                    x,
+                    h: states.h.add(offset),
+                    new_h: states.new_h.add(offset),
+                    c: states.c.add(offset),
+                    stride: cell.stride,
+                    panel_stride: cell.panel_units,
+                    counted: match counted {
+                        [] => std::ptr::null(),
+                        counted => counted.as_ptr(),
+                    },
+                    rows,
+                    panels,
+                }
+                .run(isa);
+            }
+        }
+    }
+
+    /// A step whose gates become states row by row: the only member has all panels.
+    unsafe fn step_by_rows(
+        &self,
+        index: usize,
+        z: *mut f32,
+        (step, steps): (usize, usize),
+        states: States,
+        counted: &[bool],
+    ) {
+        let (cell, isa, rows) = (self.cell(index), self.packed.isa, self.rows);
+        let (gates, units) = (&cell.gates, cell.units);
+        let width = gates.layout.width();
+        let counts = |row: &usize| counted.is_empty() || counted[*row];
+        // SAFETY: within the scratch, as planned; slices of one row at a time, of places that
+        // differ.
+        unsafe {
+            let sums = self.own.at(self.scratch.sums);
+            let from_x = Values {
+                at: z.add(step * rows * width).cast_const(),
+                stride: width,
+                panel_stride: steps * rows * width,
+            };
+            let h = Rows {
+                at: states.h,
+                stride: cell.stride,
+            };
+            let narrow = self.own.at(self.scratch.narrow_h);
+            let h = gates.recurrent.rows(isa, h, rows, narrow);
+            gates.step(cell.start(0, from_x), h, rows, sums).run(isa);
+
+            let row_scratch = self.own.at(self.scratch.row);
+            let z_row = std::slice::from_raw_parts_mut(row_scratch, 4 * units);
+            let x_row = std::slice::from_raw_parts_mut(row_scratch.add(4 * units), 3 * units);
+            let state = |at: *mut f32, row: usize| {
+                std::slice::from_raw_parts_mut(at.add(row * cell.stride), units)
+            };
+            self.keep(index, states);
+            for row in (0..rows).filter(counts) {
+                gates
+                    .layout
+                    .unpack_row(sums.add(row * width), rows * width, z_row);
+                if cell.candidate.is_some() {
+                    // c is free in a GRU: it keeps the update gate.
+                    let (h, update) = (state(states.new_h, row), state(states.c, row));
+                    by_rows::reset(&self.cells[index], z_row, h, update);
+                } else {
+                    if !cell.recurrent_bias.as_slice().is_empty() {
+                        let at = from_x.at.add(row * width);
+                        gates.layout.unpack_row(at, from_x.panel_stride, x_row);
+                    }
+                    let (h, c) = (state(states.new_h, row), state(states.c, row));
+                    by_rows::update(
+                        &self.cells[index],
+                        z_row,
+                        &x_row[x_row.len() - units..],
+                        h,
+                        c,
+                    );
+                }
+            }
+            let Some(candidate) = &cell.candidate else {
+                return;
+            };
+            let width = candidate.layout.width();
+            let from_x = Values {
+                at: z
+                    .add(gates.layout.panels() * from_x.panel_stride + step * rows * width)
+                    .cast_const(),
+                stride: width,
+                panel_stride: steps * rows * width,
+            };
+            let seen = Rows {
+                at: states.new_h,
+                stride: cell.stride,
+            };
+            let seen = candidate.recurrent.rows(isa, seen, rows, narrow);
+            let start = starts(from_x, candidate.layout.lanes());
+            candidate.step(start, seen, rows, sums).run(isa);
+            for row in (0..rows).filter(counts) {
+                let own = &mut z_row[..units];
+                candidate
+                    .layout
+                    .unpack_row(sums.add(row * width), rows * width, own);
+                let (new_h, update) = (state(states.new_h, row), state(states.c, row));
+                new_h.copy_from_slice(state(states.h.cast_mut(), row));
+                by_rows::candidate(&self.cells[index], own, new_h, update);
+            }
+        }
+    }
+}
+
+/// The states of a cell at a step.
+#[derive(Clone, Copy)]
+struct States {
+    h: *const f32,
+    new_h: *mut f32,
+    c: *mut f32,
+}
+
+/// Where a step has its x from.
+#[derive(Clone, Copy)]
+enum Input {
+    /// b + x·W of all `steps` of the chunk: `[panel][step][row][vector][lane]`.
+    Hoisted {
+        z: *mut f32,
+        step: usize,
+        steps: usize,
+    },
+    /// The rows of x themselves.
+    Here(Rows),
+}
