@@ -273,6 +273,13 @@ impl RecurrentLayer {
             .get_or_init(|| Packed::new(&self.cells, self.precision))
     }
 
+    /// The same layer on cells that were packed in another way.
+    #[cfg(test)]
+    pub(crate) fn with_packed(mut self, packed: Packed) -> Self {
+        self.packed = Arc::new(packed.into());
+        self
+    }
+
     /// One row's way through the cells, step by step.
     pub(crate) fn stepper(&self) -> Stepper {
         self.packed();

@@ -19,6 +19,9 @@ use super::product::Rows;
 use super::simd::{DotKernel, Isa, Kernel, PairUnit, QuadUnit, Words};
 use crate::Precision;
 
+#[cfg(test)]
+mod tests;
+
 /// The greatest number of steps of a scale.
 const STEPS: i32 = 127;
 
@@ -90,6 +93,7 @@ impl Arithmetic {
     /// # Safety
     /// There are `count` rows of `depth` values, and place for `count` times
     /// [`row_stride`](Self::row_stride) at `to`.
+    #[inline]
     pub(super) unsafe fn rows(
         self,
         isa: Isa,

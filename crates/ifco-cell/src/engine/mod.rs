@@ -44,7 +44,10 @@ pub(crate) struct Packed {
 
 impl Packed {
     pub(crate) fn new(cells: &[Cell], precision: Precision) -> Self {
-        let isa = Isa::best();
+        Self::for_isa(cells, Isa::best(), precision)
+    }
+
+    pub(crate) fn for_isa(cells: &[Cell], isa: Isa, precision: Precision) -> Self {
         Self::with(cells, isa, Arithmetic::new(precision, isa))
     }
 

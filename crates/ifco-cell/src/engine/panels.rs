@@ -214,6 +214,7 @@ impl Panels {
     /// # Safety
     /// There are `count` rows of values, and place for `count` times
     /// [`row_stride`](Self::row_stride) at `to`.
+    #[inline]
     pub(super) unsafe fn rows(&self, isa: Isa, rows: Rows, count: usize, to: *mut f32) -> Rows {
         // SAFETY: the caller's promise.
         unsafe { self.arithmetic.rows(isa, rows, count, self.depth, to) }

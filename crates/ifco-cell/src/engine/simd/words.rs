@@ -4,7 +4,9 @@
 //! All of these are the same type, that of the vector of `f32`: a word is only bits, and the
 //! instruction sets keep them in the same registers.
 
-use super::{Isa, Kernel, Portable, Set, Simd};
+#[cfg(target_arch = "x86_64")]
+use super::Set;
+use super::{Isa, Kernel, Portable, Simd};
 
 /// The vectors of an instruction set as words.
 pub(crate) trait Words: Simd {
