@@ -41,7 +41,8 @@ pub(crate) struct Packed {
 
 impl Packed {
     pub(crate) fn new(cells: &[Cell]) -> Self {
-        Self::for_isa(cells, Isa::best())
+        let most = cells.iter().map(Cell::units).max();
+        Self::for_isa(cells, Isa::for_units(most.unwrap_or(0)))
     }
 
     pub(crate) fn for_isa(cells: &[Cell], isa: Isa) -> Self {
