@@ -37,40 +37,53 @@ const ROUND: f32 = 12_582_912.0;
 /// One value at a time.
 const ONE: Portable<1> = Portable;
 
-/// n, in the low bits of the first, and r of the reduction above.
+/// Of x·`factor`, where `factor` is a power of two or minus one: n, in the low bits of the first,
+/// and r / `factor` of the reduction above. The factor thus costs no operation.
 #[inline(always)]
-fn reduce<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
+fn reduce<S: Simd>(s: S, x: S::F32, factor: f32) -> (S::F32, S::F32) {
     let round = s.splat(ROUND);
-    let shifted = s.mul_add(x, s.splat(LOG2_E), round);
+    let shifted = s.mul_add(x, s.splat(factor * LOG2_E), round);
     let whole = s.sub(shifted, round);
     let r = if S::FUSED {
         // n·ln 2 is not rounded, and the f32 nearest to ln 2 is within 1.5e-9 of it.
-        s.neg_mul_add(whole, s.splat(std::f32::consts::LN_2), x)
+        s.neg_mul_add(whole, s.splat(std::f32::consts::LN_2 / factor), x)
     } else {
-        let r = s.neg_mul_add(whole, s.splat(LN2_HIGH), x);
-        s.neg_mul_add(whole, s.splat(LN2_LOW), r)
+        let r = s.neg_mul_add(whole, s.splat(LN2_HIGH / factor), x);
+        s.neg_mul_add(whole, s.splat(LN2_LOW / factor), r)
     };
     (shifted, r)
 }
 
-/// q = e^r − 1
+/// q / `factor` of r / `factor`, with the operations beside each other where they may be.
 #[inline(always)]
-fn small_exp_m1<S: Simd>(s: S, r: S::F32) -> S::F32 {
-    let mut tail = s.splat(C4);
-    for c in [C3, C2, C1, C0] {
-        tail = s.mul_add(r, tail, s.splat(c));
-    }
-    s.mul_add(s.mul(r, r), tail, r)
+fn small_exp_m1<S: Simd>(s: S, r: S::F32, factor: f32) -> S::F32 {
+    // Exact: the factor is a power of two.
+    let [f2, f3, f4] = [factor * factor, factor * factor * factor, f4(factor)];
+    let square = s.mul(r, r);
+    let low = s.mul_add(r, s.splat(C1 * f2), s.splat(C0 * factor));
+    let high = s.mul_add(r, s.splat(C3 * f4), s.splat(C2 * f3));
+    let high = s.mul_add(square, s.splat(C4 * f4 * factor), high);
+    s.mul_add(square, s.mul_add(square, high, low), r)
 }
 
-/// e^r, without the accuracy that q has near 0.
 #[inline(always)]
-fn small_exp<S: Simd>(s: S, r: S::F32) -> S::F32 {
-    let mut sum = s.splat(E5);
-    for e in [E4, E3, E2, E1, 1.0] {
-        sum = s.mul_add(r, sum, s.splat(e));
-    }
-    sum
+fn f4(factor: f32) -> f32 {
+    factor * factor * factor * factor
+}
+
+/// e^r of r / `factor`, without the accuracy that q has near 0.
+#[inline(always)]
+fn small_exp<S: Simd>(s: S, r: S::F32, factor: f32) -> S::F32 {
+    let [f2, f3] = [factor * factor, factor * factor * factor];
+    let square = s.mul(r, r);
+    let low = s.mul_add(r, s.splat(E1 * factor), s.splat(1.0));
+    let middle = s.mul_add(r, s.splat(E3 * f3), s.splat(E2 * f2));
+    let high = s.mul_add(
+        r,
+        s.splat(E5 * f4(factor) * factor),
+        s.splat(E4 * f4(factor)),
+    );
+    s.mul_add(square, s.mul_add(square, high, middle), low)
 }
 
 /// 1 + e^−x, and where it would not be a normal number the nearest that is.
@@ -79,30 +92,27 @@ pub(crate) fn one_plus_exp_neg<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // Beyond 80 the sum is 1 in any case; beyond −88 it would overflow.
     let x = s.at_most(s.splat(80.0), s.at_least(s.splat(-88.0), x));
     let one = s.splat(1.0);
-    let (n, r) = reduce(s, s.sub(s.splat(0.0), x));
+    let (n, r) = reduce(s, x, -1.0);
     // A product with 2ⁿ: adding to the exponent of a NaN could make it a number.
-    s.mul_add(small_exp(s, r), s.scale(one, n), one)
+    s.mul_add(small_exp(s, r, -1.0), s.scale(one, n), one)
 }
 
 /// −tanh|x| as a fraction m / (2 + m), m = e^(−2|x|) − 1: the two of them.
 #[inline(always)]
 pub(crate) fn tanh_fraction<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
-    let size = s.abs(x);
     // e^−20 is less than half a ULP of 1.
-    let m = exp_m1(
-        s,
-        s.at_least(s.splat(-20.0), s.sub(s.splat(0.0), s.add(size, size))),
-    );
+    let m = exp_m1(s, s.at_most(s.splat(10.0), s.abs(x)), -2.0);
     (m, s.add(s.splat(2.0), m))
 }
 
-/// e^x − 1 for x from −80 to 0.
+/// e^(x·`factor`) − 1 for x·`factor` from −80 to 0.
 #[inline(always)]
-fn exp_m1<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    let (n, r) = reduce(s, x);
+fn exp_m1<S: Simd>(s: S, x: S::F32, factor: f32) -> S::F32 {
+    let (n, r) = reduce(s, x, factor);
     let one = s.splat(1.0);
-    let scale = s.scale(one, n);
-    s.mul_add(scale, small_exp_m1(s, r), s.sub(scale, one))
+    let power = s.scale(one, n);
+    let times_factor = s.scale(s.splat(factor), n);
+    s.mul_add(times_factor, small_exp_m1(s, r, factor), s.sub(power, one))
 }
 
 /// 1 / (1 + e^−x)
@@ -135,7 +145,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
 /// e^x − 1 for x ≤ 0.
 #[inline(always)]
 pub(crate) fn exp_m1_below_zero(x: f32) -> f32 {
-    let [y] = exp_m1(ONE, ONE.at_least([-20.0], [x]));
+    let [y] = exp_m1(ONE, ONE.at_least([-20.0], [x]), 1.0);
     y
 }
 
@@ -145,8 +155,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Written with `if` and not `min`/`max`, which would lose a NaN.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
-    let ([shifted], r) = reduce(ONE, [x]);
-    let [q] = small_exp_m1(ONE, r);
+    let ([shifted], r) = reduce(ONE, [x], 1.0);
+    let [q] = small_exp_m1(ONE, r, 1.0);
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     // In two factors: 2ⁿ itself may be out of range where the product is not.
     let half = n >> 1;

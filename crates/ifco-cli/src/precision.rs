@@ -1,6 +1,7 @@
 //! `--precision`: recurrent weights in fewer bits, and how far that takes the outputs.
 
 use std::fmt;
+use std::io::{self, Write};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ifco::{Model, Precision};
@@ -32,10 +33,15 @@ impl PrecisionArgs {
 /// Says so where a model has nothing that it changes.
 pub fn note_without_effect(model: &Model, precision: Precision) {
     if model.cells().is_empty() {
-        eprintln!(
+        note(format_args!(
             "note: the model has no recurrent layer, --precision {precision} changes nothing"
-        );
+        ));
     }
+}
+
+/// A line on stderr; where that cannot be written to, nothing.
+pub fn note(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// How far outputs are from those of f32.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cell::{PackedCell, starts};
-use super::gates::{Equations, Gates, Values};
+use super::gates::{Equations, Gates, LstmRow, Values};
 use super::plan::{Plan, Scratch};
 use super::pool::Barrier;
 use super::product::{Part, Product, Rows, Sums};
@@ -79,7 +79,8 @@ impl<'a> Block<'a> {
     /// h of a cell after `step` steps of the chunk.
     pub(super) unsafe fn h(&self, index: usize, step: usize) -> *mut f32 {
         let slots = self.plan.steps + 1;
-        let slot = (self.slot + step) % slots;
+        let slot = self.slot + step;
+        let slot = if slot < slots { slot } else { slot - slots };
         let offset = slot * self.rows * self.cell(index).stride;
         // SAFETY: `Scratch` has planned so many slots of so many rows.
         unsafe { self.shared.at(self.scratch.cells[index].h + offset) }
@@ -265,6 +266,19 @@ impl<'a> Block<'a> {
                         )
                     }
                 };
+                let parts = [x_part, cell.gates.recurrent.part(panel, h)];
+                let offset = panel * cell.panel_units;
+                if rows == 1 && cell.fits_registers(panels) {
+                    LstmRow {
+                        start,
+                        parts,
+                        c: states.c.add(offset),
+                        new_h: states.new_h.add(offset),
+                        panels,
+                    }
+                    .run(isa);
+                    continue;
+                }
                 let sums = Sums {
                     at: self.own.at(self.scratch.sums),
                     stride: width,
@@ -272,7 +286,7 @@ impl<'a> Block<'a> {
                 };
                 Product {
                     start,
-                    parts: [x_part, cell.gates.recurrent.part(panel, h)],
+                    parts,
                     sums,
                     rows,
                     panels,
@@ -281,7 +295,6 @@ impl<'a> Block<'a> {
                     from_end: self.from_end,
                 }
                 .run(isa);
-                let offset = panel * cell.panel_units;
                 Gates {
                     equations,
                     z: Values {

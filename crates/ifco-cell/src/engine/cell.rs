@@ -6,7 +6,7 @@ use ndarray::ArrayView2;
 
 use super::arithmetic::Arithmetic;
 use super::buffer::{Buffer, LINE};
-use super::gates::{Equations, Phi, Sigma, Values};
+use super::gates::{Equations, LstmRow, Phi, Sigma, Values};
 use super::panels::{Layout, Panels};
 use super::product::{Part, Product, Rows, Start, Sums, VECTORS};
 use super::simd::Isa;
@@ -208,6 +208,13 @@ impl PackedCell {
     /// and where the gates become states row by row.
     pub(super) fn needs_input_apart(&self) -> bool {
         matches!(self.equations, Some(Equations::Gru(..)) | None)
+    }
+
+    /// Whether a step of one row may be a [`LstmRow`].
+    pub(super) fn fits_registers(&self, panels: usize) -> bool {
+        panels <= LstmRow::MOST_PANELS
+            && self.gates.recurrent.arithmetic() == Arithmetic::Singles
+            && self.equations == Some(Equations::Lstm(Sigma::Sigmoid, Phi::Tanh))
     }
 
     /// What h·U starts from where b + x·W is there.

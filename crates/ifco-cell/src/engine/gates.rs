@@ -1,5 +1,6 @@
 //! From the sums of the gates to the new states: the equations of `reference`, on vectors.
 
+use super::product::{Part, Start, VECTORS};
 use super::simd::{Isa, Kernel, Simd};
 use crate::{Activation, math};
 
@@ -245,7 +246,19 @@ macro_rules! each_vector {
 }
 
 /// i, f, o = σ(z_i, z_f, z_o);  c̃ = φ(z_c);  c' = f∘c + i∘c̃;  h' = o∘φ(c')
-///
+#[inline(always)]
+fn lstm_states<S: Simd>(
+    s: S,
+    [i, f, c_tilde, o]: [S::F32; 4],
+    c: S::F32,
+    sigma: impl Sigmas,
+    phi: impl Phis,
+) -> (S::F32, S::F32) {
+    let kept = sigma.times(s, f, (c, None));
+    let c = s.add(kept, sigma.times(s, i, phi.fraction(s, c_tilde)));
+    (c, sigma.times(s, o, phi.fraction(s, c)))
+}
+
 /// # Safety
 /// As for [`Gates::run`].
 #[inline(always)]
@@ -253,13 +266,94 @@ unsafe fn lstm<S: Simd>(s: S, of: &Gates, sigma: impl Sigmas, phi: impl Phis) {
     // SAFETY: the caller's promise.
     unsafe {
         each_vector!(s, of, |z, _x, state| {
+            let mut sums = [s.splat(0.0); 4];
+            for (gate, sum) in sums.iter_mut().enumerate() {
+                *sum = s.load(z.add(gate * S::LANES));
+            }
             let c = of.c.add(state);
-            let kept = sigma.times(s, s.load(z.add(S::LANES)), (s.load(c), None));
-            let candidate = phi.fraction(s, s.load(z.add(2 * S::LANES)));
-            let new_c = s.add(kept, sigma.times(s, s.load(z), candidate));
+            let (new_c, new_h) = lstm_states(s, sums, s.load(c), sigma, phi);
             s.store(c, new_c);
-            sigma.times(s, s.load(z.add(3 * S::LANES)), phi.fraction(s, new_c))
+            new_h
         });
+    }
+}
+
+/// A whole step of one row of an LSTM of few panels with Keras's default activations: its sums
+/// never leave the registers.
+pub(super) struct LstmRow {
+    /// Of the four gates.
+    pub(super) start: [Start; VECTORS],
+    pub(super) parts: [Part; 2],
+    pub(super) c: *mut f32,
+    pub(super) new_h: *mut f32,
+    /// At most [`LstmRow::MOST_PANELS`].
+    pub(super) panels: usize,
+}
+
+impl LstmRow {
+    pub(super) const MOST_PANELS: usize = 5;
+
+    /// # Safety
+    /// All pointers are valid for what they are said to hold, and nobody else writes there.
+    pub(super) unsafe fn run(self, isa: Isa) {
+        isa.run(ValidRow(self));
+    }
+}
+
+/// A step whose pointers its maker vouches for.
+struct ValidRow(LstmRow);
+
+impl Kernel for ValidRow {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: the promise of `LstmRow::run`.
+        unsafe {
+            match self.0.panels {
+                1 => lstm_row::<S, 1>(s, &self.0),
+                2 => lstm_row::<S, 2>(s, &self.0),
+                3 => lstm_row::<S, 3>(s, &self.0),
+                4 => lstm_row::<S, 4>(s, &self.0),
+                _ => lstm_row::<S, 5>(s, &self.0),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`LstmRow::run`].
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "panel and gate, as everywhere")]
+unsafe fn lstm_row<S: Simd, const P: usize>(s: S, of: &LstmRow) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[s.splat(0.0); 4]; P];
+        for p in 0..P {
+            for gate in 0..4 {
+                let start = of.start[gate];
+                sums[p][gate] = s.load(start.at.add(p * start.panel_stride));
+            }
+        }
+        for part in of.parts {
+            let mut weights = part.panels;
+            for k in 0..part.depth {
+                let value = s.splat(*part.rows.at.add(k));
+                for p in 0..P {
+                    for gate in 0..4 {
+                        let vector = s.load(weights.add(p * part.panel_stride + gate * S::LANES));
+                        sums[p][gate] = s.mul_add(value, vector, sums[p][gate]);
+                    }
+                }
+                weights = weights.add(4 * S::LANES);
+            }
+        }
+        for p in 0..P {
+            let c = of.c.add(p * S::LANES);
+            let (new_c, new_h) = lstm_states(s, sums[p], s.load(c), Sigmoid, Tanh);
+            s.store(c, new_c);
+            s.store(of.new_h.add(p * S::LANES), new_h);
+        }
     }
 }
 

@@ -44,7 +44,8 @@ pub(crate) struct Packed {
 
 impl Packed {
     pub(crate) fn new(cells: &[Cell], precision: Precision) -> Self {
-        Self::for_isa(cells, Isa::best(), precision)
+        let most = cells.iter().map(Cell::units).max();
+        Self::for_isa(cells, Isa::for_units(most.unwrap_or(0)), precision)
     }
 
     pub(crate) fn for_isa(cells: &[Cell], isa: Isa, precision: Precision) -> Self {

@@ -5,9 +5,10 @@
 //! busy works alone, with the same numbers as a result.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicUsize, Ordering::*};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::thread::{self, Thread};
+use std::time::Instant;
 
 /// How often a thread looks for news before it sleeps (or lets others run): some 100 µs.
 const LOOKS: u32 = 10_000;
@@ -40,7 +41,7 @@ pub fn set_threads(threads: usize) {
 pub fn threads() -> usize {
     match WANTED.load(Relaxed) {
         0 => {
-            static DEFAULT: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+            static DEFAULT: OnceLock<usize> = OnceLock::new();
             *DEFAULT.get_or_init(|| {
                 let said = std::env::var("IFCO_THREADS").ok();
                 let said = said.and_then(|said| said.trim().parse().ok());
@@ -120,10 +121,38 @@ impl Drop for Done<'_> {
 fn wait_a_moment(looks: &mut u32) {
     std::hint::spin_loop();
     *looks += 1;
+    if *looks == LOOKS {
+        crowded_since().store(now(), Relaxed);
+    }
     if *looks > LOOKS {
         // More threads than cores: let the one that is waited for run.
         thread::yield_now();
     }
+}
+
+/// Whether somebody waited in vain a moment ago: other programs have the cores, and threads that
+/// wait for each other after every step would mostly wait.
+pub(super) fn is_crowded() -> bool {
+    match crowded_since().load(Relaxed) {
+        0 => false,
+        since => now().saturating_sub(since) < CROWDED_MILLISECONDS,
+    }
+}
+
+/// How long it is remembered.
+const CROWDED_MILLISECONDS: u64 = 100;
+
+/// When it was last so, as `now` tells the time; 0: never.
+fn crowded_since() -> &'static AtomicU64 {
+    static SINCE: AtomicU64 = AtomicU64::new(0);
+    &SINCE
+}
+
+/// Milliseconds, from 1 on.
+fn now() -> u64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let first = FIRST.get_or_init(Instant::now);
+    u64::try_from(first.elapsed().as_millis()).map_or(u64::MAX, |passed| passed.saturating_add(1))
 }
 
 struct Helper {

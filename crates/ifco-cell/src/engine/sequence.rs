@@ -62,6 +62,10 @@ pub(crate) fn run(
         let packed = layer.packed();
         let work = Work::of(&packed.cells, batch, time);
         let (members, split) = work.split(pool::threads());
+        let members = match split == Split::Units && pool::is_crowded() {
+            true => 1,
+            false => members,
+        };
         let team = Team::gather(members);
         let plan = work.plan(team.members, split);
         let scratch = Scratch::of(&packed.cells, &plan);

@@ -80,6 +80,10 @@ pub(crate) trait Simd: Copy {
     fn prefetch<const NEAR: bool>(self, from: *const f32);
 }
 
+/// Up to this many units, lanes that stay empty cost more than the shorter vectors do.
+#[cfg(target_arch = "x86_64")]
+const FEW_UNITS: usize = 40;
+
 /// Code that runs with vectors.
 pub(crate) trait Kernel {
     /// What it gives.
@@ -144,6 +148,18 @@ impl Isa {
             let named = |isa: &&Isa| Some(isa.name()) == said.as_deref();
             all.iter().find(named).copied().unwrap_or(all[0])
         })
+    }
+
+    /// The best one for a layer of so many units: of a few, vectors half as long may leave fewer
+    /// lanes empty, and give the same numbers.
+    pub(crate) fn for_units(units: usize) -> Isa {
+        let best = Self::best();
+        #[cfg(target_arch = "x86_64")]
+        if best.0 == Set::Avx512 && units <= FEW_UNITS && units.div_ceil(8) % 2 == 1 {
+            return Isa(Set::Avx512Half);
+        }
+        let _ = units;
+        best
     }
 
     /// For people, and for `IFCO_ISA`.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::Packed;
 use super::block::{Block, Place};
 use super::buffer::Buffer;
+use super::gates::LstmRow;
 use super::plan::{Plan, Scratch, Split};
 use super::pool::Barrier;
 use super::product::Rows;
@@ -22,6 +23,8 @@ pub(crate) struct Stepper {
     /// Which of the two h of a cell is the latest.
     slot: usize,
     from_end: bool,
+    /// Whether each cell is one kernel call.
+    fits_registers: bool,
 }
 
 const PLAN: Plan = Plan {
@@ -40,7 +43,10 @@ impl Stepper {
     ) -> Self {
         let packed_cells = packed.get_or_init(|| Packed::new(&cells, precision));
         let scratch = Scratch::of(&packed_cells.cells, &PLAN);
+        let mut cells_packed = packed_cells.cells.iter();
         Self {
+            fits_registers: cells_packed
+                .all(|cell| cell.fits_registers(cell.gates.layout.panels())),
             buffer: Buffer::zeros(scratch.shared + scratch.own),
             scratch: Arc::new(scratch),
             cells,
@@ -55,8 +61,40 @@ impl Stepper {
         let Some(packed) = self.packed.get() else {
             return &[];
         };
-        let barrier = Barrier::default();
         let values = self.buffer.as_mut_slice().as_mut_ptr();
+        if self.fits_registers {
+            // The same as below, with nothing between the caller and the kernel.
+            let mut input = Rows {
+                at: x.as_ptr(),
+                stride: 0,
+            };
+            for (cell, of) in packed.cells.iter().zip(&self.scratch.cells) {
+                // SAFETY: the buffer was made for these cells, and x has the features.
+                unsafe {
+                    let h = Rows {
+                        at: values.add(of.h + self.slot * of.slot),
+                        stride: 0,
+                    };
+                    let new_h = values.add(of.h + (1 - self.slot) * of.slot);
+                    LstmRow {
+                        start: cell.gates.bias_start(0),
+                        parts: [
+                            cell.gates.kernel.part(0, input),
+                            cell.gates.recurrent.part(0, h),
+                        ],
+                        c: values.add(of.c),
+                        new_h,
+                        panels: cell.gates.layout.panels(),
+                    }
+                    .run(packed.isa);
+                    input.at = new_h;
+                }
+            }
+            self.slot = 1 - self.slot;
+            let last = &self.scratch.cells[packed.cells.len() - 1];
+            return &self.buffer.as_slice()[last.h + self.slot * last.slot..][..packed.units()];
+        }
+        let barrier = Barrier::default();
         let mut block = Block {
             packed,
             cells: &self.cells,

@@ -40,6 +40,28 @@ fn row_index(value: f32, rows: usize) -> Option<usize> {
     (whole && index < rows).then_some(index)
 }
 
+impl Embedding {
+    /// The error for a value of an input of this shape, the so-manieth in row-major order.
+    fn no_such_row(&self, value: f32, mut position: usize, shape: &[usize]) -> LayerError {
+        let mut at: Vec<usize> = shape
+            .iter()
+            .rev()
+            .map(|length| {
+                let along = position % length;
+                position /= length;
+                along
+            })
+            .collect();
+        at.reverse();
+        LayerError::Other(format!(
+            "input 0 has the value {value} at {at:?}, expected a whole number from 0 to {}: the \
+             embedding has {} rows",
+            self.input_dim - 1,
+            self.input_dim
+        ))
+    }
+}
+
 impl Layer for Embedding {
     fn class_name(&self) -> &str {
         "Embedding"
@@ -70,17 +92,13 @@ impl Layer for Embedding {
         let input = single("Embedding", inputs)?;
         let shape = output_shape(self, inputs)?;
         let mut output = Vec::with_capacity(elements(&shape)?);
-        for (position, value) in input.data.indexed_iter() {
-            let index = row_index(*value, self.input_dim).ok_or_else(|| {
-                LayerError::Other(format!(
-                    "input 0 has the value {value} at {:?}, expected a whole number from 0 to {}: \
-                     the embedding has {} rows",
-                    ndarray::Dimension::slice(&position),
-                    self.input_dim - 1,
-                    self.input_dim
-                ))
-            })?;
-            output.extend(embeddings.row(index));
+        // Whole rows at a time: the weights are kept row-major.
+        let table = embeddings.as_standard_layout();
+        let table = table.as_slice().unwrap_or_default();
+        for (position, value) in input.data.iter().enumerate() {
+            let index = row_index(*value, self.input_dim)
+                .ok_or_else(|| self.no_such_row(*value, position, input.shape()))?;
+            output.extend_from_slice(&table[index * self.output_dim..][..self.output_dim]);
         }
         let mask = self
             .mask_zero
