@@ -20,6 +20,8 @@ pub(crate) mod pool;
 mod product;
 mod sequence;
 pub(crate) mod simd;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use sequence::run;
 
