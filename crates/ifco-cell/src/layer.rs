@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
 use crate::engine::{self, Packed, Stepper};
-use crate::{Cell, WeightsError};
+use crate::{Cell, Precision, WeightsError};
 
 /// How a recurrent layer reads and answers: Keras's arguments of the same names.
 ///
@@ -68,6 +68,7 @@ pub struct RecurrentLayer {
     cells: Arc<[Cell]>,
     /// The weights as the engine reads them, from the first use on; clones share them.
     packed: Arc<OnceLock<Packed>>,
+    precision: Precision,
     /// How the sequence is read and what is returned.
     pub options: SequenceOptions,
 }
@@ -166,7 +167,8 @@ pub struct ForwardError {
 
 impl PartialEq for RecurrentLayer {
     fn eq(&self, other: &Self) -> bool {
-        (&self.cells, self.options) == (&other.cells, other.options)
+        (&self.cells, self.options, self.precision)
+            == (&other.cells, other.options, other.precision)
     }
 }
 
@@ -217,6 +219,7 @@ impl RecurrentLayer {
         Ok(Self {
             cells: cells.into(),
             packed: Arc::default(),
+            precision: Precision::F32,
             options,
         })
     }
@@ -226,15 +229,65 @@ impl RecurrentLayer {
         &self.cells
     }
 
+    /// How exactly the weights are kept while the layer runs.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Keeps the weights so while the layer runs: fewer bits are faster and less exact. They are
+    /// packed anew at the next run; clones of this layer stay as they are.
+    ///
+    /// ```
+    /// use ifco_cell::{
+    ///     Activation, LstmCell, LstmWeights, Precision, RecurrentLayer, SequenceOptions,
+    /// };
+    /// use ndarray::{Array2, Array3};
+    ///
+    /// let (features, units) = (3, 2);
+    /// let weights = LstmWeights::new(
+    ///     Array2::from_elem((features, 4 * units), 0.1),
+    ///     Array2::from_elem((units, 4 * units), 0.3),
+    ///     None,
+    /// )?;
+    /// let cell = LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid);
+    /// let mut layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+    ///
+    /// let x = Array3::from_elem((5, 7, features), 0.7); // (batch, time, features)
+    /// let exact = layer.forward(x.view(), None, None)?;
+    /// layer.set_precision(Precision::Bf16);
+    /// let near = layer.forward(x.view(), None, None)?;
+    /// let error = exact.output.last().unwrap() - near.output.last().unwrap();
+    /// assert!(error.iter().all(|error| error.abs() < 0.01));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_precision(&mut self, precision: Precision) {
+        if precision != self.precision {
+            self.precision = precision;
+            self.packed = Arc::default();
+        }
+    }
+
     /// The cells as the engine reads them.
     pub(crate) fn packed(&self) -> &Packed {
-        self.packed.get_or_init(|| Packed::new(&self.cells))
+        self.packed
+            .get_or_init(|| Packed::new(&self.cells, self.precision))
+    }
+
+    /// The same layer on cells that were packed in another way.
+    #[cfg(test)]
+    pub(crate) fn with_packed(mut self, packed: Packed) -> Self {
+        self.packed = Arc::new(packed.into());
+        self
     }
 
     /// One row's way through the cells, step by step.
     pub(crate) fn stepper(&self) -> Stepper {
         self.packed();
-        Stepper::new(Arc::clone(&self.cells), Arc::clone(&self.packed))
+        Stepper::new(
+            Arc::clone(&self.cells),
+            Arc::clone(&self.packed),
+            self.precision,
+        )
     }
 
     /// Number of input features: those of the first cell.

@@ -11,13 +11,15 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use ifco::Model;
 use ifco::machine::Limits;
+use ifco::{Model, Precision};
 use indicatif::ProgressBar;
+use ndarray::ArrayD;
 
 use crate::failure::Failure;
 use crate::opening::ModelArgs;
 use crate::output;
+use crate::precision::{Difference, PrecisionArgs, note_without_effect};
 use inputs::Inputs;
 use latency::Latency;
 use layers::LayerTime;
@@ -39,7 +41,8 @@ For each recurrent layer:
                run: many sequences are limited by arithmetic, a single one by how fast its
                recurrent weights come from the cache that holds them, each step
   reached      the one as a share of the other. The fewer units, the more weighs what is not
-               counted: activations, and the call itself
+               counted: activations, and the call itself. With --precision, `possible` is still
+               what f32 could do: more than 100 % is well possible
 
 Without --batch it measures 1, 8, 32 and 128 sequences at a time, or what the model fixes, and
 leaves larger batches out once a single prediction takes longer than --seconds. Ctrl-C ends it
@@ -49,6 +52,7 @@ Examples:
   ifco bench model.keras
   ifco bench model.keras --batch 1 --threads 1        the latency of one sequence on one core
   ifco bench model.keras --time 1000                  for a model that takes any number of steps
+  ifco bench model.keras --precision bf16             faster? and how far from the outputs of f32
   ifco bench model.keras --json | jq '.batches[].latency_seconds.p50'
   ifco bench --machine                                what the machine can do, without a model
   ifco bench --machine --threads 1 --json";
@@ -79,12 +83,15 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     seconds: Duration,
 
+    #[command(flatten)]
+    precision: PrecisionArgs,
+
     /// Where the random inputs start from
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
     /// Only measure what the machine can do
-    #[arg(long, conflicts_with_all = ["model", "architecture", "batch", "time", "seconds", "seed"])]
+    #[arg(long, conflicts_with_all = ["model", "architecture", "batch", "time", "seconds", "seed", "precision"])]
     machine: bool,
 
     /// Print JSON
@@ -99,6 +106,8 @@ struct Report<'a> {
     /// Of the inputs, with 0 for the batch: `(0, time, features)`.
     shapes: Vec<Vec<usize>>,
     limits: Limits,
+    /// How far the outputs are from those of f32, where they are.
+    difference: Option<Difference>,
     batches: Vec<BatchReport>,
     is_interrupted: bool,
 }
@@ -147,12 +156,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         progress.finish_and_clear();
         return print(text::machine(&limits), json::machine(&limits));
     };
-    let model = model_args.open_model()?;
+    let mut model = model_args.open_model()?;
     let at_file = |failure: Failure| failure.at_file(&model_args.model);
     let mut inputs = Inputs::new(&model, args.time, args.seed).map_err(at_file)?;
     let batches = batches(&model, args.batch).map_err(at_file)?;
     // A model that cannot run says so before anything takes time.
     inputs.try_out(&model, batches[0]).map_err(at_file)?;
+    let difference = match args.precision.reduced() {
+        Some(precision) => {
+            let arrays = inputs.make(batches[0]).map_err(at_file)?;
+            Some(reduce(&mut model, precision, &arrays, batches[0]).map_err(at_file)?)
+        }
+        None => None,
+    };
 
     let stop = Stop::on_ctrl_c();
     let progress = progress("measuring the machine");
@@ -162,6 +178,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         model: &model,
         shapes: inputs.shapes(0),
         limits,
+        difference,
         batches: Vec::new(),
         is_interrupted: false,
     };
@@ -190,6 +207,23 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::new("interrupted before anything was measured"));
     }
     print(text::report(&report), json::report(&report))
+}
+
+/// Sets the precision, and tells how far that takes the outputs.
+fn reduce(
+    model: &mut Model,
+    precision: Precision,
+    arrays: &[ArrayD<f32>],
+    batch: usize,
+) -> Result<Difference, Failure> {
+    note_without_effect(model, precision);
+    let views: Vec<_> = arrays.iter().map(|array| array.view()).collect();
+    model.reset_states();
+    let exact = model.predict_all(&views, batch, &mut |_| {})?;
+    model.set_precision(precision);
+    model.reset_states();
+    let outputs = model.predict_all(&views, batch, &mut |_| {})?;
+    Ok(Difference::of(precision, &outputs, &exact))
 }
 
 /// What the engine runs with: `--threads`, or else its environment variable, or else what the

@@ -10,6 +10,7 @@ mod numpy;
 mod opening;
 mod orders;
 mod output;
+mod precision;
 mod predict;
 mod progress;
 mod show;

@@ -7,10 +7,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ifco::Model;
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis, Slice};
 
 use crate::failure::Failure;
 use crate::opening::ModelArgs;
+use crate::output::count;
+use crate::precision::{Difference, PrecisionArgs, note, note_without_effect};
 use crate::progress::Progress;
 
 const AFTER_HELP: &str = "\
@@ -39,7 +41,8 @@ Examples:
   ifco predict model.keras series.csv                       CSV in, CSV out
   ifco predict encoder_decoder.keras x.npz -o y.npz         several inputs and outputs
   ifco predict encoder_decoder.keras x.npy start.npy        the same, a file each
-  ifco predict w.weights.h5 x.npy --architecture m.json     weights and architecture apart";
+  ifco predict w.weights.h5 x.npy --architecture m.json     weights and architecture apart
+  ifco predict model.keras x.npy -o y.npy --precision int8  faster, and how far from f32";
 
 /// Run a model on arrays, with the numbers of Keras
 #[derive(clap::Args)]
@@ -60,16 +63,19 @@ pub struct Args {
     /// what the model fixes]
     #[arg(long, value_name = "N")]
     batch_size: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
     let destination = outputs::Destination::of(args.output.as_deref())?;
-    let model = args.model.open_model()?;
+    let mut model = args.model.open_model()?;
     destination
         .check(&model)
         .map_err(|failure| failure.at_file(&args.model.model))?;
     let inputs = inputs::read(&args.inputs, model.inputs())?;
-    let outputs = run_batches(&model, &inputs, args.batch_size).map_err(|failure| {
+    let at_files = |failure: Failure| {
         let files: Vec<String> = args
             .inputs
             .iter()
@@ -80,25 +86,57 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             args.model.model.display(),
             files.join(", ")
         ))
-    })?;
-    destination.write(&model, &outputs)
+    };
+    let batch_size = args
+        .batch_size
+        .map(NonZeroUsize::get)
+        .or_else(|| model.static_batch_size())
+        .unwrap_or(Model::DEFAULT_BATCH_SIZE);
+    let Some(precision) = args.precision.reduced() else {
+        let outputs = run_batches(&model, &inputs, batch_size).map_err(at_files)?;
+        return destination.write(&model, &outputs);
+    };
+    note_without_effect(&model, precision);
+    let first = first_rows(&inputs, batch_size);
+    let exact = run_batches(&model, &first, batch_size).map_err(at_files)?;
+    model.reset_states();
+    model.set_precision(precision);
+    let outputs = run_batches(&model, &inputs, batch_size).map_err(at_files)?;
+    destination.write(&model, &outputs)?;
+    let rows = rows(&first);
+    if rows > 0 {
+        let difference = Difference::of(precision, &outputs, &exact);
+        let rows = count(rows, "row");
+        note(format_args!(
+            "{precision}: on the first {rows}, {difference}"
+        ));
+    }
+    Ok(())
+}
+
+fn rows(inputs: &[ArrayD<f32>]) -> usize {
+    let first = inputs.first().and_then(|input| input.shape().first());
+    first.copied().unwrap_or(0)
+}
+
+/// At most so many rows of each input.
+fn first_rows(inputs: &[ArrayD<f32>], count: usize) -> Vec<ArrayD<f32>> {
+    let first = |input: &ArrayD<f32>| match input.shape().first() {
+        Some(&rows) => {
+            let slice = Slice::from(..count.min(rows));
+            input.slice_axis(Axis(0), slice).to_owned()
+        }
+        None => input.clone(),
+    };
+    inputs.iter().map(first).collect()
 }
 
 fn run_batches(
     model: &Model,
     inputs: &[ArrayD<f32>],
-    batch_size: Option<NonZeroUsize>,
+    batch_size: usize,
 ) -> Result<Vec<ArrayD<f32>>, Failure> {
-    let batch_size = batch_size
-        .map(NonZeroUsize::get)
-        .or_else(|| model.static_batch_size())
-        .unwrap_or(Model::DEFAULT_BATCH_SIZE);
-    let rows = inputs
-        .first()
-        .and_then(|input| input.shape().first())
-        .copied()
-        .unwrap_or(0);
-    let mut progress = Progress::new(rows as u64, "rows");
+    let mut progress = Progress::new(rows(inputs) as u64, "rows");
     let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
     Ok(model.predict_all(&views, batch_size, &mut |done| progress.show(done as u64))?)
 }

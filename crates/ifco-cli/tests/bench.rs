@@ -83,7 +83,7 @@ fn json_keeps_its_schema() {
     let report = json(&[&model("stacked.keras")]);
     assert_eq!(
         keys(&report),
-        "schema file name machine inputs interrupted batches"
+        "schema file name machine inputs precision difference_from_f32 interrupted batches"
     );
     assert_eq!(report["schema"], 1);
     assert_eq!(report["interrupted"], false);
@@ -253,4 +253,28 @@ fn errors_say_what_to_do() {
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("IFCO_THREADS is \"many\"") && stderr.contains("--threads N"));
+}
+
+#[test]
+fn a_reduced_precision_says_how_far_it_is_from_f32() {
+    let stacked = model("stacked.keras");
+    let exact = json(&[&stacked, "--batch", "2"]);
+    assert_eq!(exact["precision"], "f32");
+    assert_eq!(exact["difference_from_f32"], Value::Null);
+    let mut largest = Vec::new();
+    for precision in ["bf16", "int8"] {
+        let arguments = [stacked.as_str(), "--batch", "2", "--precision", precision];
+        let report = json(&arguments);
+        assert_eq!(report["precision"], precision);
+        let difference = &report["difference_from_f32"];
+        assert_eq!(keys(difference), "largest mean largest_output");
+        assert!(positive(&difference["mean"]) <= positive(&difference["largest"]));
+        assert!(positive(&difference["largest"]) < 0.1 * positive(&difference["largest_output"]));
+        largest.push(positive(&difference["largest"]));
+        let text = works(&arguments);
+        let said = format!("{precision}: outputs differ from those of f32 by at most ");
+        assert!(text.contains(&said), "{text}");
+        assert!(text.contains("of what this CPU can do in f32"), "{text}");
+    }
+    assert!(largest[0] != largest[1]);
 }

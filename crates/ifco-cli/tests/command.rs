@@ -244,6 +244,35 @@ fn predict_gives_the_numbers_of_keras() {
 }
 
 #[test]
+fn predict_in_fewer_bits_says_how_far_it_is_from_f32() {
+    let folder = folder("precision");
+    let exact = npy::read(model("stacked_y.npy")).unwrap();
+    let file = folder.join("y.npy").display().to_string();
+    let (m, x) = (model("stacked.keras"), model("stacked_x.npy"));
+    for (precision, bound) in [("bf16", 0.02), ("int8", 0.05)] {
+        let output = ifco(&["predict", &m, &x, "-o", &file, "--precision", precision]);
+        assert!(output.status.success() && output.stdout.is_empty());
+        let said = String::from_utf8(output.stderr).unwrap();
+        let rows = exact.shape()[0];
+        let start = format!("{precision}: on the first {rows} rows, outputs differ from those of");
+        assert!(
+            said.starts_with(&start) && said.lines().count() == 1,
+            "{said}"
+        );
+        let found = npy::read(&file).unwrap();
+        let worst = (&found - &exact).fold(0.0f32, |worst, error| worst.max(error.abs()));
+        assert!(worst > 1e-5 && worst < bound, "{precision}: {worst}");
+    }
+    works(&["predict", &m, &x, "-o", &file, "--precision", "f32"]);
+    close(npy::read(&file).unwrap().view(), exact.view());
+    let error = fails(2, &["predict", &m, &x, "--precision", "fp16"]);
+    assert!(
+        error.contains("[possible values: f32, bf16, int8]"),
+        "{error}"
+    );
+}
+
+#[test]
 fn predict_with_several_inputs_and_outputs() {
     let folder = folder("several");
     let expected = npz::read(model("translate_y.npz")).unwrap();

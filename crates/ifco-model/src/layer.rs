@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use ifco_cell::Cell;
+use ifco_cell::{Cell, Precision};
 use ndarray::ArrayD;
 use serde_json::Value;
 
@@ -214,6 +214,10 @@ pub trait Layer: Debug + Send + Sync {
     fn cells(&self) -> Vec<(String, &Cell)> {
         Vec::new()
     }
+
+    /// Keeps the weights of the recurrent layers inside so while they run, those that it has and
+    /// those that it will be given.
+    fn set_precision(&mut self, _precision: Precision) {}
 
     /// Whether ifco can run it: false for a class that it does not know.
     fn can_run(&self) -> bool {

@@ -30,6 +30,7 @@ mod layer;
 pub mod layers;
 mod model;
 mod nested;
+mod precision;
 mod predict;
 mod run;
 mod session;

@@ -1,6 +1,6 @@
 //! A model inside a model: it is a layer itself.
 
-use ifco_cell::Cell;
+use ifco_cell::{Cell, Precision};
 use ndarray::ArrayD;
 
 use crate::layers;
@@ -71,6 +71,10 @@ impl Layer for Model {
 
     fn cells(&self) -> Vec<(String, &Cell)> {
         Model::cells(self)
+    }
+
+    fn set_precision(&mut self, precision: Precision) {
+        Model::set_precision(self, precision);
     }
 
     fn is_stateful(&self) -> bool {

@@ -172,9 +172,9 @@
 
 pub use ifco_cell::{
     Activation, Cell, ForwardError, Gate, GruCell, GruGate, GruWeights, LstmCell, LstmWeights,
-    RecurrentLayer, Sequence, SequenceOptions, SequenceOutput, Session as LayerSession,
-    SessionError as LayerSessionError, SimpleRnnCell, SimpleRnnWeights, WeightsError, join,
-    machine, packing, reference, set_threads, threads,
+    Precision, PrecisionError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput,
+    Session as LayerSession, SessionError as LayerSessionError, SimpleRnnCell, SimpleRnnWeights,
+    WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
     FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,

@@ -140,9 +140,10 @@ impl<'a> Block<'a> {
         // SAFETY: rows, panels and steps are within the scratch that was planned for them, and the
         // panels are this member's.
         unsafe {
-            let z = self.own.at(self.scratch.z);
+            let (isa, z) = (self.packed.isa, self.own.at(self.scratch.z));
+            let narrow = self.own.at(self.scratch.narrow_x);
+            let x = cell.gates.kernel.rows(isa, x, steps * rows, narrow);
             if hoisted {
-                let isa = self.packed.isa;
                 let own = self.panels(index);
                 let width = cell.gates.layout.width();
                 cell.gates.inputs(own.clone(), x, steps * rows, z).run(isa);
@@ -218,6 +219,15 @@ impl<'a> Block<'a> {
             false => 1,
         };
         let groups = own.len().div_ceil(group.max(1));
+        let h = Rows {
+            at: states.h,
+            stride: cell.stride,
+        };
+        // SAFETY: the scratch is planned for so many rows.
+        let h = unsafe {
+            let narrow = self.own.at(self.scratch.narrow_h);
+            cell.gates.recurrent.rows(isa, h, rows, narrow)
+        };
         for number in 0..groups {
             let number = if self.from_end {
                 groups - 1 - number
@@ -256,10 +266,6 @@ impl<'a> Block<'a> {
                         )
                     }
                 };
-                let h = Rows {
-                    at: states.h,
-                    stride: cell.stride,
-                };
                 let parts = [x_part, cell.gates.recurrent.part(panel, h)];
                 let offset = panel * cell.panel_units;
                 if rows == 1 && cell.fits_registers(panels) {
@@ -285,6 +291,7 @@ impl<'a> Block<'a> {
                     rows,
                     panels,
                     vectors,
+                    arithmetic: cell.gates.recurrent.arithmetic(),
                     from_end: self.from_end,
                 }
                 .run(isa);
@@ -339,6 +346,8 @@ impl<'a> Block<'a> {
                 at: states.h,
                 stride: cell.stride,
             };
+            let narrow = self.own.at(self.scratch.narrow_h);
+            let h = gates.recurrent.rows(isa, h, rows, narrow);
             gates.step(cell.start(0, from_x), h, rows, sums).run(isa);
 
             let row_scratch = self.own.at(self.scratch.row);
@@ -386,6 +395,7 @@ impl<'a> Block<'a> {
                 at: states.new_h,
                 stride: cell.stride,
             };
+            let seen = candidate.recurrent.rows(isa, seen, rows, narrow);
             let start = starts(from_x, candidate.layout.lanes());
             candidate.step(start, seen, rows, sums).run(isa);
             for row in (0..rows).filter(counts) {

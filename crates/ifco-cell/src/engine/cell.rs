@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use ndarray::ArrayView2;
 
+use super::arithmetic::Arithmetic;
 use super::buffer::{Buffer, LINE};
 use super::gates::{Equations, LstmRow, Phi, Sigma, Values};
 use super::panels::{Layout, Panels};
@@ -47,11 +48,12 @@ impl Gemm {
         kernel: ArrayView2<'_, f32>,
         recurrent: ArrayView2<'_, f32>,
         bias: Option<&[f32]>,
+        arithmetic: Arithmetic,
     ) -> Self {
         Self {
             layout,
-            kernel: layout.pack(kernel),
-            recurrent: layout.pack(recurrent),
+            kernel: layout.pack(kernel, arithmetic),
+            recurrent: layout.pack(recurrent, arithmetic),
             bias: layout.pack_bias(bias),
         }
     }
@@ -82,6 +84,7 @@ impl Gemm {
             rows,
             panels: panels.len(),
             vectors: self.layout.vectors(),
+            arithmetic: self.kernel.arithmetic(),
             from_end: false,
         }
     }
@@ -101,6 +104,7 @@ impl Gemm {
             rows,
             panels: self.layout.panels(),
             vectors: self.layout.vectors(),
+            arithmetic: self.kernel.arithmetic(),
             from_end: false,
         }
     }
@@ -126,9 +130,12 @@ pub(super) fn starts(values: Values<*const f32>, lanes: usize) -> [Start; VECTOR
 }
 
 impl PackedCell {
-    pub(super) fn new(cell: &Cell, isa: Isa) -> Self {
+    pub(super) fn new(cell: &Cell, isa: Isa, arithmetic: Arithmetic) -> Self {
         let (features, units, lanes) = (cell.features(), cell.units(), isa.lanes());
         let kernel = cell.kernel();
+        let gemm = |layout, recurrent, bias: Option<&[f32]>| {
+            Gemm::new(layout, kernel, recurrent, bias, arithmetic)
+        };
         let mut candidate = None;
         let mut recurrent_bias = Buffer::default();
         let (gates, equations) = match cell {
@@ -139,7 +146,7 @@ impl PackedCell {
                 let sigma = Sigma::of(cell.recurrent_activation());
                 let phi = Phi::of(cell.activation());
                 (
-                    Gemm::new(Layout::gates(4, 0, units, lanes), kernel, recurrent, bias),
+                    gemm(Layout::gates(4, 0, units, lanes), recurrent, bias),
                     sigma.zip(phi).map(|(s, p)| Equations::Lstm(s, p)),
                 )
             }
@@ -162,12 +169,12 @@ impl PackedCell {
                     let sigma = Sigma::of(cell.recurrent_activation());
                     let phi = Phi::of(cell.activation());
                     (
-                        Gemm::new(layout, kernel, recurrent, both.as_deref()),
+                        gemm(layout, recurrent, both.as_deref()),
                         sigma.zip(phi).map(|(s, p)| Equations::Gru(s, p)),
                     )
                 } else {
                     let bias = rows(0);
-                    let of = |layout| Gemm::new(layout, kernel, recurrent, bias.as_deref());
+                    let of = |layout| gemm(layout, recurrent, bias.as_deref());
                     candidate = Some(of(Layout::plain(2 * units, units, lanes)));
                     (of(Layout::gates(2, 0, units, lanes)), None)
                 }
@@ -178,7 +185,7 @@ impl PackedCell {
                 let bias = cell.weights().bias();
                 let bias = bias.as_ref().and_then(|bias| bias.to_slice());
                 (
-                    Gemm::new(layout, kernel, recurrent, bias),
+                    gemm(layout, recurrent, bias),
                     Phi::of(cell.activation()).map(Equations::SimpleRnn),
                 )
             }
@@ -206,6 +213,7 @@ impl PackedCell {
     /// Whether a step of one row may be a [`LstmRow`].
     pub(super) fn fits_registers(&self, panels: usize) -> bool {
         panels <= LstmRow::MOST_PANELS
+            && self.gates.recurrent.arithmetic() == Arithmetic::Singles
             && self.equations == Some(Equations::Lstm(Sigma::Sigmoid, Phi::Tanh))
     }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`simd`]: the instruction sets, behind one trait; a kernel is written once.
 //! - [`panels`]: weights in the order in which the kernels read them; [`cell`]: those of a cell.
+//! - [`arithmetic`]: the numbers that products are made of, `f32` or narrower.
 //! - [`product`]: rows times panels, where the time goes; [`gates`]: from sums to states.
 //! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`block`]: some rows through the
 //!   cells; [`sequence`]: what goes in and comes out;
@@ -12,6 +13,7 @@
 // The kernels work on raw memory that several threads share; every block says why it may.
 #![allow(unsafe_code)]
 
+mod arithmetic;
 mod block;
 mod buffer;
 mod by_rows;
@@ -30,7 +32,8 @@ mod tests;
 pub(crate) use sequence::run;
 pub(crate) use stepper::Stepper;
 
-use crate::Cell;
+use crate::{Cell, Precision};
+use arithmetic::Arithmetic;
 use cell::PackedCell;
 use simd::Isa;
 
@@ -42,17 +45,21 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    pub(crate) fn new(cells: &[Cell]) -> Self {
+    pub(crate) fn new(cells: &[Cell], precision: Precision) -> Self {
         let most = cells.iter().map(Cell::units).max();
-        Self::for_isa(cells, Isa::for_units(most.unwrap_or(0)))
+        Self::for_isa(cells, Isa::for_units(most.unwrap_or(0)), precision)
     }
 
-    pub(crate) fn for_isa(cells: &[Cell], isa: Isa) -> Self {
+    pub(crate) fn for_isa(cells: &[Cell], isa: Isa, precision: Precision) -> Self {
+        Self::with(cells, isa, Arithmetic::new(precision, isa))
+    }
+
+    fn with(cells: &[Cell], isa: Isa, arithmetic: Arithmetic) -> Self {
         Self {
             isa,
             cells: cells
                 .iter()
-                .map(|cell| PackedCell::new(cell, isa))
+                .map(|cell| PackedCell::new(cell, isa, arithmetic))
                 .collect(),
         }
     }

@@ -8,23 +8,27 @@
 //! ```
 //!
 //! so that a kernel reads a panel from its beginning to its end, and has all that a unit needs
-//! when it is through. Columns beyond the last unit are zeros.
+//! when it is through. Columns beyond the last unit are zeros. Of narrower numbers than `f32` a
+//! "row" is a row of words, each with the values of two or four rows (see [`arithmetic`]).
+//!
+//! [`arithmetic`]: super::arithmetic
 
 use ndarray::ArrayView2;
 
+use super::arithmetic::Arithmetic;
 use super::buffer::Buffer;
 use super::product::{Part, Rows};
+use super::simd::Isa;
 
 /// A matrix as panels.
 #[derive(Debug, Clone)]
 pub(super) struct Panels {
     values: Buffer,
-    /// Vectors of columns in each.
-    vectors: usize,
+    arithmetic: Arithmetic,
     /// Rows of the matrix.
     depth: usize,
-    /// Values in a vector.
-    lanes: usize,
+    /// Words of a panel.
+    stride: usize,
 }
 
 /// Which columns make a panel.
@@ -157,45 +161,73 @@ impl Layout {
         packed
     }
 
+    /// The columns of a row-major matrix, `[row k][vector][lane]`, of one panel.
+    fn pack_panel(&self, matrix: ArrayView2<'_, f32>, panel: usize, to: &mut [f32]) {
+        for (to, row) in to.chunks_exact_mut(self.width()).zip(matrix.rows()) {
+            match row.as_slice() {
+                Some(row) => self.pack_row(row, panel, to),
+                None => self.pack_row(&row.to_vec(), panel, to),
+            }
+        }
+    }
+
     /// The columns of a row-major matrix.
-    pub(super) fn pack(&self, matrix: ArrayView2<'_, f32>) -> Panels {
-        let depth = matrix.nrows();
-        let (count, width) = (self.panels(), self.vectors * self.lanes);
-        let mut values = Buffer::zeros(count * depth * width);
-        if depth > 0 {
-            let panels = values.as_mut_slice().chunks_exact_mut(depth * width);
-            for (panel, values) in panels.take(count).enumerate() {
-                for (to, row) in values.chunks_exact_mut(width).zip(matrix.rows()) {
-                    match row.as_slice() {
-                        Some(row) => self.pack_row(row, panel, to),
-                        None => self.pack_row(&row.to_vec(), panel, to),
-                    }
-                }
+    pub(super) fn pack(&self, matrix: ArrayView2<'_, f32>, arithmetic: Arithmetic) -> Panels {
+        let (depth, width) = (matrix.nrows(), self.width());
+        let stride = arithmetic.column(depth) * width;
+        let mut values = Buffer::zeros(self.panels() * stride);
+        let mut wide = Vec::new();
+        for panel in 0..self.panels() {
+            let to = &mut values.as_mut_slice()[panel * stride..][..stride];
+            if arithmetic == Arithmetic::Singles {
+                self.pack_panel(matrix, panel, to);
+            } else {
+                wide.clear();
+                wide.resize(depth * width, 0.0);
+                self.pack_panel(matrix, panel, &mut wide);
+                arithmetic.encode(&wide, width, to);
             }
         }
         Panels {
             values,
-            vectors: self.vectors,
+            arithmetic,
             depth,
-            lanes: self.lanes,
+            stride,
         }
     }
 }
 
 impl Panels {
-    /// Values of one panel.
-    fn stride(&self) -> usize {
-        self.depth * self.vectors * self.lanes
-    }
-
-    /// The product of some rows with the panels from `first` on.
+    /// The product of some rows, as [`rows`](Self::rows) gives them, with the panels from `first`
+    /// on.
     pub(super) fn part(&self, first: usize, rows: Rows) -> Part {
         Part {
             rows,
-            panels: self.values.as_slice()[first * self.stride()..].as_ptr(),
-            panel_stride: self.stride(),
-            depth: self.depth,
+            panels: self.values.as_slice()[first * self.stride..].as_ptr(),
+            panel_stride: self.stride,
+            depth: self.arithmetic.words(self.depth),
         }
+    }
+
+    /// Rows as the products with these panels read them: as they are, or converted, at `to`.
+    ///
+    /// # Safety
+    /// There are `count` rows of values, and place for `count` times
+    /// [`row_stride`](Self::row_stride) at `to`.
+    #[inline]
+    pub(super) unsafe fn rows(&self, isa: Isa, rows: Rows, count: usize, to: *mut f32) -> Rows {
+        // SAFETY: the caller's promise.
+        unsafe { self.arithmetic.rows(isa, rows, count, self.depth, to) }
+    }
+
+    /// From one row of converted values to the next; 0 where rows are read as they are.
+    pub(super) fn row_stride(&self) -> usize {
+        self.arithmetic.row_stride(self.depth)
+    }
+
+    /// What the products are made of.
+    pub(super) fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Bytes that it takes.

@@ -147,6 +147,9 @@ pub(super) struct Scratch {
     pub(super) z: usize,
     pub(super) sums: usize,
     pub(super) row: usize,
+    /// x and h as the products read them, where they are converted.
+    pub(super) narrow_x: usize,
+    pub(super) narrow_h: usize,
     /// All that a member has alone.
     pub(super) own: usize,
     /// From one row of x to the next.
@@ -195,6 +198,8 @@ impl Scratch {
         let z = take(plan.steps * rows * most(&all));
         let sums = take(rows * most(&all));
         let row = take(most(&|cell| 8 * cell.stride));
+        let narrow_x = take(plan.steps * rows * most(&|cell| cell.gates.kernel.row_stride()));
+        let narrow_h = take(rows * most(&|cell| cell.gates.recurrent.row_stride()));
         let own = take(0) - shared;
         Self {
             cells: places,
@@ -204,6 +209,8 @@ impl Scratch {
             z: z - shared,
             sums: sums - shared,
             row: row - shared,
+            narrow_x: narrow_x - shared,
+            narrow_h: narrow_h - shared,
             own,
             x_stride,
         }

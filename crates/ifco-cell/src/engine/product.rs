@@ -5,8 +5,12 @@
 //! chain of multiply-adds in the order of k, whatever the shape of the tile: what a row gives does
 //! not depend on the rows beside it, on the number of threads, or on whether it came alone in a
 //! stream.
+//!
+//! What is said of values here is said of words where the numbers are narrower: see
+//! [`arithmetic`](super::arithmetic).
 
-use super::simd::{Isa, Kernel, Simd};
+use super::arithmetic::Arithmetic;
+use super::simd::{Dot, DotKernel, Isa, Simd, Words};
 
 /// Rows of values times panels of weights.
 #[derive(Clone, Copy)]
@@ -16,7 +20,7 @@ pub(super) struct Part {
     pub(super) panels: *const f32,
     /// From one panel to the next.
     pub(super) panel_stride: usize,
-    /// Values in a row that count, and rows of the panel.
+    /// Words in a row that count, and rows of the panel.
     pub(super) depth: usize,
 }
 
@@ -75,6 +79,8 @@ pub(super) struct Product {
     pub(super) panels: usize,
     /// Vectors in a panel, at most [`VECTORS`].
     pub(super) vectors: usize,
+    /// What rows and panels are made of.
+    pub(super) arithmetic: Arithmetic,
     /// From the last panel to the first: what the cache still holds from the last time is read
     /// before it is replaced.
     pub(super) from_end: bool,
@@ -87,25 +93,23 @@ impl Product {
     /// # Safety
     /// All pointers are valid for what they are said to hold, and nobody else writes there.
     pub(super) unsafe fn run(self, isa: Isa) {
-        isa.run(Valid(self));
+        self.arithmetic.run(isa, Valid(&self));
     }
 }
 
 /// A product whose pointers its maker vouches for.
-struct Valid(Product);
+struct Valid<'a>(&'a Product);
 
-impl Kernel for Valid {
-    type Output = ();
-
+impl DotKernel for Valid<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Words, D: Dot<S>>(self, s: S, dot: D) {
         // SAFETY: the promise of `Product::run`.
         unsafe {
             match self.0.vectors {
-                1 => tiles::<S, 1>(s, &self.0),
-                2 => tiles::<S, 2>(s, &self.0),
-                3 => tiles::<S, 3>(s, &self.0),
-                _ => tiles::<S, 4>(s, &self.0),
+                1 => tiles::<S, D, 1>(s, dot, self.0),
+                2 => tiles::<S, D, 2>(s, dot, self.0),
+                3 => tiles::<S, D, 3>(s, dot, self.0),
+                _ => tiles::<S, D, 4>(s, dot, self.0),
             }
         }
     }
@@ -114,14 +118,14 @@ impl Kernel for Valid {
 /// # Safety
 /// As for [`Product::run`].
 #[inline(always)]
-unsafe fn tiles<S: Simd, const V: usize>(s: S, of: &Product) {
+unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(s: S, dot: D, of: &Product) {
     // SAFETY: every tile is within the rows and panels that the caller promised.
     unsafe {
         if of.rows == 1 {
             // A single row's chains of sums need more than one panel to hide their latency.
             let pairs = of.panels / 2;
             if of.panels % 2 == 1 && of.from_end {
-                tile::<S, 1, 1, V>(s, of, 0, of.panels - 1);
+                tile::<S, D, 1, 1, V>(s, dot, of, 0, of.panels - 1);
             }
             for index in 0..pairs {
                 let pair = if of.from_end {
@@ -129,10 +133,10 @@ unsafe fn tiles<S: Simd, const V: usize>(s: S, of: &Product) {
                 } else {
                     index
                 };
-                tile::<S, 1, 2, V>(s, of, 0, 2 * pair);
+                tile::<S, D, 1, 2, V>(s, dot, of, 0, 2 * pair);
             }
             if of.panels % 2 == 1 && !of.from_end {
-                tile::<S, 1, 1, V>(s, of, 0, of.panels - 1);
+                tile::<S, D, 1, 1, V>(s, dot, of, 0, of.panels - 1);
             }
             return;
         }
@@ -152,7 +156,7 @@ unsafe fn tiles<S: Simd, const V: usize>(s: S, of: &Product) {
                     ($($count:literal)*) => {
                         match end - first {
                             $($count if const { $count * V <= S::SUMS || $count == 1 } => {
-                                tile::<S, $count, 1, V>(s, of, first, panel)
+                                tile::<S, D, $count, 1, V>(s, dot, of, first, panel)
                             })*
                             _ => {}
                         }
@@ -174,21 +178,26 @@ unsafe fn tiles<S: Simd, const V: usize>(s: S, of: &Product) {
     clippy::needless_range_loop,
     reason = "row, panel, vector: the same three everywhere"
 )]
-unsafe fn tile<S: Simd, const R: usize, const P: usize, const V: usize>(
+unsafe fn tile<S: Words, D: Dot<S>, const R: usize, const P: usize, const V: usize>(
     s: S,
+    dot: D,
     of: &Product,
     row: usize,
     panel: usize,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
+        let mut start = of.start;
+        let sums = of.sums;
         let mut tile: Tile<S, R, P, V> = [[[s.splat(0.0); V]; P]; R];
-        for r in 0..R {
-            for p in 0..P {
-                for v in 0..V {
-                    let from = of.start[v];
-                    let offset = (row + r) * from.stride + (panel + p) * from.panel_stride;
-                    tile[r][p][v] = s.load(from.at.add(offset));
+        if !D::INTEGERS {
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..V {
+                        let from = start[v];
+                        let offset = (row + r) * from.stride + (panel + p) * from.panel_stride;
+                        tile[r][p][v] = s.load(from.at.add(offset));
+                    }
                 }
             }
         }
@@ -196,44 +205,76 @@ unsafe fn tile<S: Simd, const R: usize, const P: usize, const V: usize>(
             let rows = part.rows.at.wrapping_add(row * part.rows.stride);
             let mut weights = part.panels.wrapping_add(panel * part.panel_stride);
             for k in 0..part.depth {
+                let k = k * D::WORDS;
                 // Whichever is fewer is held in registers beside the sums: the values of the rows
                 // or the vectors of the panel.
                 if R < V {
-                    let mut values = [s.splat(0.0); R];
-                    for (r, value) in values.iter_mut().enumerate() {
-                        *value = s.splat(*rows.add(r * part.rows.stride + k));
+                    let mut values = [dot.value(s, rows.add(k)); R];
+                    for (r, value) in values.iter_mut().enumerate().skip(1) {
+                        *value = dot.value(s, rows.add(r * part.rows.stride + k));
                     }
                     for p in 0..P {
                         for v in 0..V {
-                            let vector = s.load(weights.add(p * part.panel_stride + v * S::LANES));
+                            let at = weights.add(p * part.panel_stride + v * S::LANES);
+                            let vector = dot.weights(s, at);
                             for r in 0..R {
-                                tile[r][p][v] = s.mul_add(values[r], vector, tile[r][p][v]);
+                                tile[r][p][v] = dot.add(s, values[r], vector, tile[r][p][v]);
                             }
                         }
                     }
                 } else {
                     for p in 0..P {
-                        let mut vectors = [s.splat(0.0); V];
-                        for (v, vector) in vectors.iter_mut().enumerate() {
-                            *vector = s.load(weights.add(p * part.panel_stride + v * S::LANES));
+                        let at = weights.add(p * part.panel_stride);
+                        let mut vectors = [dot.weights(s, at); V];
+                        for (v, vector) in vectors.iter_mut().enumerate().skip(1) {
+                            *vector = dot.weights(s, at.add(v * S::LANES));
                         }
                         for r in 0..R {
-                            let value = s.splat(*rows.add(r * part.rows.stride + k));
+                            let value = dot.value(s, rows.add(r * part.rows.stride + k));
                             for v in 0..V {
-                                tile[r][p][v] = s.mul_add(value, vectors[v], tile[r][p][v]);
+                                tile[r][p][v] = dot.add(s, value, vectors[v], tile[r][p][v]);
                             }
                         }
                     }
                 }
                 weights = weights.add(V * S::LANES);
             }
+            // Integers are scaled when they are complete, and what a part gives is stored: the
+            // next part starts from there.
+            if D::INTEGERS && !part.panels.is_null() {
+                for r in 0..R {
+                    let row_scale = s.splat(*rows.add(r * part.rows.stride + part.depth));
+                    for p in 0..P {
+                        for v in 0..V {
+                            let ends = weights.add(p * part.panel_stride + v * S::LANES);
+                            let whole = s.add_integers(tile[r][p][v], s.load(ends));
+                            let sum = s.mul(s.integers_to_floats(whole), row_scale);
+                            let scale = s.load(ends.add(V * S::LANES));
+                            let from = start[v];
+                            let offset = (row + r) * from.stride + (panel + p) * from.panel_stride;
+                            let sum = s.mul_add(sum, scale, s.load(from.at.add(offset)));
+                            let offset = (row + r) * sums.stride + (panel + p) * sums.panel_stride;
+                            s.store(sums.at.add(offset + v * S::LANES), sum);
+                            tile[r][p][v] = s.splat(0.0);
+                        }
+                    }
+                }
+                for (v, start) in start.iter_mut().enumerate() {
+                    *start = Start {
+                        at: sums.at.wrapping_add(v * S::LANES),
+                        stride: sums.stride,
+                        panel_stride: sums.panel_stride,
+                    };
+                }
+            }
         }
-        let sums = of.sums;
-        for r in 0..R {
-            for p in 0..P {
-                for v in 0..V {
-                    let offset = (row + r) * sums.stride + (panel + p) * sums.panel_stride;
-                    s.store(sums.at.add(offset + v * S::LANES), tile[r][p][v]);
+        if !D::INTEGERS {
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..V {
+                        let offset = (row + r) * sums.stride + (panel + p) * sums.panel_stride;
+                        s.store(sums.at.add(offset + v * S::LANES), tile[r][p][v]);
+                    }
                 }
             }
         }

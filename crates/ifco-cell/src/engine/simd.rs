@@ -7,10 +7,12 @@
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use portable::Portable;
+pub(crate) use words::{Dot, DotKernel, PairUnit, QuadUnit, Words};
 
 /// The vectors of an instruction set. A value of the type is the proof that the CPU has it.
 ///
@@ -88,7 +90,7 @@ pub(crate) trait Kernel {
     type Output;
 
     /// Must be `#[inline(always)]`, and so must be what it calls.
-    fn run<S: Simd>(self, simd: S) -> Self::Output;
+    fn run<S: Words>(self, simd: S) -> Self::Output;
 }
 
 /// An instruction set that this CPU has.
@@ -118,7 +120,10 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl");
+            if avx2 && avx512 {
                 all.push(Isa(Set::Avx512));
                 all.push(Isa(Set::Avx512Half));
             }

@@ -10,7 +10,7 @@ use super::gates::LstmRow;
 use super::plan::{Plan, Scratch, Split};
 use super::pool::Barrier;
 use super::product::Rows;
-use crate::Cell;
+use crate::{Cell, Precision};
 
 /// The states of one stream, and the scratch of a step. After construction it takes no memory, no
 /// lock and no system call.
@@ -36,8 +36,12 @@ const PLAN: Plan = Plan {
 };
 
 impl Stepper {
-    pub(crate) fn new(cells: Arc<[Cell]>, packed: Arc<OnceLock<Packed>>) -> Self {
-        let packed_cells = packed.get_or_init(|| Packed::new(&cells));
+    pub(crate) fn new(
+        cells: Arc<[Cell]>,
+        packed: Arc<OnceLock<Packed>>,
+        precision: Precision,
+    ) -> Self {
+        let packed_cells = packed.get_or_init(|| Packed::new(&cells, precision));
         let scratch = Scratch::of(&packed_cells.cells, &PLAN);
         let mut cells_packed = packed_cells.cells.iter();
         Self {

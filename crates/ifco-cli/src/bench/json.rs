@@ -1,10 +1,12 @@
 //! The report for programs. What stands here stays; new fields may come.
 
+use ifco::Precision;
 use ifco::machine::{Bound, Limits};
 use serde_json::{Map, Value, json};
 
 use super::layers::LayerTime;
 use super::{BatchReport, Report};
+use crate::precision::Difference;
 
 /// Raised when a field goes or changes its meaning; new fields do not raise it.
 const SCHEMA: u32 = 1;
@@ -37,6 +39,8 @@ pub fn report(report: &Report<'_>) -> Value {
             json!({ "name": port.name, "shape": shape })
         })
         .collect();
+    let difference = &report.difference;
+    let precision = difference.map_or(Precision::F32, |difference| difference.precision);
     let batches: Vec<Value> = report.batches.iter().map(batch).collect();
     json!({
         "schema": SCHEMA,
@@ -44,6 +48,8 @@ pub fn report(report: &Report<'_>) -> Value {
         "name": report.model.name(),
         "machine": machine(&report.limits),
         "inputs": inputs,
+        "precision": precision.name(),
+        "difference_from_f32": difference.as_ref().map(Difference::json),
         "interrupted": report.is_interrupted,
         "batches": batches,
     })

@@ -55,9 +55,12 @@ pub fn report(report: &Report<'_>) -> String {
         report.limits.isa,
         count(report.limits.threads, "thread"),
     );
+    if let Some(difference) = &report.difference {
+        let _ = writeln!(text, "{}: {difference}\n", difference.precision);
+    }
     text.push_str(&latencies(&report.batches));
     text.push('\n');
-    text.push_str(&layers(&report.batches));
+    text.push_str(&layers(&report.batches, report.difference.is_some()));
     if report.is_interrupted {
         text.push_str("\ninterrupted: the last line may rest on few predictions\n");
     }
@@ -96,7 +99,7 @@ fn latencies(batches: &[BatchReport]) -> String {
     table(&header, &right, rows)
 }
 
-fn layers(batches: &[BatchReport]) -> String {
+fn layers(batches: &[BatchReport], is_reduced: bool) -> String {
     let header = [
         "layer",
         "batch",
@@ -132,12 +135,12 @@ fn layers(batches: &[BatchReport]) -> String {
     let mut told: Vec<&BatchReport> = batches.first().into_iter().collect();
     told.extend(batches.last().filter(|_| batches.len() > 1));
     for batch in told {
-        sentences(&mut text, batch);
+        sentences(&mut text, batch, is_reduced);
     }
     text
 }
 
-fn sentences(text: &mut String, batch: &BatchReport) {
+fn sentences(text: &mut String, batch: &BatchReport, is_reduced: bool) {
     let start = match batch.batch {
         1 => "one sequence at a time".to_string(),
         many => format!("{many} sequences at a time"),
@@ -146,7 +149,12 @@ fn sentences(text: &mut String, batch: &BatchReport) {
     let all = batch.seconds_of_all_layers();
     for layer in &batch.layers {
         if let (Some(recurrent), Some(share)) = (&layer.recurrent, layer.share_of_limit()) {
-            let _ = writeln!(text, "  {}: {}", layer.path, in_words(recurrent, share));
+            let words = match is_reduced {
+                // What holds it up in f32 may not be what holds it up now.
+                true => format!("{} of what this CPU can do in f32", percent(share)),
+                false => in_words(recurrent, share),
+            };
+            let _ = writeln!(text, "  {}: {words}", layer.path);
         }
     }
     let others = batch

@@ -1,6 +1,6 @@
 //! Bidirectional: one layer reads forward, another backward, and their outputs are merged.
 
-use ifco_cell::Cell;
+use ifco_cell::{Cell, Precision};
 use ndarray::{ArrayD, Axis, Slice, concatenate};
 
 use super::recurrent::{Recurrent, nested, split_states};
@@ -212,6 +212,11 @@ impl Layer for Bidirectional {
         let mut cells = under("forward", &self.forward);
         cells.extend(under("backward", &self.backward));
         cells
+    }
+
+    fn set_precision(&mut self, precision: Precision) {
+        self.forward.set_precision(precision);
+        self.backward.set_precision(precision);
     }
 
     fn is_stateful(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ifco_cell::{Cell, RecurrentLayer, SequenceOptions, SequenceOutput, WeightsError};
+use ifco_cell::{Cell, Precision, RecurrentLayer, SequenceOptions, SequenceOutput, WeightsError};
 use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix2, Ix3};
 use serde_json::Value;
 
@@ -41,6 +41,7 @@ pub struct Recurrent {
     generation: Generation,
     /// There once the weights are.
     layer: Option<RecurrentLayer>,
+    precision: Precision,
     /// What a stateful layer keeps between batches.
     states: Mutex<Option<Vec<Array2<f32>>>>,
 }
@@ -79,6 +80,7 @@ impl Recurrent {
             unroll: config.bool_or("unroll", false)?,
             generation: config.generation,
             layer: None,
+            precision: Precision::F32,
             states: Mutex::new(None),
         }))
     }
@@ -232,10 +234,10 @@ impl Layer for Recurrent {
         let mut options = self.options;
         // What is repeated is zeroed afterwards, though not where it was masked.
         options.zero_output_for_mask &= !self.zeroes_unreversed();
-        self.layer = Some(
-            RecurrentLayer::new(cells, options)
-                .map_err(|error: WeightsError| LayerError::from(error))?,
-        );
+        let mut layer = RecurrentLayer::new(cells, options)
+            .map_err(|error: WeightsError| LayerError::from(error))?;
+        layer.set_precision(self.precision);
+        self.layer = Some(layer);
         Ok(())
     }
 
@@ -321,6 +323,13 @@ impl Layer for Recurrent {
                 .enumerate()
                 .map(|(index, cell)| (index.to_string(), cell))
                 .collect(),
+        }
+    }
+
+    fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+        if let Some(layer) = &mut self.layer {
+            layer.set_precision(precision);
         }
     }
 

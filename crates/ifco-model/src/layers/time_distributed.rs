@@ -1,6 +1,6 @@
 //! TimeDistributed: a layer applied to every step on its own.
 
-use ifco_cell::Cell;
+use ifco_cell::{Cell, Precision};
 use ndarray::{ArcArray, ArrayD, ArrayView, ArrayViewMut, Axis, IxDyn, stack};
 
 use super::recurrent::nested;
@@ -269,6 +269,10 @@ impl Layer for TimeDistributed {
 
     fn can_run(&self) -> bool {
         self.layer.can_run()
+    }
+
+    fn set_precision(&mut self, precision: Precision) {
+        self.layer.set_precision(precision);
     }
 
     fn is_stateful(&self) -> bool {

@@ -1,5 +1,7 @@
 //! NEON: 32 registers of 4 values.
 
+mod words;
+
 use std::arch::aarch64::*;
 
 use super::{Kernel, Simd};

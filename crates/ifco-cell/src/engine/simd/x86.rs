@@ -1,5 +1,7 @@
 //! AVX-512 and AVX2 with FMA.
 
+pub(super) mod dots;
+
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
@@ -13,15 +15,15 @@ pub(super) struct Avx512(());
 pub(super) struct Avx2<const SUMS: usize>(());
 
 /// # Safety
-/// The CPU has AVX-512F and VL, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+/// The CPU has AVX-512F, BW and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
 pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
 
 /// # Safety
-/// The CPU has AVX-512F and VL, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+/// The CPU has AVX-512F, BW and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
 pub(super) unsafe fn run_avx512_half<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2::<24>(()))
 }
