@@ -26,6 +26,8 @@ mod product;
 mod sequence;
 pub(crate) mod simd;
 mod stepper;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use sequence::run;
 pub(crate) use stepper::Stepper;

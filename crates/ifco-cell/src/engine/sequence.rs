@@ -40,6 +40,27 @@ pub(crate) fn run(
     mask: Option<ArrayView2<'_, bool>>,
     initial_state: Option<&[ArrayView2<'_, f32>]>,
 ) -> Sequence {
+    run_as(layer, inputs, mask, initial_state, layer.packed(), |work| {
+        let (members, split) = work.split(pool::threads());
+        let members = match split == Split::Units && pool::is_crowded() {
+            true => 1,
+            false => members,
+        };
+        let team = Team::gather(members);
+        let plan = work.plan(team.members, split);
+        (team, plan)
+    })
+}
+
+/// [`run`], with these packed cells, and with who does it and in what parts decided by `divide`.
+pub(super) fn run_as(
+    layer: &RecurrentLayer,
+    inputs: ArrayView3<'_, f32>,
+    mask: Option<ArrayView2<'_, bool>>,
+    initial_state: Option<&[ArrayView2<'_, f32>]>,
+    packed: &Packed,
+    divide: impl FnOnce(&Work) -> (Team, Plan),
+) -> Sequence {
     let (batch, time, _) = inputs.dim();
     let units = layer.units();
     let mut states: Vec<Array2<f32>> = match initial_state {
@@ -59,15 +80,7 @@ pub(crate) fn run(
     // Every value is written, unless there is no step: then the last output is zeros.
     let mut values: Vec<MaybeUninit<f32>> = Vec::with_capacity(batch * output * units);
     if batch > 0 && time > 0 {
-        let packed = layer.packed();
-        let work = Work::of(&packed.cells, batch, time);
-        let (members, split) = work.split(pool::threads());
-        let members = match split == Split::Units && pool::is_crowded() {
-            true => 1,
-            false => members,
-        };
-        let team = Team::gather(members);
-        let plan = work.plan(team.members, split);
+        let (team, plan) = divide(&Work::of(&packed.cells, batch, time));
         let scratch = Scratch::of(&packed.cells, &plan);
         let call = Call {
             packed,

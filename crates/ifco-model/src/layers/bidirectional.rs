@@ -185,8 +185,11 @@ impl Layer for Bidirectional {
         let backward_states = states.split_off(split.min(states.len()));
         let use_mask =
             self.generation != Generation::Keras3 || states.is_empty() || call.mask_given;
-        let (forward, forward_last) = self.forward.run(sequence, use_mask, &states)?;
-        let (backward, backward_last) = self.backward.run(sequence, use_mask, &backward_states)?;
+        let (forward, backward) = ifco_cell::join(
+            || self.forward.run(sequence, use_mask, &states),
+            || self.backward.run(sequence, use_mask, &backward_states),
+        );
+        let ((forward, forward_last), (backward, backward_last)) = (forward?, backward?);
         let mut outputs = self.merge(forward, backward)?;
         if self.forward.return_state {
             outputs.extend(forward_last);
