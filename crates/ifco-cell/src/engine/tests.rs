@@ -323,7 +323,7 @@ const BATCHES: [usize; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 70];
 fn examine(question: &Question, what: &str, numbers: &mut Numbers) {
     let right = question.right();
     for isa in Isa::all() {
-        let packed = Packed::for_isa(question.layer.cells(), isa);
+        let packed = Packed::for_isa(question.layer.cells(), isa, crate::Precision::F32);
         let rows = question.inputs.dim().0;
         let all = question.answer(&packed, 0..rows, 0, alone);
         check(&all, &right, &format!("{} of {what}", isa.name()));
@@ -422,7 +422,7 @@ fn a_nan_is_handed_on_and_stays_in_its_row() {
         for kind in KINDS {
             for pair in ACTIVATIONS {
                 let cells = vec![cell(kind, (3, 17), pair, &mut numbers)];
-                let packed = Packed::for_isa(&cells, isa);
+                let packed = Packed::for_isa(&cells, isa, crate::Precision::F32);
                 let mut question = Question::new(cells, (6, 3), &mut numbers);
                 question.mask = None;
                 let right = question.answer(&packed, 0..6, 0, alone);
@@ -452,7 +452,7 @@ fn the_greatest_inputs_saturate() {
         for kind in KINDS {
             let pair = ACTIVATIONS[0];
             let cells = vec![cell(kind, (1, 40), pair, &mut numbers)];
-            let packed = Packed::for_isa(&cells, isa);
+            let packed = Packed::for_isa(&cells, isa, crate::Precision::F32);
             let mut question = Question::new(cells, (4, 3), &mut numbers);
             (question.mask, question.states) = (None, None);
             for (row, value) in [f32::MAX, f32::MIN, 1e30, -1e5].into_iter().enumerate() {
