@@ -140,7 +140,7 @@ unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(s: S, dot: D, of: &Product)
             }
             return;
         }
-        let most = (S::SUMS / V).clamp(1, 8);
+        let most = (S::SUMS.saturating_sub(D::SPARE) / V).clamp(1, 8);
         let tiles = of.rows.div_ceil(most);
         for index in 0..of.panels {
             let panel = if of.from_end {

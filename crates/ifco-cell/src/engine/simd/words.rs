@@ -43,6 +43,9 @@ pub(crate) trait Dot<S: Words>: Copy {
     /// Words of a row for each word of a panel.
     const WORDS: usize;
 
+    /// How many of [`Simd::SUMS`] it leaves to what is widened.
+    const SPARE: usize;
+
     /// Whether the sums are integers, which become floats when they are complete.
     const INTEGERS: bool;
 
@@ -72,6 +75,7 @@ impl<S: Words> Dot<S> for Singles {
     type Value = S::F32;
     type Weights = S::F32;
     const WORDS: usize = 1;
+    const SPARE: usize = 0;
     const INTEGERS: bool = false;
 
     #[inline(always)]
@@ -100,6 +104,7 @@ impl<S: Words> Dot<S> for WidePairs {
     type Value = [S::F32; 2];
     type Weights = [S::F32; 2];
     const WORDS: usize = 2;
+    const SPARE: usize = 4;
     const INTEGERS: bool = false;
 
     #[inline(always)]
@@ -129,6 +134,7 @@ impl<S: Words> Dot<S> for WideQuads {
     type Value = [S::F32; 2];
     type Weights = [S::F32; 2];
     const WORDS: usize = 1;
+    const SPARE: usize = 4;
     const INTEGERS: bool = true;
 
     #[inline(always)]

@@ -53,6 +53,7 @@ macro_rules! dot {
             type Value = $vector;
             type Weights = $vector;
             const WORDS: usize = 1;
+            const SPARE: usize = 0;
             const INTEGERS: bool = $integers;
 
             #[inline(always)]
