@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread::{self, Thread};
 
-/// How often a thread looks for news before it sleeps (or lets others run): some 100 µs.
-const LOOKS: u32 = 10_000;
+/// How often a thread looks for news before it sleeps (or lets others run): some 100 µs. Few times
+/// under Miri, where a look takes as long.
+const LOOKS: u32 = if cfg!(miri) { 10 } else { 10_000 };
 
 /// Threads asked for by [`set_threads`]; 0: as many as there are cores.
 static WANTED: AtomicUsize = AtomicUsize::new(0);
