@@ -8,7 +8,6 @@ mod stop;
 mod text;
 
 use std::num::NonZeroUsize;
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use ifco::machine::Limits;
@@ -20,6 +19,7 @@ use crate::failure::Failure;
 use crate::opening::ModelArgs;
 use crate::output;
 use crate::precision::{Difference, PrecisionArgs, note_without_effect};
+use crate::threads::ThreadsArgs;
 use inputs::Inputs;
 use latency::Latency;
 use layers::LayerTime;
@@ -75,9 +75,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     time: Option<NonZeroUsize>,
 
-    /// Threads to use [default: IFCO_THREADS, or as many as the machine runs at once]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    threads: ThreadsArgs,
 
     /// How long to measure each batch size
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
@@ -145,7 +144,7 @@ impl BatchReport {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let threads = use_threads(args.threads)?;
+    let threads = args.threads.apply()?;
     let print = |text: String, json: serde_json::Value| match args.json {
         true => output::print(&format!("{json:#}\n")),
         false => output::print(&text),
@@ -224,25 +223,6 @@ fn reduce(
     model.reset_states();
     let outputs = model.predict_all(&views, batch, &mut |_| {})?;
     Ok(Difference::of(precision, &outputs, &exact))
-}
-
-/// What the engine runs with: `--threads`, or else its environment variable, or else what the
-/// machine has.
-fn use_threads(asked_for: Option<NonZeroUsize>) -> Result<usize, Failure> {
-    if let Some(threads) = asked_for {
-        ifco::set_threads(threads.get());
-        return Ok(threads.get());
-    }
-    match std::env::var("IFCO_THREADS") {
-        Ok(text) if !text.trim().is_empty() => match text.trim().parse::<NonZeroUsize>() {
-            Ok(threads) => Ok(threads.get()),
-            Err(_) => Err(Failure::usage(format_args!(
-                "the environment variable IFCO_THREADS is {text:?}, expected a number of threads"
-            ))
-            .help("unset it, or give --threads N")),
-        },
-        _ => Ok(available_parallelism().map_or(1, usize::from)),
-    }
 }
 
 /// The batch sizes to measure: at least one.

@@ -15,6 +15,7 @@ mod predict;
 mod progress;
 mod show;
 mod stream;
+mod threads;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,7 @@ use crate::opening::ModelArgs;
 use crate::output::count;
 use crate::precision::{Difference, PrecisionArgs, note, note_without_effect};
 use crate::progress::Progress;
+use crate::threads::ThreadsArgs;
 
 const AFTER_HELP: &str = "\
 INPUT is one file with all inputs of the model, or one file for each, in order:
@@ -65,11 +66,15 @@ pub struct Args {
     batch_size: Option<NonZeroUsize>,
 
     #[command(flatten)]
+    threads: ThreadsArgs,
+
+    #[command(flatten)]
     precision: PrecisionArgs,
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
     let destination = outputs::Destination::of(args.output.as_deref())?;
+    args.threads.apply()?;
     let mut model = args.model.open_model()?;
     destination
         .check(&model)

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-/// How often a thread looks for news before it sleeps (or lets others run): some 100 µs.
-const LOOKS: u32 = 10_000;
+/// How often a thread looks for news before it sleeps (or lets others run): some 100 µs. Few times
+/// under Miri, where a look takes as long.
+const LOOKS: u32 = if cfg!(miri) { 10 } else { 10_000 };
 
 /// Threads asked for by [`set_threads`]; 0: as many as there are cores.
 static WANTED: AtomicUsize = AtomicUsize::new(0);

@@ -315,8 +315,18 @@ fn any_plan(work: &Work, numbers: &mut Numbers) -> Plan {
     }
 }
 
-const ROWS: usize = 70;
+/// Few under Miri, which is thousands of times slower.
+const ROWS: usize = if cfg!(miri) { 3 } else { 70 };
+const STEPS: usize = if cfg!(miri) { 3 } else { 5 };
 const BATCHES: [usize; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 70];
+const UNITS: &[usize] = match cfg!(miri) {
+    true => &[9],
+    false => &[1, 3, 8, 16, 17, 24, 40, 100],
+};
+const FEATURES: &[usize] = match cfg!(miri) {
+    true => &[0, 3],
+    false => &[0, 1, 5, 39],
+};
 
 /// On every instruction set: all rows as the textbook has them, and some rows, in any division,
 /// as they are among all.
@@ -348,11 +358,11 @@ fn examine(question: &Question, what: &str, numbers: &mut Numbers) {
 fn examine_kind(kind: Kind, seed: u64) {
     let mut numbers = Numbers(seed);
     let mut pairs = ACTIVATIONS.iter().cycle();
-    for units in [1, 3, 8, 16, 17, 24, 40, 100] {
-        for features in [0, 1, 5, 39] {
+    for units in UNITS {
+        for features in FEATURES {
             for pair in pairs.by_ref().take(2) {
-                let cells = vec![cell(kind, (features, units), *pair, &mut numbers)];
-                let question = Question::new(cells, (ROWS, 5), &mut numbers);
+                let cells = vec![cell(kind, (*features, *units), *pair, &mut numbers)];
+                let question = Question::new(cells, (ROWS, STEPS), &mut numbers);
                 let what = format!("{kind:?} {features} → {units}, {pair:?}");
                 examine(&question, &what, &mut numbers);
             }
@@ -381,6 +391,7 @@ fn a_simple_rnn_is_the_textbook_on_every_instruction_set() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn stacked_cells_are_the_textbook_on_every_instruction_set() {
     let mut numbers = Numbers(5);
     for number in 0..24 {
@@ -396,12 +407,13 @@ fn stacked_cells_are_the_textbook_on_every_instruction_set() {
             what += &format!(" → {kind:?} {units} {pair:?}");
             features = units;
         }
-        let question = Question::new(cells, (ROWS, 5), &mut numbers);
+        let question = Question::new(cells, (ROWS, STEPS), &mut numbers);
         examine(&question, &what, &mut numbers);
     }
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn many_steps_go_through_many_chunks() {
     let mut numbers = Numbers(6);
     for kind in KINDS {
@@ -416,6 +428,7 @@ fn many_steps_go_through_many_chunks() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn a_nan_is_handed_on_and_stays_in_its_row() {
     let mut numbers = Numbers(7);
     for isa in Isa::all() {
@@ -446,6 +459,7 @@ fn a_nan_is_handed_on_and_stays_in_its_row() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn the_greatest_inputs_saturate() {
     let mut numbers = Numbers(8);
     for isa in Isa::all() {
