@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How often a thread looks for news before it sleeps (or lets others run): some 100 µs. Few times
 /// under Miri, where a look takes as long.
@@ -122,9 +122,6 @@ impl Drop for Done<'_> {
 fn wait_a_moment(looks: &mut u32) {
     std::hint::spin_loop();
     *looks += 1;
-    if *looks == LOOKS {
-        crowded_since().store(now(), Relaxed);
-    }
     if *looks > LOOKS {
         // More threads than cores: let the one that is waited for run.
         thread::yield_now();
@@ -139,6 +136,9 @@ pub(super) fn is_crowded() -> bool {
         since => now().saturating_sub(since) < CROWDED_MILLISECONDS,
     }
 }
+
+/// A wait that is longer than a thread takes to wake, and than members' shares of a step differ.
+const IN_VAIN: Duration = Duration::from_millis(2);
 
 /// How long it is remembered.
 const CROWDED_MILLISECONDS: u64 = 100;
@@ -266,8 +266,15 @@ impl Barrier {
             return;
         }
         let mut looks = 0;
+        let mut began = None;
         while self.round.load(Acquire) == round {
             wait_a_moment(&mut looks);
+            if looks > LOOKS {
+                let began = *began.get_or_insert_with(Instant::now);
+                if began.elapsed() > IN_VAIN {
+                    crowded_since().store(now(), Relaxed);
+                }
+            }
         }
     }
 }
