@@ -65,7 +65,8 @@ fn reduce<S: Simd>(s: S, x: S::F32, factor: f32) -> (S::F32, S::F32) {
 #[inline(always)]
 fn small_exp_m1<S: Simd>(s: S, r: S::F32, factor: f32) -> S::F32 {
     // Exact: the factor is a power of two.
-    let [f2, f3, f4] = [factor * factor, factor * factor * factor, f4(factor)];
+    let f2 = factor * factor;
+    let (f3, f4) = (f2 * factor, f2 * f2);
     let square = s.mul(r, r);
     let low = s.mul_add(r, s.splat(C1 * f2), s.splat(C0 * factor));
     let high = s.mul_add(r, s.splat(C3 * f4), s.splat(C2 * f3));
@@ -73,23 +74,15 @@ fn small_exp_m1<S: Simd>(s: S, r: S::F32, factor: f32) -> S::F32 {
     s.mul_add(square, s.mul_add(square, high, low), r)
 }
 
-#[inline(always)]
-fn f4(factor: f32) -> f32 {
-    factor * factor * factor * factor
-}
-
 /// e^r of r / `factor`, without the accuracy that q has near 0.
 #[inline(always)]
 fn small_exp<S: Simd>(s: S, r: S::F32, factor: f32) -> S::F32 {
-    let [f2, f3] = [factor * factor, factor * factor * factor];
+    let f2 = factor * factor;
+    let (f3, f4) = (f2 * factor, f2 * f2);
     let square = s.mul(r, r);
     let low = s.mul_add(r, s.splat(E1 * factor), s.splat(1.0));
     let middle = s.mul_add(r, s.splat(E3 * f3), s.splat(E2 * f2));
-    let high = s.mul_add(
-        r,
-        s.splat(E5 * f4(factor) * factor),
-        s.splat(E4 * f4(factor)),
-    );
+    let high = s.mul_add(r, s.splat(E5 * f4 * factor), s.splat(E4 * f4));
     s.mul_add(square, s.mul_add(square, high, middle), low)
 }
 

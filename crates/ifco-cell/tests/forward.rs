@@ -4,30 +4,12 @@ use ifco_cell::{
     Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions,
     SequenceOutput, SimpleRnnCell, SimpleRnnWeights, reference,
 };
-use ndarray::{Array1, Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array2, Array3, ArrayView2};
 use proptest::prelude::*;
 
-/// A small generator of numbers, so that a case is a seed and a few sizes.
-struct Numbers(u64);
+mod numbers;
 
-impl Numbers {
-    fn next(&mut self) -> f32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    /// Values from −scale to scale.
-    fn matrix(&mut self, rows: usize, columns: usize, scale: f32) -> Array2<f32> {
-        Array2::from_shape_simple_fn((rows, columns), || (2.0 * self.next() - 1.0) * scale)
-    }
-
-    fn vector(&mut self, length: usize) -> Array1<f32> {
-        self.matrix(1, length, 0.5).remove_axis(Axis(0))
-    }
-}
+use numbers::Numbers;
 
 /// The continuous ones: at a jump, `f32` and `f64` may land on either side.
 fn activation() -> impl Strategy<Value = Activation> {

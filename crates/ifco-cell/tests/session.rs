@@ -4,38 +4,21 @@ use ifco_cell::{
     Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions,
     Session, SessionError, SimpleRnnCell, SimpleRnnWeights,
 };
-use ndarray::{Array1, Array2, Array3};
+use ndarray::{Array2, Array3};
 use proptest::prelude::*;
 
-/// A small generator of numbers from −1 to 1, so that a case is a seed and a few sizes.
-struct Numbers(u64);
+mod numbers;
 
-impl Numbers {
-    fn next(&mut self) -> f32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
-    fn matrix(&mut self, rows: usize, columns: usize) -> Array2<f32> {
-        Array2::from_shape_simple_fn((rows, columns), || 0.5 * self.next())
-    }
-
-    fn vector(&mut self, length: usize) -> Array1<f32> {
-        Array1::from_shape_simple_fn(length, || 0.5 * self.next())
-    }
-}
+use numbers::Numbers;
 
 /// `kind`: LSTM, GRU before, GRU after, SimpleRNN.
 fn cell(kind: usize, features: usize, units: usize, bias: bool, numbers: &mut Numbers) -> Cell {
     let columns = [4, 3, 3, 1][kind] * units;
     let (kernel, recurrent) = (
-        numbers.matrix(features, columns),
-        numbers.matrix(units, columns),
+        numbers.matrix(features, columns, 0.5),
+        numbers.matrix(units, columns, 0.5),
     );
-    let (phi, sigma) = match numbers.next() {
+    let (phi, sigma) = match numbers.signed() {
         x if x < 0.6 => (Activation::Tanh, Activation::Sigmoid),
         x if x < 0.8 => (Activation::Softsign, Activation::HardSigmoidKeras2),
         _ => (Activation::Softmax, Activation::Softmax),
@@ -47,7 +30,7 @@ fn cell(kind: usize, features: usize, units: usize, bias: bool, numbers: &mut Nu
             LstmCell::new(weights, phi, sigma).into()
         }
         1 | 2 => {
-            let bias = bias.then(|| numbers.matrix(kind, columns));
+            let bias = bias.then(|| numbers.matrix(kind, columns, 0.5));
             let weights = GruWeights::new(kernel, recurrent, bias).unwrap();
             GruCell::new(weights, phi, sigma, kind == 2).unwrap().into()
         }
@@ -99,10 +82,10 @@ proptest! {
     ) {
         let mut numbers = Numbers(seed);
         let layer = layer(&cells, features, zero_output_for_mask, &mut numbers);
-        let x = Array3::from_shape_simple_fn((1, time, features), || 2.0 * numbers.next());
-        let mask = Array2::from_shape_simple_fn((1, time), || !masked || numbers.next() < 0.2);
+        let x = Array3::from_shape_simple_fn((1, time, features), || 2.0 * numbers.signed());
+        let mask = Array2::from_shape_simple_fn((1, time), || !masked || numbers.signed() < 0.2);
         let initial: Vec<Array2<f32>> =
-            layer.state_sizes().map(|units| numbers.matrix(1, units)).collect();
+            layer.state_sizes().map(|units| numbers.matrix(1, units, 0.5)).collect();
         let views: Vec<_> = initial.iter().map(|state| state.view()).collect();
         let whole = layer.forward(x.view(), Some(mask.view()), Some(&views)).unwrap();
         let right = whole.output.sequences().unwrap();
@@ -186,7 +169,8 @@ fn what_cannot_be_streamed_says_why() {
     backwards.options.go_backwards = true;
     assert_eq!(backwards.session().unwrap_err(), SessionError::GoBackwards);
 
-    let weights = SimpleRnnWeights::new(numbers.matrix(1, 2), numbers.matrix(2, 2), None).unwrap();
+    let weights =
+        SimpleRnnWeights::new(numbers.matrix(1, 2, 0.5), numbers.matrix(2, 2, 0.5), None).unwrap();
     let cell = SimpleRnnCell::new(weights, Activation::Sparsemax);
     let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default()).unwrap();
     let error = layer.session().unwrap_err();

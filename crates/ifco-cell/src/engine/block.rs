@@ -6,7 +6,7 @@ use super::cell::{PackedCell, starts};
 use super::gates::{Equations, Gates, LstmRow, Values};
 use super::plan::{Plan, Scratch};
 use super::pool::Barrier;
-use super::product::{Part, Product, Rows, Sums};
+use super::product::{Part, Product, Rows, Sums, in_order};
 use super::{Packed, by_rows};
 use crate::Cell;
 
@@ -229,12 +229,7 @@ impl<'a> Block<'a> {
             cell.gates.recurrent.rows(isa, h, rows, narrow)
         };
         for number in 0..groups {
-            let number = if self.from_end {
-                groups - 1 - number
-            } else {
-                number
-            };
-            let first = number * group;
+            let first = in_order(number, groups, self.from_end) * group;
             let panels = group.min(own.len() - first);
             let panel = own.start + first;
             // SAFETY: within the scratch, as planned; the panels are this member's.

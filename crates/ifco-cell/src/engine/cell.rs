@@ -191,8 +191,8 @@ impl PackedCell {
             }
         };
         let panel_units = gates.layout.panel_units();
-        let padded = (gates.layout.panels() * panel_units).next_multiple_of(LINE);
         Self {
+            stride: spread(gates.layout.panels() * panel_units),
             gates,
             candidate,
             recurrent_bias,
@@ -200,7 +200,6 @@ impl PackedCell {
             features,
             units,
             panel_units,
-            stride: spread(padded),
         }
     }
 

@@ -131,7 +131,7 @@ fn wait_a_moment(looks: &mut u32) {
 /// Whether somebody waited in vain a moment ago: other programs have the cores, and threads that
 /// wait for each other after every step would mostly wait.
 pub(super) fn is_crowded() -> bool {
-    match crowded_since().load(Relaxed) {
+    match CROWDED_SINCE.load(Relaxed) {
         0 => false,
         since => now().saturating_sub(since) < CROWDED_MILLISECONDS,
     }
@@ -144,10 +144,7 @@ const IN_VAIN: Duration = Duration::from_millis(2);
 const CROWDED_MILLISECONDS: u64 = 100;
 
 /// When it was last so, as `now` tells the time; 0: never.
-fn crowded_since() -> &'static AtomicU64 {
-    static SINCE: AtomicU64 = AtomicU64::new(0);
-    &SINCE
-}
+static CROWDED_SINCE: AtomicU64 = AtomicU64::new(0);
 
 /// Milliseconds, from 1 on.
 fn now() -> u64 {
@@ -272,7 +269,7 @@ impl Barrier {
             if looks > LOOKS {
                 let began = *began.get_or_insert_with(Instant::now);
                 if began.elapsed() > IN_VAIN {
-                    crowded_since().store(now(), Relaxed);
+                    CROWDED_SINCE.store(now(), Relaxed);
                 }
             }
         }
@@ -297,22 +294,10 @@ pub fn join<A: Send, B: Send>(
     }
     let tasks = (Mutex::new(Some(a)), Mutex::new(Some(b)));
     let results = (Mutex::new(None), Mutex::new(None));
-    let take = |member: usize| {
-        if member == 0 {
-            let task = tasks.0.lock().ok().and_then(|mut task| task.take());
-            let result = task.map(|task| task());
-            if let Ok(mut place) = results.0.lock() {
-                *place = result;
-            }
-        } else {
-            let task = tasks.1.lock().ok().and_then(|mut task| task.take());
-            let result = task.map(|task| task());
-            if let Ok(mut place) = results.1.lock() {
-                *place = result;
-            }
-        }
-    };
-    team.run(&take);
+    team.run(&|member| match member {
+        0 => finish(&tasks.0, &results.0),
+        _ => finish(&tasks.1, &results.1),
+    });
     let result = (
         results.0.into_inner().ok().flatten(),
         results.1.into_inner().ok().flatten(),
@@ -321,6 +306,15 @@ pub fn join<A: Send, B: Send>(
         (Some(a), Some(b)) => (a, b),
         // A panic of the first leaves by unwinding, one of the second by aborting.
         _ => unreachable!("both tasks ran"),
+    }
+}
+
+/// Runs a task that is there, and leaves its result.
+fn finish<T>(task: &Mutex<Option<impl FnOnce() -> T>>, result: &Mutex<Option<T>>) {
+    let task = task.lock().ok().and_then(|mut task| task.take());
+    let done = task.map(|task| task());
+    if let Ok(mut result) = result.lock() {
+        *result = done;
     }
 }
 

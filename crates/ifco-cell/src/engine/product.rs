@@ -128,11 +128,7 @@ unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(s: S, dot: D, of: &Product)
                 tile::<S, D, 1, 1, V>(s, dot, of, 0, of.panels - 1);
             }
             for index in 0..pairs {
-                let pair = if of.from_end {
-                    pairs - 1 - index
-                } else {
-                    index
-                };
+                let pair = in_order(index, pairs, of.from_end);
                 tile::<S, D, 1, 2, V>(s, dot, of, 0, 2 * pair);
             }
             if of.panels % 2 == 1 && !of.from_end {
@@ -143,11 +139,7 @@ unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(s: S, dot: D, of: &Product)
         let most = (S::SUMS.saturating_sub(D::SPARE) / V).clamp(1, 8);
         let tiles = of.rows.div_ceil(most);
         for index in 0..of.panels {
-            let panel = if of.from_end {
-                of.panels - 1 - index
-            } else {
-                index
-            };
+            let panel = in_order(index, of.panels, of.from_end);
             let mut first = 0;
             for index in 1..=tiles {
                 // As even as can be: a tile of few rows is a slow one.
@@ -167,6 +159,12 @@ unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(s: S, dot: D, of: &Product)
             }
         }
     }
+}
+
+/// What comes as the `index`-th of so many, from the first or from the last.
+#[inline(always)]
+pub(super) fn in_order(index: usize, count: usize, from_end: bool) -> usize {
+    if from_end { count - 1 - index } else { index }
 }
 
 // No closures below: one that the compiler did not inline would lack the vectors' features.

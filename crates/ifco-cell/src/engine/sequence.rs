@@ -13,7 +13,6 @@
 //! never used, since the cells after it skip that step too.
 
 use std::cell::RefCell;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
@@ -78,7 +77,7 @@ pub(super) fn run_as(
         false => 1,
     };
     // Every value is written, unless there is no step: then the last output is zeros.
-    let mut values: Vec<MaybeUninit<f32>> = Vec::with_capacity(batch * output * units);
+    let mut values: Vec<f32> = Vec::with_capacity(batch * output * units);
     if batch > 0 && time > 0 {
         let (team, plan) = divide(&Work::of(&packed.cells, batch, time));
         let scratch = Scratch::of(&packed.cells, &plan);
@@ -92,7 +91,7 @@ pub(super) fn run_as(
                 .iter_mut()
                 .map(|state| Place(state.as_mut_ptr()))
                 .collect(),
-            output: Place(values.as_mut_ptr().cast()),
+            output: Place(values.as_mut_ptr()),
             plan,
             scratch: &scratch,
         };
@@ -106,18 +105,10 @@ pub(super) fn run_as(
             Err(_) => call.run(&team, &mut Buffer::default()),
         });
     } else {
-        values.resize(batch * output * units, MaybeUninit::new(0.0));
+        values.resize(batch * output * units, 0.0);
     }
     // SAFETY: the blocks cover the batch, and each writes all that its rows put out.
-    let values = unsafe {
-        values.set_len(batch * output * units);
-        let mut values = std::mem::ManuallyDrop::new(values);
-        Vec::from_raw_parts(
-            values.as_mut_ptr().cast::<f32>(),
-            values.len(),
-            values.capacity(),
-        )
-    };
+    unsafe { values.set_len(batch * output * units) };
     let shaped = |error: ndarray::ShapeError| -> ! { unreachable!("the size is right: {error}") };
     Sequence {
         output: match layer.options.return_sequences {

@@ -75,9 +75,8 @@ pub(crate) trait Simd: Copy {
     /// The result must be a normal number.
     fn scale(self, a: Self::F32, shifted: Self::F32) -> Self::F32;
 
-    /// Asks for the cache line at `from` to be near: level 1 when `NEAR`, else 2. Any address is
-    /// allowed.
-    fn prefetch<const NEAR: bool>(self, from: *const f32);
+    /// Asks for the cache line at `from` to come into the level 2 cache. Any address is allowed.
+    fn prefetch(self, from: *const f32);
 }
 
 /// Up to this many units, lanes that stay empty cost more than the shorter vectors do.

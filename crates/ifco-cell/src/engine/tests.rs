@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array, Array1, Array2, Array3, ArrayView2, Axis, Dimension, s};
+use ndarray::{Array, Array2, Array3, ArrayView2, Dimension, s};
 
 use super::Packed;
 use super::plan::{Plan, Split, Work};
@@ -19,18 +19,12 @@ use crate::{
     SequenceOptions, SequenceOutput, SimpleRnnCell, SimpleRnnWeights,
 };
 
-/// A small generator of numbers, so that every run tests the same.
-struct Numbers(u64);
+#[path = "../../tests/numbers/mod.rs"]
+mod numbers;
+
+use numbers::Numbers;
 
 impl Numbers {
-    fn next(&mut self) -> f32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 24) as f32
-    }
-
     /// A whole number below `end`.
     fn below(&mut self, end: usize) -> usize {
         (self.next() * end as f32) as usize % end
@@ -38,15 +32,6 @@ impl Numbers {
 
     fn coin(&mut self) -> bool {
         self.next() < 0.5
-    }
-
-    /// Values from −scale to scale.
-    fn matrix(&mut self, rows: usize, columns: usize, scale: f32) -> Array2<f32> {
-        Array2::from_shape_simple_fn((rows, columns), || (2.0 * self.next() - 1.0) * scale)
-    }
-
-    fn bias(&mut self, columns: usize) -> Array1<f32> {
-        self.matrix(1, columns, 0.5).remove_axis(Axis(0))
     }
 }
 
@@ -98,7 +83,7 @@ fn cell(
     let biased = numbers.next() < 0.8;
     match kind {
         Kind::Lstm => {
-            let bias = biased.then(|| numbers.bias(columns));
+            let bias = biased.then(|| numbers.vector(columns));
             let weights = LstmWeights::new(kernel, recurrent, bias).unwrap();
             LstmCell::new(weights, phi, sigma).into()
         }
@@ -110,7 +95,7 @@ fn cell(
             cell.unwrap().into()
         }
         Kind::SimpleRnn => {
-            let bias = biased.then(|| numbers.bias(columns));
+            let bias = biased.then(|| numbers.vector(columns));
             let weights = SimpleRnnWeights::new(kernel, recurrent, bias).unwrap();
             SimpleRnnCell::new(weights, phi).into()
         }

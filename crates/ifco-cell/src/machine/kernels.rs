@@ -183,7 +183,7 @@ impl<const PREFETCH: bool> StreamKernel<'_, PREFETCH> {
                 for (index, sum) in sums.iter_mut().enumerate() {
                     if PREFETCH {
                         let next = index * S::LANES + Stream::AHEAD;
-                        simd.prefetch::<false>(values.as_ptr().wrapping_add(next));
+                        simd.prefetch(values.as_ptr().wrapping_add(next));
                     }
                     // SAFETY: a row is N vectors long, and index < N.
                     let weights = unsafe { simd.load(values.as_ptr().add(index * S::LANES)) };

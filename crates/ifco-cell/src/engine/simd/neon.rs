@@ -101,7 +101,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn prefetch<const NEAR: bool>(self, _: *const f32) {
+    fn prefetch(self, _: *const f32) {
         // The prefetch instruction is not in stable Rust; the hardware's own prefetcher follows
         // the packed weights, which are read in order.
     }

@@ -106,5 +106,5 @@ impl<const LANES: usize> Simd for Portable<LANES> {
     }
 
     #[inline(always)]
-    fn prefetch<const NEAR: bool>(self, _: *const f32) {}
+    fn prefetch(self, _: *const f32) {}
 }

@@ -126,8 +126,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch<const NEAR: bool>(self, from: *const f32) {
-        prefetch::<NEAR>(from);
+    fn prefetch(self, from: *const f32) {
+        prefetch(from);
     }
 }
 
@@ -211,19 +211,13 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
     }
 
     #[inline(always)]
-    fn prefetch<const NEAR: bool>(self, from: *const f32) {
-        prefetch::<NEAR>(from);
+    fn prefetch(self, from: *const f32) {
+        prefetch(from);
     }
 }
 
 #[inline(always)]
-fn prefetch<const NEAR: bool>(from: *const f32) {
+fn prefetch(from: *const f32) {
     // SAFETY: a prefetch reads nothing that the program sees, and faults at no address.
-    unsafe {
-        if NEAR {
-            _mm_prefetch::<_MM_HINT_T0>(from.cast());
-        } else {
-            _mm_prefetch::<_MM_HINT_T1>(from.cast());
-        }
-    }
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
 }
