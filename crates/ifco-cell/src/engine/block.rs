@@ -15,6 +15,10 @@ use crate::Cell;
 /// Up to this many rows, all panels of a step are one call.
 const PANELS_AT_ONCE: usize = 3;
 
+/// Up to so many features, x·W costs a row less in the chain of h·U, while the processor waits for
+/// the gates of the step before, than as a product of its own.
+const FEW_FEATURES: usize = 4;
+
 /// Memory that several threads write, each in places of its own.
 #[derive(Clone, Copy)]
 pub(super) struct Place(pub(super) *mut f32);
@@ -148,7 +152,17 @@ impl<'a> Block<'a> {
     ) {
         let rows = self.rows;
         let cell = self.cell(index);
-        let hoisted = self.plan.hoisted || cell.needs_input_apart();
+        // The steps of one row need nothing in between.
+        let alone = rows == 1 && self.members == 1 && counted.is_empty();
+        let together = if alone && cell.is_plain_lstm() {
+            steps
+        } else {
+            1
+        };
+        let hoisted = match together == steps && cell.features <= FEW_FEATURES {
+            true => cell.needs_input_apart(),
+            false => self.plan.hoisted || cell.needs_input_apart(),
+        };
         // SAFETY: rows, panels and steps are within the scratch that was planned for them, and the
         // panels are this member's.
         unsafe {

@@ -29,8 +29,8 @@ pub(super) struct LstmRow {
     pub(super) from_end: bool,
 }
 
-/// Up to this many panels are one group: 20 vectors of sums.
-const MOST_PANELS: usize = 5;
+/// Up to this many panels are one group.
+const MOST_PANELS: usize = 3;
 
 /// Panels of a group where there are more: enough sums to hide the latency of an addition, few
 /// enough that the next group's weights are asked for while the gates are computed.
@@ -60,8 +60,6 @@ impl Kernel for Valid {
                 match of.panels {
                     1 => group::<S, 1>(s, of, step, 0),
                     2 => group::<S, 2>(s, of, step, 0),
-                    3 => group::<S, 3>(s, of, step, 0),
-                    4 => group::<S, 4>(s, of, step, 0),
                     MOST_PANELS => group::<S, MOST_PANELS>(s, of, step, 0),
                     _ => groups(s, of, step, from_end),
                 }
