@@ -269,6 +269,10 @@ impl<'a> Block<'a> {
         for number in 0..groups {
             self.ahead.ask();
             let first = in_order(number, groups, self.from_end) * group;
+            states
+                .outputs
+                .from(0, (own.start + first) * cell.panel_units)
+                .ask(rows);
             let panels = group.min(own.len() - first);
             let panel = own.start + first;
             // SAFETY: within the scratch, as planned; the panels are this member's.

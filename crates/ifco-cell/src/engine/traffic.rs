@@ -39,6 +39,14 @@ impl Outputs {
         }
     }
 
+    /// Asks for the places of so many rows: writing to memory that is far away waits for it too.
+    #[inline]
+    pub(super) fn ask(&self, rows: usize) {
+        if !self.is_none() {
+            (0..rows).for_each(|row| prefetch(self.at.wrapping_add(row * self.row)));
+        }
+    }
+
     /// Puts out a vector of a row, from `unit` on, of which `units` are there in all.
     ///
     /// # Safety
