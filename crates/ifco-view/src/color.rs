@@ -268,11 +268,10 @@ mod tests {
     #[test]
     fn the_maps_go_evenly_from_the_paper() {
         for theme in [Theme::Light, Theme::Dark] {
-            let maps: [fn(Theme, f32) -> Rgb; 3] = [
-                Theme::sequential,
-                Theme::diverging,
-                |theme, t| theme.diverging(-t),
-            ];
+            let maps: [fn(Theme, f32) -> Rgb; 3] =
+                [Theme::sequential, Theme::diverging, |theme, t| {
+                    theme.diverging(-t)
+                }];
             for map in maps {
                 let values = lightness(theme, map);
                 assert!(is_even(&values), "{theme:?}: {values:?}");
@@ -309,7 +308,10 @@ mod tests {
         for theme in [Theme::Light, Theme::Dark] {
             for text in [theme.ink(), theme.muted()] {
                 let (a, b) = (luminance(text), luminance(theme.paper()));
-                assert!((a.max(b) + 0.05) / (a.min(b) + 0.05) > 4.5, "{theme:?} {text}");
+                assert!(
+                    (a.max(b) + 0.05) / (a.min(b) + 0.05) > 4.5,
+                    "{theme:?} {text}"
+                );
             }
         }
     }

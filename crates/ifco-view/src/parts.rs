@@ -37,16 +37,6 @@ pub(crate) fn parts(cell: &Cell) -> Vec<Part> {
     }
 }
 
-/// Keras's class name of a cell's layer.
-pub(crate) fn class(cell: &Cell) -> &'static str {
-    match cell {
-        Cell::Lstm(_) => "LSTM",
-        Cell::Gru(_) => "GRU",
-        Cell::SimpleRnn(_) => "SimpleRNN",
-        _ => "recurrent layer",
-    }
-}
-
 /// One of the fused arrays.
 pub(crate) struct Fused<'a> {
     /// Keras's name.
@@ -77,7 +67,11 @@ pub(crate) fn fused(cell: &Cell) -> Vec<Fused<'_>> {
         Cell::Lstm(cell) => {
             let weights = cell.weights();
             let bias = weights.fused_bias().map(|bias| bias.insert_axis(Axis(0)));
-            (weights.fused_kernel(), weights.fused_recurrent_kernel(), bias)
+            (
+                weights.fused_kernel(),
+                weights.fused_recurrent_kernel(),
+                bias,
+            )
         }
         Cell::Gru(cell) => {
             let weights = cell.weights();

@@ -152,16 +152,20 @@ impl<'a> TimeAxis<'a> {
                 true => text(x + 0.36 * SMALL, top + 6.0, SMALL, ink, &label)
                     .align(Align::Right)
                     .turned(),
-                false => {
-                    text(x, top + 5.0 + 0.9 * SMALL, SMALL, ink, &label).align(Align::Middle)
-                }
+                false => text(x, top + 5.0 + 0.9 * SMALL, SMALL, ink, &label).align(Align::Middle),
             });
         }
         let name = match self.labels {
             Some(_) => "step, by its label",
             None => "step",
         };
-        let name = text(left + room / 2.0, top + self.height - 8.0, SMALL, muted, name);
+        let name = text(
+            left + room / 2.0,
+            top + self.height - 8.0,
+            SMALL,
+            muted,
+            name,
+        );
         sheet.text(name.align(Align::Middle));
     }
 }

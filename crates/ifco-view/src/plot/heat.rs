@@ -76,21 +76,31 @@ impl Scale {
     /// are numbers outside.
     pub fn draw_level(&self, sheet: &mut Sheet, area: Area, name: &str, beyond: bool) {
         let colors = self.ramp(121);
-        sheet.image(area, Cells {
-            columns: colors.len(),
-            rows: 1,
-            colors,
-        });
+        sheet.image(
+            area,
+            Cells {
+                columns: colors.len(),
+                rows: 1,
+                colors,
+            },
+        );
         let (ink, muted) = (sheet.theme.ink(), sheet.theme.muted());
         sheet.outline(area, muted, 0.8);
         let baseline = area.y + area.height / 2.0 + 0.36 * SMALL;
         let name = text(area.x - 8.0, baseline, SMALL, ink, name);
         sheet.text(name.align(Align::Right));
         let (low, high) = self.ends();
-        for (share, value, sign) in [(0.0, low, "≤ "), (0.5, (low + high) / 2.0, ""), (1.0, high, "≥ ")]
-        {
+        for (share, value, sign) in [
+            (0.0, low, "≤ "),
+            (0.5, (low + high) / 2.0, ""),
+            (1.0, high, "≥ "),
+        ] {
             let x = area.x + share * area.width;
-            sheet.line(vec![(x, area.bottom()), (x, area.bottom() + 3.0)], muted, 1.0);
+            sheet.line(
+                vec![(x, area.bottom()), (x, area.bottom() + 3.0)],
+                muted,
+                1.0,
+            );
             let sign = if beyond { sign } else { "" };
             let label = format!("{sign}{}", number(value));
             let label = text(x, area.bottom() + 5.0 + 0.9 * SMALL, SMALL, muted, &label);
@@ -102,18 +112,27 @@ impl Scale {
     pub fn draw_upright(&self, sheet: &mut Sheet, area: Area) {
         let mut colors = self.ramp(101);
         colors.reverse();
-        sheet.image(area, Cells {
-            columns: 1,
-            rows: colors.len(),
-            colors,
-        });
+        sheet.image(
+            area,
+            Cells {
+                columns: 1,
+                rows: colors.len(),
+                colors,
+            },
+        );
         let muted = sheet.theme.muted();
         sheet.outline(area, muted, 0.8);
         let (low, high) = self.ends();
         for (share, value) in [(1.0, low), (0.5, (low + high) / 2.0), (0.0, high)] {
             let y = area.y + share * area.height;
             sheet.line(vec![(area.right(), y), (area.right() + 3.0, y)], muted, 1.0);
-            let label = text(area.right() + 6.0, y + 0.36 * SMALL, SMALL, muted, &number(value));
+            let label = text(
+                area.right() + 6.0,
+                y + 0.36 * SMALL,
+                SMALL,
+                muted,
+                &number(value),
+            );
             sheet.text(label);
         }
     }

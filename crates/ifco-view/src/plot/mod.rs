@@ -25,15 +25,23 @@
 //! ```
 
 mod axis;
+mod cell;
+mod gates;
 mod heat;
 mod packing;
 mod render;
+mod saturation;
 mod sheet;
+mod signal;
 
 use std::fmt;
 
+pub use cell::cell;
+pub use gates::{Sort, gates};
 pub use packing::packing;
+pub use saturation::{Saturation, saturation};
 use sheet::Sheet;
+pub use signal::Sequence;
 
 use crate::color::Theme;
 
@@ -142,6 +150,16 @@ pub enum PlotError {
         /// How many pixels there may be in all.
         most: usize,
     },
+    /// Labels that cannot be given to the steps.
+    #[error("there {} for {steps} steps{}", are(*.found), not_masked(*.counting, *.steps))]
+    Labels {
+        /// How many there are.
+        found: usize,
+        /// How many steps the sequence has.
+        steps: usize,
+        /// How many of them no mask skips.
+        counting: usize,
+    },
     /// There is nothing of this kind to show.
     #[error("{0}")]
     Nothing(String),
@@ -153,5 +171,19 @@ pub enum PlotError {
 impl PlotError {
     fn drawing(error: impl fmt::Display) -> Self {
         PlotError::Drawing(error.to_string())
+    }
+}
+
+fn are(labels: usize) -> String {
+    match labels {
+        1 => "is 1 label".into(),
+        labels => format!("are {labels} labels"),
+    }
+}
+
+fn not_masked(counting: usize, steps: usize) -> String {
+    match counting == steps {
+        true => String::new(),
+        false => format!(", {counting} of which are not masked"),
     }
 }

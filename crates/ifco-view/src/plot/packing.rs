@@ -6,7 +6,7 @@ use super::axis::{SMALL, count, number, row_numbers, thousands};
 use super::heat::{Scale, furthest, groups};
 use super::sheet::{Align, Area, Cells, Sheet, fit, text, width};
 use super::{Picture, PlotError, Style};
-use crate::parts::{Fused, Part, class, fused, parts};
+use crate::parts::{Fused, Part, fused, parts};
 
 const LEFT: f32 = 58.0;
 const RIGHT: f32 = 26.0;
@@ -62,7 +62,7 @@ pub fn packing(path: &str, cell: &Cell, style: &Style) -> Result<Picture, PlotEr
     let values = || arrays.iter().flat_map(|array| array.values.iter().copied());
     let scale = Scale::of(style.theme, values());
     heading(&mut sheet, &title, &about(cell, &arrays), paper_width);
-    gate_names(&mut sheet, &parts, cell.units(), room);
+    gate_names(&mut sheet, &parts, room);
 
     let mut y = TOP;
     let mut is_summary = false;
@@ -96,7 +96,7 @@ fn about(cell: &Cell, arrays: &[Fused<'_>]) -> String {
     let bias = if arrays.len() < 3 { ", no bias" } else { "" };
     format!(
         "{}, {}, {}, {}{bias}",
-        class(cell),
+        cell.kind().name(),
         count(cell.units(), "unit"),
         count(cell.features(), "feature"),
         count(parameters, "weight"),
@@ -123,7 +123,7 @@ fn columns(parts: &[Part]) -> usize {
 }
 
 /// The gates' names over their columns.
-fn gate_names(sheet: &mut Sheet, parts: &[Part], units: usize, room: f32) {
+fn gate_names(sheet: &mut Sheet, parts: &[Part], room: f32) {
     let all = columns(parts);
     for (n, part) in parts.iter().enumerate() {
         let Some(letter) = part.letter else { continue };
@@ -135,11 +135,14 @@ fn gate_names(sheet: &mut Sheet, parts: &[Part], units: usize, room: f32) {
         sheet.fill(Area::new(left + 1.0, 92.0, right - left - 2.0, 4.0), color);
         let middle = (left + right) / 2.0;
         let name = format!("{letter} · {}", part.name);
-        let size = if width(&name, 14.0, true) + 8.0 < right - left { 14.0 } else { 11.0 };
+        let size = if width(&name, 14.0, true) + 8.0 < right - left {
+            14.0
+        } else {
+            11.0
+        };
         let name = text(middle, 84.0, size, sheet.theme.ink(), &name);
         sheet.text(name.bold().align(Align::Middle));
     }
-    let _ = units;
 }
 
 /// An array's name and shape, and below it the slice of each gate.
@@ -168,7 +171,13 @@ fn array_names(sheet: &mut Sheet, array: &Fused<'_>, parts: &[Part], y: f32, roo
             Some(_) => array.slice(&part.columns),
             None => array.name.into(),
         };
-        symbol_and_slice(sheet, array.letter, part.letter, &slice, (left, right, y + ABOVE - 7.0));
+        symbol_and_slice(
+            sheet,
+            array.letter,
+            part.letter,
+            &slice,
+            (left, right, y + ABOVE - 7.0),
+        );
     }
 }
 
@@ -181,13 +190,20 @@ fn symbol_and_slice(
     (left, right, baseline): (f32, f32, f32),
 ) {
     let (ink, muted) = (sheet.theme.ink(), sheet.theme.muted());
-    let (letter, gate) = (letter.to_string(), gate.map(String::from).unwrap_or_default());
+    let (letter, gate) = (
+        letter.to_string(),
+        gate.map(String::from).unwrap_or_default(),
+    );
     let of = |text: &str, size| width(text, size, false);
     let wide = width(&letter, 13.0, true) + width(&gate, 9.5, true);
     // `recurrent_kernel[:, 24:48]` shrinks to its brackets where there is little room.
     let all = right - left - wide - 14.0;
     let short = slice.find('[').map_or(slice, |at| &slice[at..]);
-    let slice = if of(slice, SMALL) <= all { slice } else { short };
+    let slice = if of(slice, SMALL) <= all {
+        slice
+    } else {
+        short
+    };
     let slice = fit(slice, SMALL, all);
     let mut x = (left + right - wide - 8.0 - of(&slice, SMALL)) / 2.0;
     sheet.text(text(x, baseline, 13.0, ink, &letter).bold());
@@ -252,7 +268,11 @@ fn write_numbers(sheet: &mut Sheet, array: &Fused<'_>, area: Area, cells: &Cells
         // Whichever of ink and paper stands out more.
         let (ink, paper) = (sheet.theme.ink(), sheet.theme.paper());
         let contrast = |color: crate::color::Rgb| (color.lightness() - below.lightness()).abs();
-        let color = if contrast(ink) >= contrast(paper) { ink } else { paper };
+        let color = if contrast(ink) >= contrast(paper) {
+            ink
+        } else {
+            paper
+        };
         let x = area.x + (column as f32 + 0.5) * wide;
         let y = area.y + (row as f32 + 0.5) * high + 0.36 * SMALL;
         sheet.text(text(x, y, SMALL, color, &number(value)).align(Align::Middle));
@@ -303,7 +323,10 @@ fn scale_and_notes(
     }
     if beyond > 0 {
         let beyond = thousands(beyond);
-        notes.push(format!("{beyond} beyond the scale, the furthest {}", number(largest)));
+        notes.push(format!(
+            "{beyond} beyond the scale, the furthest {}",
+            number(largest)
+        ));
     }
     if is_summary {
         notes.push("a point shows the weight furthest from 0 around it".into());
@@ -311,5 +334,11 @@ fn scale_and_notes(
     let x = bar.right() + 30.0;
     let notes = fit(&notes.join("; "), SMALL, LEFT + room - x);
     let muted = sheet.theme.muted();
-    sheet.text(text(x, bar.y + bar.height / 2.0 + 0.36 * SMALL, SMALL, muted, &notes));
+    sheet.text(text(
+        x,
+        bar.y + bar.height / 2.0 + 0.36 * SMALL,
+        SMALL,
+        muted,
+        &notes,
+    ));
 }

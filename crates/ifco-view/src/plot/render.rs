@@ -69,8 +69,8 @@ impl Sheet {
     /// `scale` pixels a point.
     pub fn png(&self, scale: f32) -> Result<Vec<u8>, PlotError> {
         load_fonts();
-        let [width, height] = [self.width, self.height]
-            .map(|size| ((size as f32 * scale).round() as usize).max(1));
+        let [width, height] =
+            [self.width, self.height].map(|size| ((size as f32 * scale).round() as usize).max(1));
         if width.saturating_mul(height) > MOST_PIXELS {
             return Err(PlotError::TooLarge {
                 width,
@@ -83,8 +83,12 @@ impl Sheet {
         let Rgb(r, g, b) = self.theme.paper();
         let mut pixels = [r, g, b].repeat(wide * high);
         for (area, cells) in &self.images {
-            blit(&mut pixels, (wide, high), cells, [area.x, area.y, area.right(), area.bottom()]
-                .map(|value| value * fine));
+            blit(
+                &mut pixels,
+                (wide, high),
+                cells,
+                [area.x, area.y, area.right(), area.bottom()].map(|value| value * fine),
+            );
         }
         {
             let size = (wide as u32, high as u32);
