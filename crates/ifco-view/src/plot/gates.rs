@@ -147,7 +147,7 @@ pub(super) fn about(sequence: &Sequence<'_>, what: &str) -> String {
         "{}, {}; row {} of the input, {}{masked}{backward}; {what}",
         sequence.trace.kind().name(),
         count(sequence.units(), "unit"),
-        sequence.row,
+        sequence.number,
         count(sequence.steps(), "step"),
     )
 }

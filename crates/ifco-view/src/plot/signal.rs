@@ -76,6 +76,8 @@ pub(super) fn signals(kind: CellKind) -> Vec<Signal> {
 pub struct Sequence<'a> {
     pub(super) trace: &'a Trace,
     pub(super) row: usize,
+    /// The row's number in the picture.
+    pub(super) number: usize,
     pub(super) labels: Option<Vec<String>>,
 }
 
@@ -115,7 +117,17 @@ impl<'a> Sequence<'a> {
                 });
             }
         };
-        Ok(Self { trace, row, labels })
+        Ok(Self {
+            trace,
+            row,
+            number: row,
+            labels,
+        })
+    }
+
+    /// Says which row of the whole input this is, where the trace is of a part of it.
+    pub fn numbered(self, number: usize) -> Self {
+        Self { number, ..self }
     }
 
     pub(super) fn steps(&self) -> usize {
