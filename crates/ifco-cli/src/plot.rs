@@ -200,6 +200,10 @@ impl Args {
         if !self.units.is_empty() && self.kind != Kind::Cell {
             return Err(Failure::usage("--units goes with --kind cell alone"));
         }
+        if self.labels.is_some() && !matches!(self.kind, Kind::Gates | Kind::Cell) {
+            let what = "--labels goes with --kind gates and --kind cell: no other has steps";
+            return Err(Failure::usage(what));
+        }
         Ok(())
     }
 

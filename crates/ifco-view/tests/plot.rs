@@ -274,6 +274,10 @@ fn a_large_layer_makes_no_large_file_and_no_border_is_blurred() {
 
 #[test]
 fn one_unit_is_a_picture_too() {
+    // Nor does a kernel without a feature do any harm.
+    let none = plot::packing("none", &lstm(0, 2), &light()).unwrap();
+    assert!(none.svg().unwrap().contains("(0, 8)"));
+    none.png(1.0).unwrap();
     for cell in [lstm(1, 1), gru(1, 1), simple_rnn(1, 1)] {
         let picture = plot::packing("one", &cell, &light()).unwrap();
         let svg = picture.svg().unwrap();
