@@ -10,6 +10,7 @@ mod numpy;
 mod opening;
 mod orders;
 mod output;
+mod plot;
 mod precision;
 mod predict;
 mod progress;
@@ -28,6 +29,7 @@ Start here:
   ifco gates model.keras --layer lstm         W, U and b of each gate, by name
   ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
   ifco trace model.keras x.npy                every gate at every step, and what they say
+  ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
   ifco stream model.keras < x.csv             the same step by step, without an end
   ifco bench model.keras                      how fast it runs here, and what holds it up
   ifco orders pytorch                         where another framework keeps each gate
@@ -55,6 +57,7 @@ enum Command {
     Gates(gates::Args),
     Predict(predict::Args),
     Trace(trace::Args),
+    Plot(plot::Args),
     Stream(stream::Args),
     Bench(bench::Args),
     Orders(orders::Args),
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Gates(args) => gates::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Trace(args) => trace::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::Stream(args) => stream::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Orders(args) => orders::run(args),

@@ -29,6 +29,12 @@ pub fn read(paths: &[PathBuf], ports: &[Port]) -> Result<Vec<ArrayD<f32>>, Failu
         .collect()
 }
 
+/// How many rows the batch has.
+pub fn rows(inputs: &[ArrayD<f32>]) -> usize {
+    let first = inputs.first().and_then(|input| input.shape().first());
+    first.copied().unwrap_or(0)
+}
+
 /// The files' names, for errors.
 pub fn names(paths: &[PathBuf]) -> String {
     let names = paths.iter().map(|path| path.display().to_string());
