@@ -102,9 +102,9 @@ fn small_exp<S: Simd>(s: S, r: S::F32, factor: f32) -> S::F32 {
             3 => (D2_EIGHTH, D3),
             _ => (D2_SIXTEENTH, D3),
         };
-        let sum = s.mul_add(r, s.splat(c3 * f3), s.splat(c2 * f2));
-        let sum = s.mul_add(r, sum, s.splat(factor));
-        return s.mul_add(r, sum, one);
+        let high = s.mul_add(r, s.splat(c3 * f3), s.splat(c2 * f2));
+        let low = s.mul_add(r, s.splat(factor), one);
+        return s.mul_add(s.mul(r, r), high, low);
     }
     let square = s.mul(r, r);
     let low = s.mul_add(r, s.splat(E1 * factor), one);
@@ -144,17 +144,16 @@ fn exp_m1<S: Simd>(s: S, x: S::F32, factor: f32) -> S::F32 {
     }
     let f2 = factor * factor;
     let (f3, f4) = (f2 * factor, f2 * f2);
-    let sum = match S::OCTAVE_BITS {
+    let high = match S::OCTAVE_BITS {
         3 => {
-            let sum = s.mul_add(r, s.splat(F4 * f4), s.splat(F3 * f3));
-            s.mul_add(r, sum, s.splat(F2 * f2))
+            let high = s.mul_add(r, s.splat(F4 * f4), s.splat(F3 * f3));
+            s.mul_add(r, high, s.splat(F2 * f2))
         }
         _ => s.mul_add(r, s.splat(D3 * f3), s.splat(D2_SIXTEENTH * f2)),
     };
-    let sum = s.mul_add(r, sum, s.splat(factor));
     // Near 0 the power is 1, and nothing is lost; elsewhere what its rounding has lost counts.
-    let q = s.mul_add(r, sum, s.power_of_two_error(n));
-    s.mul_add(power, q, below)
+    let low = s.mul_add(r, s.splat(factor), s.power_of_two_error(n));
+    s.mul_add(power, s.mul_add(s.mul(r, r), high, low), below)
 }
 
 /// 1 / (1 + e^−x)

@@ -364,11 +364,11 @@ struct RecurrentStep {
 
 impl Step for RecurrentStep {
     fn step(&mut self, x: &[f32], counts: bool, out: &mut [f32]) -> bool {
-        let output = match counts {
-            true => self.session.step(x),
-            false => self.session.skip(),
-        };
-        copy(output, out);
+        match (counts, self.masked) {
+            (true, false) => self.session.step_into(x, out),
+            (true, true) => copy(self.session.step(x), out),
+            (false, _) => copy(self.session.skip(), out),
+        }
         counts
     }
 
