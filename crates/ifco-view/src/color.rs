@@ -1,0 +1,1 @@
+//! Colours that every eye can tell apart, on light and on dark paper.
