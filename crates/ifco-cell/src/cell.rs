@@ -1,6 +1,6 @@
 //! A cell: the weights and activations of one recurrent step.
 
-use crate::{Activation, GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};
+use crate::{Activation, Gate, GruGate, GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};
 use ndarray::ArrayView2;
 
 /// An LSTM's weights and activations: Keras's `LSTMCell`.
@@ -200,6 +200,15 @@ pub enum Cell {
 }
 
 impl Cell {
+    /// What kind of cell it is.
+    pub fn kind(&self) -> CellKind {
+        match self {
+            Cell::Lstm(_) => CellKind::Lstm,
+            Cell::Gru(_) => CellKind::Gru,
+            Cell::SimpleRnn(_) => CellKind::SimpleRnn,
+        }
+    }
+
     /// Number of units.
     pub fn units(&self) -> usize {
         match self {
@@ -229,9 +238,62 @@ impl Cell {
 
     /// How many state arrays it carries: h and c for an LSTM, h for the others.
     pub fn states(&self) -> usize {
+        self.kind().states().len()
+    }
+}
+
+/// What kind of cell it is, without its weights.
+///
+/// ```
+/// use ifco_cell::CellKind;
+/// assert_eq!(CellKind::Lstm.name(), "LSTM");
+/// assert_eq!(CellKind::Lstm.trace_names(), ["i", "f", "c_tilde", "o", "c", "h"]);
+/// assert_eq!(CellKind::Gru.states(), ["h"]);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CellKind {
+    /// `LSTMCell`.
+    Lstm,
+    /// `GRUCell`.
+    Gru,
+    /// `SimpleRNNCell`.
+    SimpleRnn,
+}
+
+impl CellKind {
+    /// Keras's name of the layer: `LSTM`, `GRU` or `SimpleRNN`.
+    pub fn name(self) -> &'static str {
         match self {
-            Cell::Lstm(_) => 2,
-            Cell::Gru(_) | Cell::SimpleRnn(_) => 1,
+            CellKind::Lstm => "LSTM",
+            CellKind::Gru => "GRU",
+            CellKind::SimpleRnn => "SimpleRNN",
+        }
+    }
+
+    /// How many gates its fused arrays hold side by side.
+    pub fn gates(self) -> usize {
+        match self {
+            CellKind::Lstm => Gate::ALL.len(),
+            CellKind::Gru => GruGate::ALL.len(),
+            CellKind::SimpleRnn => 1,
+        }
+    }
+
+    /// Its states, in Keras's order.
+    pub fn states(self) -> &'static [&'static str] {
+        match self {
+            CellKind::Lstm => &["h", "c"],
+            CellKind::Gru | CellKind::SimpleRnn => &["h"],
+        }
+    }
+
+    /// What a [`Trace`](crate::Trace) of it holds, in the order of the equations.
+    pub fn trace_names(self) -> &'static [&'static str] {
+        match self {
+            CellKind::Lstm => &["i", "f", "c_tilde", "o", "c", "h"],
+            CellKind::Gru => &["z", "r", "h_tilde", "h"],
+            CellKind::SimpleRnn => &["h"],
         }
     }
 }

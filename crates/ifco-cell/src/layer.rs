@@ -134,6 +134,14 @@ impl SequenceOutput {
             SequenceOutput::Sequences(sequences) => Some(sequences),
         }
     }
+
+    /// The same, owned.
+    pub(crate) fn into_sequences(self) -> Option<Array3<f32>> {
+        match self {
+            SequenceOutput::Last(_) => None,
+            SequenceOutput::Sequences(sequences) => Some(sequences),
+        }
+    }
 }
 
 /// Inputs that do not fit the layer.
@@ -222,6 +230,16 @@ impl RecurrentLayer {
             precision: Precision::F32,
             options,
         })
+    }
+
+    /// A layer of this cell alone, with Keras's default options.
+    pub(crate) fn of_cell(cell: Cell) -> Self {
+        Self {
+            cells: [cell].into(),
+            packed: Arc::default(),
+            precision: Precision::F32,
+            options: SequenceOptions::default(),
+        }
     }
 
     /// The cells, the first one first.
@@ -344,12 +362,18 @@ impl RecurrentLayer {
         mask: Option<ArrayView2<'_, bool>>,
         initial_state: Option<&[ArrayView2<'_, f32>]>,
     ) -> Result<Sequence, ForwardError> {
+        self.check(inputs, mask, initial_state)?;
+        Ok(engine::run(self, inputs, mask, initial_state))
+    }
+
+    /// Whether inputs, mask and states fit the layer.
+    pub(crate) fn check(
+        &self,
+        inputs: ArrayView3<'_, f32>,
+        mask: Option<ArrayView2<'_, bool>>,
+        initial_state: Option<&[ArrayView2<'_, f32>]>,
+    ) -> Result<(), ForwardError> {
         let (batch, time, features) = inputs.dim();
-        let refuse = |what: &str, found: &[usize], expected: String| ForwardError {
-            what: what.to_string(),
-            found: found.to_vec(),
-            expected,
-        };
         if features != self.features() {
             let expected = format!("(batch, time, {})", self.features());
             return Err(refuse("inputs", inputs.shape(), expected));
@@ -360,15 +384,7 @@ impl RecurrentLayer {
             let expected = format!("({batch}, {time}), the batch and time of inputs");
             return Err(refuse("mask", mask.shape(), expected));
         }
-        // Inputs without features can claim any batch and time.
-        let fits = [batch, time, self.units(), size_of::<f32>()]
-            .into_iter()
-            .try_fold(1usize, usize::checked_mul)
-            .is_some_and(|bytes| isize::try_from(bytes).is_ok());
-        if !fits {
-            let expected = "a batch and time whose output fits in memory".to_string();
-            return Err(refuse("inputs", inputs.shape(), expected));
-        }
+        self.check_size(inputs.shape(), batch, time, self.units())?;
         if let Some(initial) = initial_state {
             let count = self.state_sizes().count();
             if initial.len() != count {
@@ -385,6 +401,33 @@ impl RecurrentLayer {
                 }
             }
         }
-        Ok(engine::run(self, inputs, mask, initial_state))
+        Ok(())
+    }
+
+    /// Whether memory can hold so many values for each step. (Inputs without features can claim
+    /// any batch and time.)
+    pub(crate) fn check_size(
+        &self,
+        inputs: &[usize],
+        batch: usize,
+        time: usize,
+        values: usize,
+    ) -> Result<(), ForwardError> {
+        let bytes = [batch, time, values, size_of::<f32>()]
+            .into_iter()
+            .try_fold(1usize, usize::checked_mul);
+        if bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok()) {
+            return Ok(());
+        }
+        let expected = "a batch and time whose output fits in memory".to_string();
+        Err(refuse("inputs", inputs, expected))
+    }
+}
+
+fn refuse(what: &str, found: &[usize], expected: String) -> ForwardError {
+    ForwardError {
+        what: what.to_string(),
+        found: found.to_vec(),
+        expected,
     }
 }

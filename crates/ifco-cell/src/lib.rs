@@ -10,6 +10,7 @@
 //! - [`Activation`]: what a gate may apply, in its own framework's formula.
 //! - [`Cell`] and [`RecurrentLayer`]: one step, and the sequence around it (masks,
 //!   direction, states, what is returned).
+//! - [`Trace`]: the same, keeping every gate of every step.
 //!
 //! Weights stay in Keras's layout everywhere: `kernel` is `(features, 4·units)` with the
 //! columns in the order **i f c o**.
@@ -25,13 +26,15 @@ pub mod packing;
 mod precision;
 pub mod reference;
 mod session;
+mod trace;
 mod weights;
 
 pub use activation::Activation;
-pub use cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
+pub use cell::{Cell, CellKind, GruCell, LstmCell, SimpleRnnCell};
 pub use engine::pool::{join, set_threads, threads};
 pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 pub use precision::{Precision, PrecisionError};
 pub use session::{Session, SessionError};
+pub use trace::{Trace, TraceOptions};
 pub use weights::{GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};

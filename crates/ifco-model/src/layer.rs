@@ -7,7 +7,7 @@ use ifco_cell::{Cell, Precision};
 use ndarray::ArrayD;
 use serde_json::Value;
 
-use crate::{LayerError, NotStreamable, Shape, StepShape, Streamed, Tensor};
+use crate::{LayerError, NotStreamable, Shape, StepShape, Streamed, Tap, Tensor};
 
 /// One array that a layer takes, and where files keep it.
 ///
@@ -92,6 +92,9 @@ pub struct Call {
     pub positional: Vec<Value>,
     /// Whether the call itself has a mask, besides what its inputs carry.
     pub mask_given: bool,
+    /// Where the recurrent layers inside leave their traces, in a run that keeps some. A layer
+    /// that calls others passes it on.
+    pub tap: Option<Tap>,
 }
 
 impl Call {

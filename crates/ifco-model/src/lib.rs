@@ -35,6 +35,7 @@ mod predict;
 mod run;
 mod session;
 mod tensor;
+mod trace;
 
 pub use config::{Config, Generation};
 pub use error::{ConfigError, LayerError, ModelError};
@@ -42,3 +43,4 @@ pub use layer::{Call, Layer, WeightSlot};
 pub use model::{LayerEntry, Model, Port};
 pub use session::{NotStreamable, Session, SessionError, Step, StepShape, Streamed, Time};
 pub use tensor::{Array, Mask, Shape, Tensor, display_shape};
+pub use trace::{ModelTrace, Tap};

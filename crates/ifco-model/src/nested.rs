@@ -49,8 +49,8 @@ impl Layer for Model {
             .collect()
     }
 
-    fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
-        self.run(inputs).map_err(inside)
+    fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        self.run_traced(inputs, call.tap.as_ref()).map_err(inside)
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

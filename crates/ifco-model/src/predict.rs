@@ -1,5 +1,7 @@
 //! `predict`: a model over many rows, batch by batch, as Keras does it.
 
+use std::ops::Range;
+
 use ndarray::{Array, ArrayD, ArrayViewD, Axis, IxDyn, Slice};
 
 use crate::from_config::describe;
@@ -75,17 +77,56 @@ impl Model {
         batch_size: usize,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<ArrayD<f32>>, ModelError> {
+        let mut outputs: Vec<ArrayD<f32>> = Vec::new();
+        self.run_batches(inputs, batch_size, &mut |rows, batch, of| {
+            let results = self.run(batch)?;
+            for (index, result) in results.into_iter().enumerate() {
+                if result.shape().first() != Some(&rows.len()) {
+                    return Err(ModelError::Inputs(format!(
+                        "output {:?} has shape {:?} for a batch of {} rows: its first axis is \
+                         not the batch",
+                        self.outputs()[index].name,
+                        result.shape(),
+                        rows.len()
+                    )));
+                }
+                if rows.len() == of {
+                    outputs.push(result.into_owned());
+                    continue;
+                }
+                if rows.start == 0 {
+                    let mut shape = result.shape().to_vec();
+                    shape[0] = of;
+                    outputs.push(Array::zeros(IxDyn(&shape)));
+                }
+                outputs[index]
+                    .slice_axis_mut(Axis(0), Slice::from(rows.clone()))
+                    .assign(&result.view());
+            }
+            progress(rows.end);
+            Ok(())
+        })?;
+        Ok(outputs)
+    }
+
+    /// Calls `run` with each batch of `batch_size` rows, the last one smaller: with the rows, one
+    /// tensor per input, and the number of all rows.
+    pub(crate) fn run_batches(
+        &self,
+        inputs: &[ArrayViewD<'_, f32>],
+        batch_size: usize,
+        run: &mut dyn FnMut(Range<usize>, &[Tensor], usize) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
         if batch_size == 0 {
             return Err(ModelError::Inputs(
                 "the batch size is 0, expected at least 1".into(),
             ));
         }
         let inputs = self.fit_inputs(inputs)?;
-        let rows = inputs[0].shape()[0];
-        let mut outputs: Vec<ArrayD<f32>> = Vec::new();
+        let all = inputs[0].shape()[0];
         let mut start = 0;
-        while start < rows {
-            let end = rows.min(start.saturating_add(batch_size));
+        while start < all {
+            let end = all.min(start.saturating_add(batch_size));
             let batch: Vec<Tensor> = inputs
                 .iter()
                 .map(|input| {
@@ -93,34 +134,10 @@ impl Model {
                     Tensor::new(rows.to_owned())
                 })
                 .collect();
-            let results = self.run(&batch)?;
-            for (index, result) in results.into_iter().enumerate() {
-                if result.shape().first() != Some(&(end - start)) {
-                    return Err(ModelError::Inputs(format!(
-                        "output {:?} has shape {:?} for a batch of {} rows: its first axis is \
-                         not the batch",
-                        self.outputs()[index].name,
-                        result.shape(),
-                        end - start
-                    )));
-                }
-                if start == 0 && end == rows {
-                    outputs.push(result.into_owned());
-                    continue;
-                }
-                if start == 0 {
-                    let mut shape = result.shape().to_vec();
-                    shape[0] = rows;
-                    outputs.push(Array::zeros(IxDyn(&shape)));
-                }
-                outputs[index]
-                    .slice_axis_mut(Axis(0), Slice::from(start..end))
-                    .assign(&result.view());
-            }
-            progress(end);
+            run(start..end, &batch, all)?;
             start = end;
         }
-        Ok(outputs)
+        Ok(())
     }
 
     /// The batch size that the model fixes, as stateful models do: the first number of an

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::graph::{Input, Source};
-use crate::{Call, LayerEntry, LayerError, Model, ModelError, Tensor};
+use crate::{Call, LayerEntry, LayerError, Model, ModelError, Tap, Tensor};
 
 /// What is told of a layer's call: the layer, the tensors it took, and how long it ran.
 type Observer<'a> = &'a mut dyn FnMut(&LayerEntry, &[Tensor], Duration);
@@ -11,7 +11,16 @@ type Observer<'a> = &'a mut dyn FnMut(&LayerEntry, &[Tensor], Duration);
 impl Model {
     /// Runs the graph once on one tensor per input.
     pub(crate) fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ModelError> {
-        self.run_observed(inputs, None)
+        self.run_observed(inputs, None, None)
+    }
+
+    /// The same, where recurrent layers leave their traces.
+    pub(crate) fn run_traced(
+        &self,
+        inputs: &[Tensor],
+        tap: Option<&Tap>,
+    ) -> Result<Vec<Tensor>, ModelError> {
+        self.run_observed(inputs, None, tap)
     }
 
     /// Runs the model once on one tensor per input, all rows as one batch, and tells after each
@@ -46,13 +55,14 @@ impl Model {
         inputs: &[Tensor],
         observer: &mut dyn FnMut(&LayerEntry, &[Tensor], Duration),
     ) -> Result<Vec<Tensor>, ModelError> {
-        self.run_observed(inputs, Some(observer))
+        self.run_observed(inputs, Some(observer), None)
     }
 
     fn run_observed(
         &self,
         inputs: &[Tensor],
         mut observer: Option<Observer<'_>>,
+        tap: Option<&Tap>,
     ) -> Result<Vec<Tensor>, ModelError> {
         if inputs.len() != self.input_sources.len() {
             return Err(ModelError::Inputs(format!(
@@ -96,6 +106,7 @@ impl Model {
             let mut call = Call {
                 positional: node.positional.clone(),
                 values: node.values.clone(),
+                tap: tap.map(|tap| tap.below(&entry.name)),
                 ..Call::default()
             };
             for (name, sources) in &node.tensors {

@@ -91,6 +91,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Every gate at every step
+//!
+//! [`Model::trace`] runs the model and keeps what a cell computes: the gates i, f, c̃ and o and the
+//! states c and h of an LSTM ([`CellKind::trace_names`] has the others), `(batch, time, units)`
+//! each, under the time axis of the input:
+//!
+//! ```
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+//! let model = ifco::open("stacked.keras")?;
+//! let x = ifco::arrays::npy::read("stacked_x.npy")?; // (7, 4, 3): (batch, time, features)
+//!
+//! let trace = model.trace("first", &x)?;
+//! let (f, c) = (trace.get("f").unwrap(), trace.get("c").unwrap());
+//! assert_eq!(f.dim(), (7, 4, 5)); // (batch, time, units)
+//! // Where does unit 2 forget, in the first sequence?
+//! let unit = f.slice(ndarray::s![0, .., 2]);
+//! assert!(unit.iter().all(|f| (0.0..=1.0).contains(f)));
+//! # let _ = c;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Model::trace_all`] traces several cells in one run, for models with any number of inputs, and
+//! gives the predictions along with them.
+//!
 //! # Streams
 //!
 //! [`Model::session`] runs a model step by step, for sound, sensors and whatever has no end. A
@@ -171,10 +195,11 @@
 //! is refused, naming the layer.
 
 pub use ifco_cell::{
-    Activation, Cell, ForwardError, Gate, GruCell, GruGate, GruWeights, LstmCell, LstmWeights,
-    Precision, PrecisionError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput,
-    Session as LayerSession, SessionError as LayerSessionError, SimpleRnnCell, SimpleRnnWeights,
-    WeightsError, join, machine, packing, reference, set_threads, threads,
+    Activation, Cell, CellKind, ForwardError, Gate, GruCell, GruGate, GruWeights, LstmCell,
+    LstmWeights, Precision, PrecisionError, RecurrentLayer, Sequence, SequenceOptions,
+    SequenceOutput, Session as LayerSession, SessionError as LayerSessionError, SimpleRnnCell,
+    SimpleRnnWeights, Trace, TraceOptions, WeightsError, join, machine, packing, reference,
+    set_threads, threads,
 };
 pub use ifco_files::{
     FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,
@@ -182,6 +207,6 @@ pub use ifco_files::{
 };
 pub use ifco_model::{
     Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask, Model,
-    ModelError, NotStreamable, Port, Session, SessionError, Shape, Step, StepShape, Streamed,
-    Tensor, Time, WeightSlot, display_shape, layers,
+    ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step, StepShape,
+    Streamed, Tap, Tensor, Time, WeightSlot, display_shape, layers,
 };

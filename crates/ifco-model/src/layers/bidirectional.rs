@@ -10,6 +10,10 @@ use crate::{
     Streamed, Tensor, WeightSlot,
 };
 
+/// Below the layer's own name, in the paths of its cells.
+const FORWARD: &str = "forward";
+const BACKWARD: &str = "backward";
+
 /// How the two outputs become one: Keras's `merge_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Merge {
@@ -185,9 +189,13 @@ impl Layer for Bidirectional {
         let backward_states = states.split_off(split.min(states.len()));
         let use_mask =
             self.generation != Generation::Keras3 || states.is_empty() || call.mask_given;
+        let tap = |direction| call.tap.as_ref().map(|tap| tap.below(direction));
         let (forward, backward) = ifco_cell::join(
-            || self.forward.run(sequence, use_mask, &states),
-            || self.backward.run(sequence, use_mask, &backward_states),
+            || self.forward.run(sequence, use_mask, &states, tap(FORWARD)),
+            || {
+                let tap = tap(BACKWARD);
+                self.backward.run(sequence, use_mask, &backward_states, tap)
+            },
         );
         let ((forward, forward_last), (backward, backward_last)) = (forward?, backward?);
         let mut outputs = self.merge(forward, backward)?;
@@ -209,8 +217,8 @@ impl Layer for Bidirectional {
                 .map(move |(below, cell)| (name(below), cell))
                 .collect::<Vec<_>>()
         };
-        let mut cells = under("forward", &self.forward);
-        cells.extend(under("backward", &self.backward));
+        let mut cells = under(FORWARD, &self.forward);
+        cells.extend(under(BACKWARD, &self.backward));
         cells
     }
 

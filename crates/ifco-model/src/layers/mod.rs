@@ -38,6 +38,7 @@ use crate::{Config, ConfigError, Layer};
 pub use input::InputLayer;
 pub use operation::{OPERATIONS, Operation};
 pub use recurrent::Recurrent;
+pub(crate) use recurrent::cell_name;
 pub(crate) use support::{elements, one, resolve_axes};
 pub use unknown::Unknown;
 

@@ -11,7 +11,7 @@ use super::support::one;
 use crate::session::copy;
 use crate::{
     Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, Step,
-    StepShape, Streamed, Tensor, Time, WeightSlot,
+    StepShape, Streamed, Tap, Tensor, Time, WeightSlot,
 };
 
 /// A recurrent layer with Keras's options.
@@ -106,6 +106,7 @@ impl Recurrent {
         inputs: &Tensor,
         use_mask: bool,
         initial_state: &[Tensor],
+        tap: Option<Tap>,
     ) -> Result<(Tensor, Vec<Tensor>), LayerError> {
         let layer = self.layer.as_ref().ok_or(LayerError::NoWeights)?;
         let wrong = |expected: &str| LayerError::Input {
@@ -148,6 +149,9 @@ impl Recurrent {
         } else {
             None
         };
+        if let Some(tap) = tap {
+            tap.take(layer, sequence, mask, states)?;
+        }
         let mut result = layer.forward(sequence, mask, states)?;
         if let (true, Some(mask), SequenceOutput::Sequences(all)) =
             (self.zeroes_unreversed(), mask, &mut result.output)
@@ -281,7 +285,7 @@ impl Layer for Recurrent {
         // initial_state and no mask argument it runs unmasked.
         let use_mask =
             self.generation != Generation::Keras3 || initial_state.is_empty() || call.mask_given;
-        let (output, states) = self.run(sequence, use_mask, &initial_state)?;
+        let (output, states) = self.run(sequence, use_mask, &initial_state, call.tap.clone())?;
         let mut outputs = vec![output];
         if self.return_state {
             outputs.extend(states);
@@ -317,13 +321,11 @@ impl Layer for Recurrent {
 
     fn cells(&self) -> Vec<(String, &Cell)> {
         let cells = self.layer.iter().flat_map(RecurrentLayer::cells);
-        match self.cells.len() {
-            1 => cells.map(|cell| (String::new(), cell)).collect(),
-            _ => cells
-                .enumerate()
-                .map(|(index, cell)| (index.to_string(), cell))
-                .collect(),
-        }
+        let name = |index| cell_name(self.cells.len(), index);
+        cells
+            .enumerate()
+            .map(|(index, cell)| (name(index), cell))
+            .collect()
     }
 
     fn set_precision(&mut self, precision: Precision) {
@@ -339,6 +341,14 @@ impl Layer for Recurrent {
 
     fn reset_states(&self) {
         *self.lock_states() = None;
+    }
+}
+
+/// The path below the layer of one of so many cells: `""` of the only one, else `"0"`, `"1"`, …
+pub(crate) fn cell_name(cells: usize, index: usize) -> String {
+    match cells {
+        1 => String::new(),
+        _ => index.to_string(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::support::one;
 use crate::session::copy;
 use crate::{
     Array, Call, Config, ConfigError, Generation, Layer, LayerError, Mask, NotStreamable, Shape,
-    Step, StepShape, Streamed, Tensor, Time, WeightSlot,
+    Step, StepShape, Streamed, Tap, Tensor, Time, WeightSlot,
 };
 
 /// Keras's `TimeDistributed` around any layer.
@@ -110,11 +110,16 @@ impl TimeDistributed {
 
     /// The inner layer on all steps, at once, or one after the other where it keeps states:
     /// `(batch, time, …)`, with the mask of the steps folded into the batch.
-    fn run_steps(&self, data: &Array, mask: Option<&Mask>) -> Result<Tensor, LayerError> {
+    fn run_steps(
+        &self,
+        data: &Array,
+        mask: Option<&Mask>,
+        tap: Option<&Tap>,
+    ) -> Result<Tensor, LayerError> {
         let (batch, time) = (data.shape()[0], data.shape()[1]);
         if !self.layer.is_stateful() {
             let mask = mask.map(fold_steps).transpose()?;
-            let output = self.run_inner(Tensor::new(fold_steps(data)?).with_mask(mask))?;
+            let output = self.run_inner(Tensor::new(fold_steps(data)?).with_mask(mask), tap)?;
             let data = unfold_steps(output.data, batch, time)?;
             return Ok(Tensor::new(data).with_mask(output.mask));
         }
@@ -122,7 +127,7 @@ impl TimeDistributed {
             .map(|step| {
                 let input = data.index_axis(Axis(1), step).to_owned();
                 let mask = mask.map(|mask| mask.index_axis(Axis(1), step).to_shared());
-                let output = self.run_inner(Tensor::new(input).with_mask(mask))?;
+                let output = self.run_inner(Tensor::new(input).with_mask(mask), tap)?;
                 Ok(output.into_owned())
             })
             .collect::<Result<_, LayerError>>()?;
@@ -131,8 +136,12 @@ impl TimeDistributed {
         Ok(Tensor::new(all))
     }
 
-    fn run_inner(&self, input: Tensor) -> Result<Tensor, LayerError> {
-        let mut outputs = self.layer.call(&[input], &Call::default())?;
+    fn run_inner(&self, input: Tensor, tap: Option<&Tap>) -> Result<Tensor, LayerError> {
+        let call = Call {
+            tap: tap.cloned(),
+            ..Call::default()
+        };
+        let mut outputs = self.layer.call(&[input], &call)?;
         match (outputs.pop(), outputs.is_empty()) {
             (Some(output), true) => Ok(output),
             _ => Err(LayerError::Other(
@@ -200,7 +209,7 @@ impl Layer for TimeDistributed {
         Ok(shapes.into_iter().map(with_time).collect())
     }
 
-    fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
+    fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError> {
         let [input] = inputs else {
             return Err(LayerError::Other(format!(
                 "it takes 1 input, got {}",
@@ -224,7 +233,8 @@ impl Layer for TimeDistributed {
             )));
         }
         let as_recurrent = self.runs_as_recurrent();
-        let output = self.run_steps(&input.data, mask.filter(|_| !as_recurrent))?;
+        let inner_mask = mask.filter(|_| !as_recurrent);
+        let output = self.run_steps(&input.data, inner_mask, call.tap.as_ref())?;
         let mut data = output.data;
         if let Some(mask) = mask.filter(|_| as_recurrent) {
             let mut owned = data.into_owned();

@@ -1,0 +1,334 @@
+//! The gates of all steps, from the hidden states that the engine computed.
+
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2, Axis, s};
+
+use super::{Trace, TraceOptions};
+use crate::{
+    Activation, Cell, ForwardError, Gate, GruCell, GruGate, LstmCell, RecurrentLayer, SimpleRnnCell,
+};
+
+/// How many pre-activations are computed at a time: 1 MiB of them.
+const CHUNK: usize = 1 << 18;
+
+/// Traces a layer of one cell that returns sequences and repeats what is masked.
+pub(super) fn trace(
+    layer: &RecurrentLayer,
+    cell: &Cell,
+    inputs: Array3<f32>,
+    mask: Option<ArrayView2<'_, bool>>,
+    initial_state: Vec<Array2<f32>>,
+    options: &TraceOptions,
+) -> Result<Trace, ForwardError> {
+    let backward = layer.options.go_backwards;
+    let (batch, time, _) = inputs.dim();
+    let views: Vec<_> = initial_state.iter().map(|state| state.view()).collect();
+    let sequence = layer.forward(inputs.view(), mask, Some(&views))?;
+    let mut h = match sequence.output.into_sequences() {
+        Some(h) if backward => {
+            // The engine gives the steps as it read them.
+            h.slice_move(s![.., ..;-1, ..])
+                .as_standard_layout()
+                .into_owned()
+        }
+        Some(h) => h,
+        None => Array3::zeros((batch, time, cell.units())),
+    };
+    let walk = Walk {
+        backward,
+        mask,
+        time,
+    };
+    if mask.is_some() {
+        // What is put out before the first step that counts is zeros, but the state is not.
+        walk.carry(&mut h, &initial_state[0]);
+    }
+
+    let (units, gates) = (cell.units(), cell.kind().gates());
+    let mut sums = Sums {
+        pre_activations: options
+            .pre_activations
+            .then(|| Array3::zeros((batch, time, gates * units))),
+        gates: (0..gates)
+            .map(|_| Array3::zeros((batch, time, units)))
+            .collect(),
+    };
+    if units > 0 && batch > 0 && time > 0 {
+        let before = Before {
+            h: &h,
+            initial: &initial_state[0],
+            backward,
+        };
+        sums.fill(cell, &inputs, &before);
+    }
+    walk.clear_masked(&mut sums);
+
+    let mut arrays = sums.gates;
+    match cell {
+        Cell::Lstm(_) => {
+            let mut c = Array3::zeros((batch, time, units));
+            walk.cell_states(&arrays, &initial_state[1], &mut c);
+            arrays.push(c);
+            arrays.push(h);
+        }
+        Cell::Gru(_) => arrays.push(h),
+        Cell::SimpleRnn(_) => arrays = vec![h],
+    }
+    Ok(Trace {
+        kind: cell.kind(),
+        arrays,
+        inputs,
+        initial_state,
+        mask: mask.map(|mask| mask.to_owned()),
+        pre_activations: sums.pre_activations,
+        reads_backward: backward,
+    })
+}
+
+/// The order in which the steps are read, and which of them count.
+struct Walk<'a> {
+    backward: bool,
+    mask: Option<ArrayView2<'a, bool>>,
+    time: usize,
+}
+
+impl Walk<'_> {
+    fn counts(&self, row: usize, t: usize) -> bool {
+        self.mask.is_none_or(|mask| mask[[row, t]])
+    }
+
+    fn steps(&self) -> impl Iterator<Item = usize> {
+        let (backward, time) = (self.backward, self.time);
+        (0..time).map(move |read| if backward { time - 1 - read } else { read })
+    }
+
+    /// Makes masked steps hold the state before them.
+    fn carry(&self, h: &mut Array3<f32>, initial: &Array2<f32>) {
+        for (row, mut h) in h.outer_iter_mut().enumerate() {
+            let mut state = initial.row(row).to_owned();
+            for t in self.steps() {
+                match self.counts(row, t) {
+                    true => state.assign(&h.row(t)),
+                    false => h.row_mut(t).assign(&state),
+                }
+            }
+        }
+    }
+
+    /// Nothing is computed where a step is masked, whatever stands there in the input.
+    fn clear_masked(&self, sums: &mut Sums) {
+        let Some(mask) = self.mask else { return };
+        for array in sums.gates.iter_mut().chain(&mut sums.pre_activations) {
+            for (mut step, counts) in array.lanes_mut(Axis(2)).into_iter().zip(mask) {
+                if !counts {
+                    step.fill(0.0);
+                }
+            }
+        }
+    }
+
+    /// `c' = f∘c + i∘c̃`, step after step.
+    fn cell_states(&self, gates: &[Array3<f32>], initial: &Array2<f32>, c: &mut Array3<f32>) {
+        let [i, f, c_tilde, _] =
+            [Gate::Input, Gate::Forget, Gate::Cell, Gate::Output].map(|gate| &gates[gate as usize]);
+        for (row, mut c) in c.outer_iter_mut().enumerate() {
+            let mut state = initial.row(row).to_owned();
+            for t in self.steps() {
+                if self.counts(row, t) {
+                    let step = s![row, t, ..];
+                    ndarray::Zip::from(&mut state)
+                        .and(i.slice(step))
+                        .and(f.slice(step))
+                        .and(c_tilde.slice(step))
+                        .for_each(|c, i, f, c_tilde| *c = f * *c + i * c_tilde);
+                }
+                c.row_mut(t).assign(&state);
+            }
+        }
+    }
+}
+
+/// The hidden state that each step read.
+struct Before<'a> {
+    h: &'a Array3<f32>,
+    initial: &'a Array2<f32>,
+    backward: bool,
+}
+
+impl Before<'_> {
+    /// Writes those of the steps from `first` on, where the steps of all sequences are counted one
+    /// after the other.
+    fn copy(&self, first: usize, mut out: ArrayViewMut2<'_, f32>) {
+        let time = self.h.dim().1;
+        for (n, mut out) in out.outer_iter_mut().enumerate() {
+            let (row, t) = ((first + n) / time, (first + n) % time);
+            let before = match self.backward {
+                false => t.checked_sub(1),
+                true => Some(t + 1).filter(|t| *t < time),
+            };
+            match before {
+                Some(before) => out.assign(&self.h.slice(s![row, before, ..])),
+                None => out.assign(&self.initial.row(row)),
+            }
+        }
+    }
+}
+
+/// The sums that go into the gates, and the gates, `(batch, time, units)` each.
+struct Sums {
+    pre_activations: Option<Array3<f32>>,
+    gates: Vec<Array3<f32>>,
+}
+
+impl Sums {
+    /// Computes everything, some steps at a time.
+    fn fill(&mut self, cell: &Cell, inputs: &Array3<f32>, before: &Before<'_>) {
+        let (batch, time, features) = inputs.dim();
+        let steps = batch * time;
+        let units = cell.units();
+        let columns = cell.kind().gates() * units;
+        let Ok(inputs) = inputs.view().into_shape_with_order((steps, features)) else {
+            return; // it is in standard layout
+        };
+        let rows = (CHUNK / columns).clamp(1, steps);
+        let mut z = Array2::zeros((rows, columns));
+        let mut h = Array2::zeros((rows, units));
+        let mut scratch = match cell {
+            Cell::Gru(_) => Array2::zeros((rows, columns)),
+            _ => Array2::zeros((0, 0)),
+        };
+        for first in (0..steps).step_by(rows) {
+            let count = rows.min(steps - first);
+            let x = inputs.slice(s![first..first + count, ..]);
+            let mut z = z.slice_mut(s![..count, ..]);
+            before.copy(first, h.slice_mut(s![..count, ..]));
+            let h = h.slice(s![..count, ..]);
+            match cell {
+                Cell::Lstm(cell) => lstm_sums(cell, x, h, &mut z),
+                Cell::Gru(cell) => {
+                    let scratch = scratch.slice_mut(s![..count, ..]);
+                    gru_sums(cell, x, h, &mut z, scratch);
+                }
+                Cell::SimpleRnn(cell) => simple_rnn_sums(cell, x, h, &mut z),
+            }
+            self.take(cell, first, z.view());
+        }
+    }
+
+    /// The sums of the steps from `first` on, and the gates that they make.
+    fn take(&mut self, cell: &Cell, first: usize, z: ArrayView2<'_, f32>) {
+        let (count, columns) = z.dim();
+        if let Some(all) = self
+            .pre_activations
+            .as_mut()
+            .and_then(|all| all.as_slice_mut())
+        {
+            let place = &mut all[first * columns..][..count * columns];
+            place.iter_mut().zip(z).for_each(|(place, z)| *place = *z);
+        }
+        let units = cell.units();
+        for (gate, array) in self.gates.iter_mut().enumerate() {
+            let Some(all) = array.as_slice_mut() else {
+                continue; // it was made in standard layout
+            };
+            let place = &mut all[first * units..][..count * units];
+            let own = z.slice(s![.., gate * units..(gate + 1) * units]);
+            place.iter_mut().zip(own).for_each(|(place, z)| *place = *z);
+            activation(cell, gate).apply_rows(place, units);
+        }
+    }
+}
+
+/// Of the gate that stands at this place in the fused arrays.
+fn activation(cell: &Cell, gate: usize) -> Activation {
+    match cell {
+        Cell::Lstm(cell) if gate == Gate::Cell as usize => cell.activation(),
+        Cell::Lstm(cell) => cell.recurrent_activation(),
+        Cell::Gru(cell) if gate == GruGate::Candidate as usize => cell.activation(),
+        Cell::Gru(cell) => cell.recurrent_activation(),
+        Cell::SimpleRnn(cell) => cell.activation(),
+    }
+}
+
+/// `out += a·b`
+fn add_product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, out: &mut ArrayViewMut2<'_, f32>) {
+    general_mat_mul(1.0, &a, &b, 1.0, out);
+}
+
+fn lstm_sums(
+    cell: &LstmCell,
+    x: ArrayView2<'_, f32>,
+    h: ArrayView2<'_, f32>,
+    z: &mut ArrayViewMut2<'_, f32>,
+) {
+    let weights = cell.weights();
+    z.fill(0.0);
+    if let Some(bias) = weights.fused_bias() {
+        z.assign(&bias);
+    }
+    add_product(x, weights.fused_kernel(), z);
+    add_product(h, weights.fused_recurrent_kernel(), z);
+}
+
+fn simple_rnn_sums(
+    cell: &SimpleRnnCell,
+    x: ArrayView2<'_, f32>,
+    h: ArrayView2<'_, f32>,
+    z: &mut ArrayViewMut2<'_, f32>,
+) {
+    let weights = cell.weights();
+    z.fill(0.0);
+    if let Some(bias) = weights.bias() {
+        z.assign(&bias);
+    }
+    add_product(x, weights.kernel(), z);
+    add_product(h, weights.recurrent_kernel(), z);
+}
+
+/// The columns z r h; those of h need r, which is computed here for that.
+fn gru_sums(
+    cell: &GruCell,
+    x: ArrayView2<'_, f32>,
+    h: ArrayView2<'_, f32>,
+    z: &mut ArrayViewMut2<'_, f32>,
+    mut recurrent: ArrayViewMut2<'_, f32>,
+) {
+    let weights = cell.weights();
+    let units = weights.units();
+    z.fill(0.0);
+    recurrent.fill(0.0);
+    if let Some(bias) = weights.fused_bias() {
+        z.assign(&bias.row(0));
+        if bias.nrows() > 1 {
+            recurrent.assign(&bias.row(1));
+        }
+    }
+    add_product(x, weights.fused_kernel(), z);
+    let gates = s![.., ..2 * units];
+    if cell.reset_after() {
+        add_product(h, weights.fused_recurrent_kernel(), &mut recurrent);
+    } else {
+        let of_gates = weights.fused_recurrent_kernel().slice_move(gates);
+        add_product(h, of_gates, &mut recurrent.slice_mut(gates));
+    }
+    let mut of_gates = z.slice_mut(gates);
+    of_gates += &recurrent.slice(gates);
+
+    let mut r = z.slice(s![.., GruGate::Reset.columns(units)]).to_owned();
+    if let Some(r) = r.as_slice_mut() {
+        cell.recurrent_activation().apply_rows(r, units);
+    }
+    let candidate = s![.., GruGate::Candidate.columns(units)];
+    let mut z = z.slice_mut(candidate);
+    if cell.reset_after() {
+        r *= &recurrent.slice(candidate);
+        z += &r;
+    } else {
+        r *= &h;
+        add_product(
+            r.view(),
+            weights.recurrent_kernel(GruGate::Candidate),
+            &mut z,
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! A run of the model that keeps what its recurrent cells compute.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ifco_cell::{ForwardError, RecurrentLayer, Trace, TraceOptions};
+use ndarray::{ArrayD, ArrayView2, ArrayView3, ArrayViewD, Axis, concatenate};
+
+use crate::layers::cell_name;
+use crate::{Model, ModelError, Tensor};
+
+/// What [`Model::trace_all`] returns.
+///
+/// See the example there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelTrace {
+    /// The traces by the paths of the cells, in the order of [`Model::cells`]. Of a layer that the
+    /// model calls several times, `lstm` is the first call, `lstm#1` the second.
+    pub traces: Vec<(String, Trace)>,
+    /// What the model predicts: one array per output.
+    pub outputs: Vec<ArrayD<f32>>,
+}
+
+impl ModelTrace {
+    /// The trace of the cell at this path.
+    pub fn get(&self, path: &str) -> Option<&Trace> {
+        let named = self.traces.iter().find(|(name, _)| name == path)?;
+        Some(&named.1)
+    }
+}
+
+/// Where the recurrent layers of one run leave their traces: it knows which cells are asked for,
+/// and in which layer of the model the run is.
+#[derive(Debug, Clone)]
+pub struct Tap {
+    asked: Arc<Asked>,
+    /// The path of the layer that is called.
+    path: String,
+}
+
+#[derive(Debug)]
+struct Asked {
+    /// The paths of the cells.
+    paths: Vec<String>,
+    options: TraceOptions,
+    found: Mutex<Vec<(String, Trace)>>,
+}
+
+impl Tap {
+    fn new(paths: Vec<String>, options: TraceOptions) -> Self {
+        Self {
+            asked: Arc::new(Asked {
+                paths,
+                options,
+                found: Mutex::default(),
+            }),
+            path: String::new(),
+        }
+    }
+
+    /// The tap for a layer inside the one that is called.
+    pub fn below(&self, name: &str) -> Self {
+        Self {
+            asked: Arc::clone(&self.asked),
+            path: below(&self.path, name),
+        }
+    }
+
+    /// Traces a recurrent layer that is about to run, if one of its cells is asked for.
+    pub(crate) fn take(
+        &self,
+        layer: &RecurrentLayer,
+        inputs: ArrayView3<'_, f32>,
+        mask: Option<ArrayView2<'_, bool>>,
+        initial_state: Option<&[ArrayView2<'_, f32>]>,
+    ) -> Result<(), ForwardError> {
+        let cells = layer.cells().len();
+        let paths = (0..cells).map(|index| below(&self.path, &cell_name(cells, index)));
+        let paths: Vec<String> = paths.collect();
+        if !paths.iter().any(|path| self.asked.paths.contains(path)) {
+            return Ok(());
+        }
+        let traces = layer.trace(inputs, mask, initial_state, &self.asked.options)?;
+        let mut found = self.lock();
+        for (path, trace) in paths.into_iter().zip(traces) {
+            if self.asked.paths.contains(&path) {
+                found.push((path, trace));
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Trace)>> {
+        // Whole traces are pushed, so that there is nothing half done to see.
+        let found = self.asked.found.lock();
+        found.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was found, in the order of the paths, the calls of one layer in the order of the run.
+    fn finish(self) -> Vec<(String, Trace)> {
+        let found = std::mem::take(&mut *self.lock());
+        let mut named: Vec<(usize, usize, String, Trace)> = Vec::with_capacity(found.len());
+        for (path, trace) in found {
+            let place = self.asked.paths.iter().position(|asked| *asked == path);
+            let place = place.unwrap_or(usize::MAX);
+            let call = named.iter().filter(|other| other.0 == place).count();
+            let name = match call {
+                0 => path,
+                _ => format!("{path}#{call}"),
+            };
+            named.push((place, call, name, trace));
+        }
+        named.sort_by_key(|(place, call, ..)| (*place, *call));
+        let named = named.into_iter();
+        named.map(|(_, _, name, trace)| (name, trace)).collect()
+    }
+}
+
+/// `path/name`, where either may be empty.
+fn below(path: &str, name: &str) -> String {
+    match (path, name) {
+        ("", name) => name.into(),
+        (path, "") => path.into(),
+        (path, name) => format!("{path}/{name}"),
+    }
+}
+
+impl Model {
+    /// Runs a model of one input, and keeps everything that the cell at `path` computes: its gates
+    /// and states at every step.
+    ///
+    /// `path` is one of [`Model::cells`]: `lstm`, `bidirectional/forward`, `rnn/0`, `encoder/lstm`.
+    /// A stateful layer goes on from the states that it keeps, and keeps the new ones, as with
+    /// [`Model::predict`].
+    ///
+    /// # Errors
+    /// When there is no such cell, the model has several inputs or calls the layer several times
+    /// (see [`Model::trace_all`]), the input does not fit, or a layer cannot be run.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::{ArrayD, IxDyn};
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+    ///     {"class_name": "LSTM", "config": {"name": "lstm", "units": 8}},
+    /// ]}});
+    /// let mut model = Model::from_config(&json, Generation::Keras3)?;
+    /// let zeros = |shape: &[usize]| ArrayD::zeros(IxDyn(shape));
+    /// model.set_weights(vec![zeros(&[3, 32]), zeros(&[8, 32]), zeros(&[32])])?;
+    ///
+    /// let trace = model.trace("lstm", &zeros(&[2, 10, 3]))?;
+    /// assert_eq!(trace.names(), ["i", "f", "c_tilde", "o", "c", "h"]);
+    /// assert_eq!(trace.get("f").unwrap().dim(), (2, 10, 8)); // (batch, time, units)
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn trace(&self, path: &str, input: &ArrayD<f32>) -> Result<Trace, ModelError> {
+        let options = TraceOptions::default();
+        let mut found = self.trace_all(&[path], &[input.view()], &options)?.traces;
+        match (found.pop(), found.is_empty()) {
+            (Some((_, trace)), true) => Ok(trace),
+            (None, _) => Err(ModelError::Inputs(format!(
+                "the model's outputs do not need {path:?}, so that it does not run"
+            ))),
+            (Some(_), false) => Err(ModelError::Inputs(format!(
+                "the model calls {path:?} {} times: use trace_all",
+                found.len() + 1
+            ))),
+        }
+    }
+
+    /// Runs the model on one array per input, and keeps everything that the cells at `paths`
+    /// compute, or all cells where `paths` is empty; the outputs come along.
+    ///
+    /// All rows are one batch, or batches of the size that the model fixes. Of a layer inside
+    /// TimeDistributed the sequences are those of all steps, one below the other:
+    /// `(batch·steps, time, units)`. A layer that the outputs do not need does not run, and has no
+    /// trace.
+    ///
+    /// # Errors
+    /// When there is no such cell, the inputs do not fit, or a layer cannot be run.
+    ///
+    /// ```
+    /// use ifco_cell::TraceOptions;
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::{ArrayD, IxDyn};
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+    ///     {"class_name": "Bidirectional", "config": {"name": "both", "merge_mode": "concat",
+    ///         "layer": {"class_name": "GRU", "config": {"name": "gru", "units": 8}}}},
+    /// ]}});
+    /// let mut model = Model::from_config(&json, Generation::Keras3)?;
+    /// let weights = model.weight_slots().into_iter().map(|slot| {
+    ///     let shape: &[usize] = match slot.name.as_str() {
+    ///         "kernel" => &[3, 24],
+    ///         "recurrent_kernel" => &[8, 24],
+    ///         _ => &[2, 24],
+    ///     };
+    ///     ArrayD::zeros(IxDyn(shape))
+    /// });
+    /// model.set_weights(weights.collect())?;
+    ///
+    /// let x = ArrayD::zeros(IxDyn(&[2, 10, 3]));
+    /// let options = TraceOptions { pre_activations: true };
+    /// let trace = model.trace_all(&[], &[x.view()], &options)?;
+    /// assert_eq!(trace.traces[0].0, "both/forward");
+    /// let backward = trace.get("both/backward").unwrap();
+    /// assert!(backward.reads_backward);
+    /// assert_eq!(backward.inputs, x.into_dimensionality().unwrap());
+    /// assert_eq!(backward.pre_activations.as_ref().unwrap().dim(), (2, 10, 24));
+    /// assert_eq!(trace.outputs[0].shape(), [2, 16]);
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn trace_all(
+        &self,
+        paths: &[&str],
+        inputs: &[ArrayViewD<'_, f32>],
+        options: &TraceOptions,
+    ) -> Result<ModelTrace, ModelError> {
+        let paths: Vec<String> = match paths {
+            [] => self.cells().into_iter().map(|(path, _)| path).collect(),
+            paths => paths
+                .iter()
+                .map(|path| self.cell(path).map(|_| (*path).to_owned()))
+                .collect::<Result<_, _>>()?,
+        };
+        let mut parts: Vec<Vec<(String, Trace)>> = Vec::new();
+        let mut outputs: Vec<Vec<ArrayD<f32>>> = Vec::new();
+        let size = self.static_batch_size().unwrap_or(usize::MAX);
+        self.run_batches(inputs, size, &mut |_, batch, _| {
+            let tap = Tap::new(paths.clone(), *options);
+            let results = self.run_traced(batch, Some(&tap))?;
+            parts.push(tap.finish());
+            outputs.push(results.into_iter().map(Tensor::into_owned).collect());
+            Ok(())
+        })?;
+        let whole = "the batches of the run do not fit each other";
+        let different = || ModelError::Inputs(whole.into());
+        let outputs = transposed(outputs).into_iter().map(|parts| {
+            let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+            concatenate(Axis(0), &views).map_err(|_| different())
+        });
+        let traces = transposed(parts).into_iter().map(|parts| {
+            let (names, parts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+            let name = names.into_iter().next().ok_or_else(different)?;
+            Ok((name, Trace::concatenate(parts).ok_or_else(different)?))
+        });
+        Ok(ModelTrace {
+            traces: traces.collect::<Result<_, ModelError>>()?,
+            outputs: outputs.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A list for each of the parts of each batch, with its parts of all batches.
+fn transposed<T>(batches: Vec<Vec<T>>) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    for batch in batches {
+        for (index, part) in batch.into_iter().enumerate() {
+            match parts.get_mut(index) {
+                Some(parts) => parts.push(part),
+                None => parts.push(vec![part]),
+            }
+        }
+    }
+    parts
+}
