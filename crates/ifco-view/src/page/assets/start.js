@@ -107,7 +107,12 @@ async function start() {
   const redraw = eachFrame(() => set({ theme: state.theme + 1 }));
   dark.addEventListener("change", redraw);
   paper.addEventListener("change", redraw);
-  new ResizeObserver(redraw).observe(document.querySelector("main"));
+  // Its height changes with what is drawn.
+  let width = 0;
+  new ResizeObserver(([{ contentRect }]) => {
+    if (width && width !== contentRect.width) redraw();
+    width = contentRect.width;
+  }).observe(document.querySelector("main"));
   watch(["view", "run"], showBar);
   watch(["step", "run", "view"], showStep);
   watch(["unit"], () => (byId("unit").value = state.unit));
