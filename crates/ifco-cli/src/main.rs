@@ -16,6 +16,7 @@ mod progress;
 mod show;
 mod stream;
 mod threads;
+mod view;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ Start here:
   ifco show model.keras                       what is in it, gate by gate
   ifco gates model.keras --layer lstm         W, U and b of each gate, by name
   ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
+  ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
   ifco bench model.keras                      how fast it runs here, and what holds it up
   ifco orders pytorch                         where another framework keeps each gate
@@ -52,6 +54,7 @@ enum Command {
     Show(show::Args),
     Gates(gates::Args),
     Predict(predict::Args),
+    View(view::Args),
     Stream(stream::Args),
     Bench(bench::Args),
     Orders(orders::Args),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Gates(args) => gates::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Orders(args) => orders::run(args),

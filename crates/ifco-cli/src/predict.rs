@@ -1,6 +1,6 @@
 //! `ifco predict`: what `model.predict(x)` gives in Keras.
 
-mod inputs;
+pub mod inputs;
 mod outputs;
 
 use std::num::NonZeroUsize;

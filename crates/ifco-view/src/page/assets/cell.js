@@ -45,7 +45,9 @@ const drawCell = latest(async (isLatest) => {
   const values = wireNumbers(shown, step, unit);
   for (const [name, label] of diagram.labels) {
     if (name === "x") {
-      label.textContent = shown.features === 1 ? short(step.x[0]) : `${count(shown.features, "feature")}`;
+      const token = stepLabel(index);
+      label.textContent =
+        (shown.features === 1 ? short(step.x[0]) : count(shown.features, "feature")) + (token === null ? "" : ` “${token}”`);
       if (shown.features === 1) label.dataset.value = exact(step.x[0]);
       continue;
     }

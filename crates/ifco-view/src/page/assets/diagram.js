@@ -128,7 +128,7 @@ function buildDiagram(shown, open) {
   const labels = new Map();
   const root = svg(
     "svg",
-    { viewBox: "0 0 920 440", class: "diagram", role: "group", "aria-label": `One step of ${shown.kind === "GRU" ? "a GRU" : shown.kind === "LSTM" ? "an LSTM" : "a SimpleRNN"}, with the numbers on its wires` },
+    { viewBox: "0 46 920 394", class: "diagram", role: "group", "aria-label": `One step of ${shown.kind === "GRU" ? "a GRU" : shown.kind === "LSTM" ? "an LSTM" : "a SimpleRNN"}, with the numbers on its wires` },
     svg("defs", {}, svg("marker", { id: "tip-of-wire", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse", markerUnits: "userSpaceOnUse" }, svg("path", { d: "M0 0L8 4L0 8z" }))),
   );
   const [x, y, width, height] = plan.box;
@@ -180,7 +180,8 @@ function buildDiagram(shown, open) {
       },
       svg("title", {}, of ? of.name : node.says),
       shape,
-      svg("text", { x: cx, y: cy, class: shownText.length > 5 ? "small" : null }, shownText.length > 12 ? `${shownText.slice(0, 11)}…` : shownText),
+      svg("text", { x: cx, y: of ? cy - 6 : cy, class: shownText.length > 5 ? "small" : null }, shownText.length > 12 ? `${shownText.slice(0, 11)}…` : shownText),
+      of && svg("text", { x: cx, y: cy + 11, class: "gate-name" }, of.name.split(" ")[0].replace("cell", "candidate")),
     );
     root.append(group);
     nodes.set(node.name, group);

@@ -49,7 +49,7 @@ function buildPacking() {
         },
         el("b", {}, gate.letter),
         el("span", { class: "wide" }, ` ${gate.name}`),
-        el("span", { class: "slice" }, ` [:, ${first}:${first + shown.units}]`),
+        el("span", { class: "slice" }, `[:, ${first}:${first + shown.units}]`),
       ),
     );
   });
@@ -73,13 +73,13 @@ function buildPacking() {
       },
     });
     const rows = rowsOf(part);
-    const what = part === "kernel" ? "features" : part === "recurrent_kernel" ? "units" : rows === 2 ? "x, h" : "";
+    const what = part === "bias" ? (rows === 2 ? "a row for x, one for h" : "one row") : count(rows, part === "kernel" ? "feature" : "unit");
     const scale = el("span", { class: "scale-place" });
     host.append(
       el(
         "div",
         { class: "matrix-row" },
-        el("span", { class: "axis" }, el("code", {}, part), el("small", {}, what ? `${rows} ${what}`.replace("2 x, h", "for x, for h") : "one row"), scale),
+        el("span", { class: "axis" }, el("code", {}, part), el("small", {}, what), scale),
         el("div", { class: "layers" }, base, over),
       ),
     );
@@ -196,7 +196,7 @@ function tellWhere(value) {
           .replaceAll(/\{(\d+)\}/g, (_, block) => String(Number(block) * cell().units + unit))
           .replaceAll("{row}", String(row))
       : "";
-    return el("tr", {}, el("th", { scope: "row" }, framework), el("td", {}, el("code", {}, slice)), el("td", {}, el("code", {}, where)));
+    return [el("dt", {}, framework), el("dd", {}, el("code", { class: "slice" }, slice), el("code", { class: "element" }, where))];
   });
   byId("where").replaceChildren(
     el(
@@ -207,13 +207,8 @@ function tellWhere(value) {
       numeral(value, { class: "num strong" }),
     ),
     el("p", { class: `arrow g${gate}` }, "→ ", el("code", { class: "chip" }, `${name}${inside}`), `: ${meaning}`),
-    el(
-      "table",
-      {},
-      el("thead", {}, el("tr", {}, el("th", {}, "in"), el("th", {}, "this gate"), el("th", {}, "this number"))),
-      el("tbody", {}, places),
-    ),
-    el("p", { class: "hint" }, `u = ${cell().units} units, n = ${cell().features} features. Click to follow this unit.`),
+    el("dl", { class: "places" }, el("dt", {}, "in"), el("dd", {}, el("span", {}, `the whole gate, u = ${cell().units}`), el("span", {}, "this number")), places.flat()),
+    el("p", { class: "hint" }, "Click, or press Enter, to follow this unit in the other panels."),
   );
 }
 

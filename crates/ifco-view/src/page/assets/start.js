@@ -119,9 +119,13 @@ async function start() {
   buildBar();
   showPlay();
   buildFoot();
-  // With one layer, its first gate; of the steps, the last: there the model has read everything.
-  const last = info.cells.length ? views().findIndex((of) => of.trace !== null) : 0;
-  look(Math.max(0, last));
+  const first = Math.max(0, views().findIndex((of) => of.trace !== null));
+  look(first, { run });
+  // Of the steps, the last that counts: there the layer has read everything.
+  if (trace()) {
+    const counts = counted(trace().steps, trace().skipped);
+    set({ step: Math.max(0, trace().backward ? counts.indexOf(1) : counts.lastIndexOf(1)) });
+  }
   for (const name of ["view", "run", "unit", "step"]) changed.add(name);
   tell();
 }

@@ -92,7 +92,10 @@ function look(index, more = {}) {
   if (state.to > steps || state.view !== index || wasTrace < 1 || more.run) {
     Object.assign(patch, { from: 0, to: Math.max(1, steps), selection: null });
   }
-  if (state.view !== index) Object.assign(patch, { gate: null, open: null, sort: "stored" });
+  if (chosen && (state.view !== index || state.open === null)) {
+    const of = info.cells[chosen.cell];
+    Object.assign(patch, { gate: null, open: { LSTM: "f", GRU: "z" }[of.kind] || "h", sort: "stored" });
+  }
   set(patch);
 }
 

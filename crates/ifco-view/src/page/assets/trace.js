@@ -31,7 +31,7 @@ function buildTrace() {
   }
   const { steps, sequences, skipped } = trace();
   const more = sequences > 1 ? ` The layer ran on ${sequences} sequences of this input; this is the first.` : "";
-  const masked = skipped.length ? ` ${count(skipped.length, "step")} of them masked (grey).` : "";
+  const masked = skipped.length ? ` ${skipped.length === 1 ? "One step is" : `${skipped.length} steps are`} masked (grey): nothing is computed there.` : "";
   byId("trace-lead").textContent =
     `${view().name}: ${count(cell().units, "unit")} × ${count(steps, "step")}.${masked}${more}`;
   for (const name of trace().arrays) {
@@ -157,10 +157,14 @@ const drawMaps = latest(async (isLatest) => {
       context.fillRect(x, 0, w, MAP_HEIGHT);
     }
     heat.scale.replaceChildren(legend(map, low, high));
-    drawAxis(heat.axis, width);
+    // The steps are the same in every map: they are named below the last ones.
+    heat.axis.hidden = index < heats.length - gridColumns();
+    if (!heat.axis.hidden) drawAxis(heat.axis, width);
   });
   drawCursor();
 });
+
+const gridColumns = () => getComputedStyle(byId("maps")).gridTemplateColumns.split(" ").length;
 
 const isGateArray = (name) => ["i", "f", "o", "z", "r"].includes(name);
 
