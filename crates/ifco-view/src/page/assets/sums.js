@@ -68,7 +68,7 @@ function gateNodes(shown, weights, step, gate, unit) {
   if (shown.biases === 2) rows.push(term(`${through}recurrent bias`, sum.recurrentBias, most));
   for (const item of sum.items.slice(0, SHOWN)) {
     const name = item.from === "x" ? `x[${item.index}]` : `${sum.before ? "(r·h)" : "h"}[${item.index}]`;
-    const times = `${through}${short(item.value)} × ${short(item.weight)}`;
+    const times = `${item.from === "h" ? through : ""}${short(item.value)} × ${short(item.weight)}`;
     rows.push(term(name, item.product, most, times));
   }
   const rest = sum.items.slice(SHOWN);
