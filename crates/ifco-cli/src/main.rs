@@ -10,6 +10,7 @@ mod numpy;
 mod opening;
 mod orders;
 mod output;
+mod plot;
 mod precision;
 mod predict;
 mod progress;
@@ -27,6 +28,7 @@ Start here:
   ifco show model.keras                       what is in it, gate by gate
   ifco gates model.keras --layer lstm         W, U and b of each gate, by name
   ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
+  ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
   ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
   ifco bench model.keras                      how fast it runs here, and what holds it up
@@ -54,6 +56,7 @@ enum Command {
     Show(show::Args),
     Gates(gates::Args),
     Predict(predict::Args),
+    Plot(plot::Args),
     View(view::Args),
     Stream(stream::Args),
     Bench(bench::Args),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Gates(args) => gates::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),
         Command::Bench(args) => bench::run(args),

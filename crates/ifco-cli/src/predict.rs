@@ -108,7 +108,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     model.set_precision(precision);
     let outputs = run_batches(&model, &inputs, batch_size).map_err(at_files)?;
     destination.write(&model, &outputs)?;
-    let rows = rows(&first);
+    let rows = inputs::rows(&first);
     if rows > 0 {
         let difference = Difference::of(precision, &outputs, &exact);
         let rows = count(rows, "row");
@@ -117,11 +117,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-fn rows(inputs: &[ArrayD<f32>]) -> usize {
-    let first = inputs.first().and_then(|input| input.shape().first());
-    first.copied().unwrap_or(0)
 }
 
 /// At most so many rows of each input.
@@ -141,7 +136,7 @@ fn run_batches(
     inputs: &[ArrayD<f32>],
     batch_size: usize,
 ) -> Result<Vec<ArrayD<f32>>, Failure> {
-    let mut progress = Progress::new(rows(inputs) as u64, "rows");
+    let mut progress = Progress::new(inputs::rows(inputs) as u64, "rows");
     let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
     Ok(model.predict_all(&views, batch_size, &mut |done| progress.show(done as u64))?)
 }

@@ -210,3 +210,4 @@ pub use ifco_model::{
     ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step, StepShape,
     Streamed, Tap, Tensor, Time, WeightSlot, display_shape, layers,
 };
+pub use ifco_view as view;

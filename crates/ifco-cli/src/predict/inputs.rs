@@ -31,6 +31,12 @@ pub fn read(paths: &[PathBuf], ports: &[Port]) -> Result<Vec<ArrayD<f32>>, Failu
         .collect()
 }
 
+/// How many rows the batch has.
+pub fn rows(inputs: &[ArrayD<f32>]) -> usize {
+    let first = inputs.first().and_then(|input| input.shape().first());
+    first.copied().unwrap_or(0)
+}
+
 /// An array, or lines and columns that become one once the input's shape is known.
 #[derive(Debug, PartialEq)]
 enum Found {

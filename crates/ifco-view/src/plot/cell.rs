@@ -5,8 +5,9 @@ use ndarray::ArrayView2;
 use super::axis::{SMALL, TimeAxis, number, ticks};
 use super::gates::{LEFT, about, hatch_masked};
 use super::heat::groups;
+use super::lettering::width;
 use super::packing::heading;
-use super::sheet::{Align, Area, Sheet, text, width};
+use super::sheet::{Align, Area, Sheet, text};
 use super::signal::{Sequence, Signal, signals};
 use super::{Picture, PlotError, Style};
 
@@ -176,7 +177,7 @@ fn panel(
     area: Area,
 ) {
     let (ink, muted, grid) = (sheet.theme.ink(), sheet.theme.muted(), sheet.theme.grid());
-    let title = format!("{} · {}", signal.symbol, signal.name);
+    let title = format!("{} · {}", signal.key, signal.name);
     sheet.text(text(area.x, area.y - 7.0, 13.0, ink, &title).bold());
     hatch_masked(sheet, sequence, area);
 

@@ -12,7 +12,7 @@ use super::signal::{Sequence, Signal, signals};
 use super::{Picture, PlotError, Style};
 
 pub(super) const LEFT: f32 = 58.0;
-const RIGHT: f32 = 66.0;
+const RIGHT: f32 = 78.0;
 const TOP: f32 = 66.0;
 /// Above each heat map: its name.
 const ABOVE: f32 = 26.0;
@@ -91,11 +91,11 @@ pub fn gates(
         .unwrap_or_else(|| format!("{path}: {what} over time"));
     let mut sheet = Sheet::new((paper_width, paper_height), style.theme, &title);
     let sorted = match sort {
-        Sort::Unit => "",
-        Sort::Activity => ", the most active first",
-        Sort::Memory => ", the one that remembers longest first",
+        Sort::Unit => "in the order of the weights",
+        Sort::Activity => "the most active first",
+        Sort::Memory => "the one that remembers longest first",
     };
-    let about = about(sequence, &format!("units from top to bottom{sorted}"));
+    let about = about(sequence, &format!("units: {sorted}"));
     heading(&mut sheet, &title, &about, paper_width);
 
     let mut y = TOP;
@@ -147,7 +147,7 @@ pub(super) fn about(sequence: &Sequence<'_>, what: &str) -> String {
         "{}, {}; row {} of the input, {}{masked}{backward}; {what}",
         sequence.trace.kind().name(),
         count(sequence.units(), "unit"),
-        sequence.row,
+        sequence.number,
         count(sequence.steps(), "step"),
     )
 }
@@ -183,7 +183,7 @@ fn name(
 ) {
     let (ink, muted) = (sheet.theme.ink(), sheet.theme.muted());
     let baseline = area.y - 7.0;
-    let title = format!("{} · {}", signal.symbol, signal.name);
+    let title = format!("{} · {}", signal.key, signal.name);
     sheet.text(text(area.x, baseline, 13.0, ink, &title).bold());
     let counting = || {
         let steps = (0..sequence.steps()).filter(|&step| sequence.counts(step));

@@ -28,6 +28,7 @@ mod axis;
 mod cell;
 mod gates;
 mod heat;
+mod lettering;
 mod packing;
 mod render;
 mod saturation;

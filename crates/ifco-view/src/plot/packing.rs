@@ -4,7 +4,8 @@ use ifco_cell::Cell;
 
 use super::axis::{SMALL, count, number, row_numbers, thousands};
 use super::heat::{Scale, furthest, groups};
-use super::sheet::{Align, Area, Cells, Sheet, fit, text, width};
+use super::lettering::width;
+use super::sheet::{Align, Area, Cells, Sheet, fit, text};
 use super::{Picture, PlotError, Style};
 use crate::parts::{Fused, Part, fused, parts};
 

@@ -5,12 +5,19 @@ use std::fmt::Write;
 use base64::Engine;
 use plotters::prelude::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontTransform, RGBAColor, ShapeStyle, TextStyle};
+use plotters::style::{
+    FontDesc, FontFamily, FontStyle, FontTransform, RGBAColor, ShapeStyle, TextStyle,
+};
 use plotters_backend::{BackendColor, DrawingErrorKind};
 
 use super::PlotError;
-use super::sheet::{Align, Cells, Element, FONT_HEIGHT, Sheet, Text, font, load_fonts};
+use super::lettering;
+use super::sheet::{Align, Cells, Element, Sheet, Text};
 use crate::color::Rgb;
+
+/// An SVG is shown with the reader's own font, which is hardly ever wider than DejaVu Sans, with
+/// which text is measured.
+const FONT: &str = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif";
 
 /// plotters counts in whole pixels: an SVG has this many of its units a point.
 const SVG_SCALE: f32 = 10.0;
@@ -23,16 +30,13 @@ pub(super) const MOST_PIXELS: usize = 12_000_000;
 
 impl Sheet {
     pub fn svg(&self) -> Result<String, PlotError> {
-        load_fonts();
         let size = [self.width, self.height].map(|size| size * SVG_SCALE as u32);
         let mut drawn = String::new();
         {
             let mut backend = SVGBackend::with_string(&mut drawn, (size[0], size[1]));
             let canvas = Canvas {
                 scale: SVG_SCALE,
-                // plotters' own factor between its sizes and those of SVG
-                text_size: 1.24,
-                rise: 0.76,
+                has_text: true,
             };
             draw(self, &mut backend, &canvas).map_err(PlotError::drawing)?;
             backend.present().map_err(PlotError::drawing)?;
@@ -68,7 +72,6 @@ impl Sheet {
 
     /// `scale` pixels a point.
     pub fn png(&self, scale: f32) -> Result<Vec<u8>, PlotError> {
-        load_fonts();
         let [width, height] =
             [self.width, self.height].map(|size| ((size as f32 * scale).round() as usize).max(1));
         if width.saturating_mul(height) > MOST_PIXELS {
@@ -95,12 +98,15 @@ impl Sheet {
             let mut backend = BitMapBackend::with_buffer(&mut pixels, size);
             let canvas = Canvas {
                 scale: fine,
-                text_size: FONT_HEIGHT,
-                // plotters puts the baseline half the text's height below its top
-                rise: FONT_HEIGHT / 2.0,
+                has_text: false,
             };
             draw(self, &mut backend, &canvas).map_err(PlotError::drawing)?;
             backend.present().map_err(PlotError::drawing)?;
+        }
+        for element in &self.elements {
+            if let Element::Text(text) = element {
+                lettering::write(&mut pixels, (wide, high), text, fine);
+            }
         }
         let mut small = Vec::with_capacity(3 * width * height);
         for y in 0..height {
@@ -183,10 +189,8 @@ fn blit(pixels: &mut [u8], (wide, high): (usize, usize), cells: &Cells, area: [f
 struct Canvas {
     /// Units a point.
     scale: f32,
-    /// plotters' size of a text, over its font size.
-    text_size: f64,
-    /// How far above its baseline a text begins for plotters, over its font size.
-    rise: f64,
+    /// Whether the backend writes the text.
+    has_text: bool,
 }
 
 impl Canvas {
@@ -231,7 +235,8 @@ fn draw<B: DrawingBackend>(
                 let radius = (radius * canvas.scale).round().max(1.0) as u32;
                 backend.draw_circle(canvas.at(*x, *y), radius, &plain(*color, *opacity), true)?;
             }
-            Element::Text(text) => draw_text(text, backend, canvas)?,
+            Element::Text(text) if canvas.has_text => draw_text(text, backend, canvas)?,
+            Element::Text(_) => {}
         }
     }
     Ok(())
@@ -242,10 +247,16 @@ fn draw_text<B: DrawingBackend>(
     backend: &mut B,
     canvas: &Canvas,
 ) -> Result<(), DrawingErrorKind<B::ErrorType>> {
-    let size = f64::from(text.size * canvas.scale);
-    let mut font = font(size * canvas.text_size, text.bold);
-    // From the baseline to where plotters begins.
-    let rise = (size * canvas.rise) as f32 / canvas.scale;
+    // plotters' sizes are those of SVG times this, and its texts begin above the baseline.
+    const SIZE: f64 = 1.24;
+    const RISE: f32 = 0.76;
+    let size = f64::from(text.size * canvas.scale) * SIZE;
+    let style = match text.bold {
+        true => FontStyle::Bold,
+        false => FontStyle::Normal,
+    };
+    let mut font = FontDesc::new(FontFamily::Name(FONT), size, style);
+    let rise = RISE * text.size;
     let (x, y) = match text.turned {
         true => (text.x - rise, text.y),
         false => (text.x, text.y - rise),

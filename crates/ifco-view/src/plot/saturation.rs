@@ -5,8 +5,9 @@ use ifco_cell::{CellKind, Trace};
 use ndarray::s;
 
 use super::axis::{SMALL, count, number, ticks};
+use super::lettering::width;
 use super::packing::heading;
-use super::sheet::{Align, Area, Sheet, text, width};
+use super::sheet::{Align, Area, Sheet, text};
 use super::signal::{Signal, signals};
 use super::{Picture, PlotError, Style};
 
@@ -161,7 +162,7 @@ pub fn saturation(
 fn panel(sheet: &mut Sheet, gate: &Signal, shares: &[(f32, f32)], area: Area, is_first: bool) {
     let theme = sheet.theme;
     let (ink, muted, grid) = (theme.ink(), theme.muted(), theme.grid());
-    let title = format!("{} · {}", gate.symbol, gate.name);
+    let title = format!("{} · {}", gate.key, gate.name);
     sheet.text(text(area.x, area.y - 10.0, 13.0, ink, &title).bold());
     let at = |(closed, open): (f32, f32)| {
         (
@@ -186,7 +187,7 @@ fn panel(sheet: &mut Sheet, gate: &Signal, shares: &[(f32, f32)], area: Area, is
         muted,
         1.0,
     );
-    let name = format!("share of steps with {} < {CLOSED}", gate.symbol);
+    let name = format!("share of steps with {} < {CLOSED}", gate.key);
     let middle = area.x + area.width / 2.0;
     let name = text(middle, area.bottom() + 38.0, SMALL, muted, &name);
     sheet.text(name.align(Align::Middle));

@@ -3,18 +3,8 @@
 //! `plotters` draws it, onto either. Heat maps lie below everything else, as images with a pixel
 //! a cell: a rectangle for each cell would make an SVG of many megabytes.
 
-use std::sync::OnceLock;
-
-use plotters::style::{FontDesc, FontFamily, FontStyle, register_font};
-
+use super::lettering::width;
 use crate::color::{Rgb, Theme};
-
-/// Text is measured and, in a PNG, drawn with DejaVu Sans, which the command has inside; an SVG
-/// is shown with the reader's own font, which is hardly ever wider.
-pub(super) const FONT: &str = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif";
-
-/// Height of a line of DejaVu Sans as `ab_glyph` counts it, over its font size.
-pub(super) const FONT_HEIGHT: f64 = 1.164;
 
 /// x, y, width and height in points.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -238,36 +228,6 @@ pub(super) fn printable(text: &str) -> String {
         }
     }
     shown
-}
-
-/// Makes the font known to plotters, once.
-pub(super) fn load_fonts() {
-    static LOADED: OnceLock<()> = OnceLock::new();
-    LOADED.get_or_init(|| {
-        // The fonts are part of the program: a test draws with each.
-        let _ = register_font(FONT, FontStyle::Normal, dejavu::sans::regular());
-        let _ = register_font(FONT, FontStyle::Bold, dejavu::sans::bold());
-    });
-}
-
-pub(super) fn font(size: f64, bold: bool) -> FontDesc<'static> {
-    let style = match bold {
-        true => FontStyle::Bold,
-        false => FontStyle::Normal,
-    };
-    FontDesc::new(FontFamily::Name(FONT), size, style)
-}
-
-/// How wide a text is, in points.
-pub(super) fn width(text: &str, size: f32, bold: bool) -> f32 {
-    /// plotters measures in whole pixels.
-    const FINE: f64 = 32.0;
-    load_fonts();
-    let fine = f64::from(size) * FINE * FONT_HEIGHT;
-    match font(fine, bold).box_size(text) {
-        Ok((width, _)) => width as f32 / FINE as f32,
-        Err(_) => 0.6 * size * text.chars().count() as f32,
-    }
 }
 
 /// The text itself, or as much of its beginning as fits, with an ellipsis.

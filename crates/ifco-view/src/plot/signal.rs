@@ -10,10 +10,8 @@ use crate::color::Theme;
 /// One array of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Signal {
-    /// Its name in the trace: `c_tilde`.
+    /// Its name in the trace: `f`, `c_tilde`.
     pub key: &'static str,
-    /// Its letter in the equations: `c̃`.
-    pub symbol: &'static str,
     /// In words.
     pub name: &'static str,
     /// A gate lets through a share, from 0 to 1; the others are candidates and states.
@@ -26,24 +24,19 @@ pub(super) fn signals(kind: CellKind) -> Vec<Signal> {
     kind.trace_names()
         .iter()
         .map(|&key| {
-            let (symbol, name, is_gate) = match (key, is_lstm) {
-                ("i", _) => ("i", "input gate", true),
-                ("f", _) => ("f", "forget gate", true),
-                ("o", _) => ("o", "output gate", true),
-                ("z", _) => ("z", "update gate", true),
-                ("r", _) => ("r", "reset gate", true),
-                ("c_tilde", _) => ("c̃", "cell candidate", false),
-                ("h_tilde", _) => ("h̃", "candidate", false),
-                ("c", true) => ("c", "cell state", false),
-                ("h", _) => ("h", "hidden state", false),
-                (other, _) => (other, "", false),
+            let (name, is_gate) = match (key, is_lstm) {
+                ("i", _) => ("input gate", true),
+                ("f", _) => ("forget gate", true),
+                ("o", _) => ("output gate", true),
+                ("z", _) => ("update gate", true),
+                ("r", _) => ("reset gate", true),
+                ("c_tilde", _) => ("cell candidate", false),
+                ("h_tilde", _) => ("candidate", false),
+                ("c", true) => ("cell state", false),
+                ("h", _) => ("hidden state", false),
+                _ => ("", false),
             };
-            Signal {
-                key,
-                symbol,
-                name,
-                is_gate,
-            }
+            Signal { key, name, is_gate }
         })
         .collect()
 }
@@ -76,6 +69,8 @@ pub(super) fn signals(kind: CellKind) -> Vec<Signal> {
 pub struct Sequence<'a> {
     pub(super) trace: &'a Trace,
     pub(super) row: usize,
+    /// The row's number in the picture.
+    pub(super) number: usize,
     pub(super) labels: Option<Vec<String>>,
 }
 
@@ -115,7 +110,17 @@ impl<'a> Sequence<'a> {
                 });
             }
         };
-        Ok(Self { trace, row, labels })
+        Ok(Self {
+            trace,
+            row,
+            number: row,
+            labels,
+        })
+    }
+
+    /// Says which row of the whole input this is, where the trace is of a part of it.
+    pub fn numbered(self, number: usize) -> Self {
+        Self { number, ..self }
     }
 
     pub(super) fn steps(&self) -> usize {
@@ -179,8 +184,10 @@ impl<'a> Sequence<'a> {
         let values = || self.values(signal.key).into_iter().flatten().copied();
         let has_sign = !signal.is_gate || values().any(|value| value < 0.0);
         let within_one = values().all(|value| value.abs() <= 1.0);
-        // A cell state may have any size; what a tanh or a sigmoid gives has 1 at its end.
-        let limit = match within_one && signal.key != "c" {
+        // A gate or a candidate is to be seen against what it could be; states differ by far more
+        // than a factor of ten between layers.
+        let is_state = matches!(signal.key, "c" | "h");
+        let limit = match within_one && !is_state {
             true => 1.0,
             false => Scale::of(theme, values()).limit,
         };
