@@ -36,5 +36,7 @@ pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 pub use precision::{Precision, PrecisionError};
 pub use session::{Session, SessionError};
-pub use trace::{Trace, TraceOptions};
+pub use trace::{
+    ArrayDigest, Change, Digest, DigestBuilder, Memory, Trace, TraceOptions, UnitDigest,
+};
 pub use weights::{GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};

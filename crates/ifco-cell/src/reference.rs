@@ -113,7 +113,22 @@ pub fn lstm_step(
     }
 }
 
-/// One step of a GRU on one sequence: the new h. `x` is `(features)`, `h` is `(units)`.
+/// Everything that one step of a GRU computes, `(units)` each.
+///
+/// See [`gru_step`] for an example.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GruStep {
+    /// The update gate.
+    pub z: Array1<f64>,
+    /// The reset gate.
+    pub r: Array1<f64>,
+    /// The candidate h̃.
+    pub h_tilde: Array1<f64>,
+    /// The new hidden state, which is the step's output.
+    pub h: Array1<f64>,
+}
+
+/// One step of a GRU on one sequence: `x` is `(features)`, `h` is `(units)`.
 ///
 /// # Panics
 /// When a length does not fit the cell.
@@ -124,11 +139,12 @@ pub fn lstm_step(
 ///
 /// let weights = GruWeights::new(Array2::zeros((1, 3)), Array2::zeros((1, 3)), None)?;
 /// let cell = GruCell::new(weights, Activation::Tanh, Activation::Sigmoid, true)?;
+/// let step = gru_step(&cell, array![1.0].view(), array![4.0].view());
 /// // Without weights half of h stays, and the candidate is 0.
-/// assert_eq!(gru_step(&cell, array![1.0].view(), array![4.0].view()), array![2.0]);
+/// assert_eq!((step.z[0], step.h_tilde[0], step.h[0]), (0.5, 0.0, 2.0));
 /// # Ok::<(), ifco_cell::WeightsError>(())
 /// ```
-pub fn gru_step(cell: &GruCell, x: ArrayView1<'_, f64>, h: ArrayView1<'_, f64>) -> Array1<f64> {
+pub fn gru_step(cell: &GruCell, x: ArrayView1<'_, f64>, h: ArrayView1<'_, f64>) -> GruStep {
     let weights = cell.weights();
     let phi = |z| activated(cell.activation(), z);
     let sigma = |z| activated(cell.recurrent_activation(), z);
@@ -150,7 +166,8 @@ pub fn gru_step(cell: &GruCell, x: ArrayView1<'_, f64>, h: ArrayView1<'_, f64>) 
         recurrent((&r * &h).view(), GruGate::Candidate)
     };
     let h_tilde = phi(input(GruGate::Candidate) + seen);
-    &z * &h + (1.0 - &z) * h_tilde
+    let h = &z * &h + (1.0 - &z) * &h_tilde;
+    GruStep { z, r, h_tilde, h }
 }
 
 /// One step of a SimpleRNN on one sequence: the new h. `x` is `(features)`, `h` is `(units)`.
@@ -201,7 +218,7 @@ pub fn step(cell: &Cell, x: ArrayView1<'_, f64>, states: &[Array1<f64>]) -> Vec<
             let LstmStep { h, c, .. } = lstm_step(cell, x, states[0].view(), states[1].view());
             vec![h, c]
         }
-        Cell::Gru(cell) => vec![gru_step(cell, x, states[0].view())],
+        Cell::Gru(cell) => vec![gru_step(cell, x, states[0].view()).h],
         Cell::SimpleRnn(cell) => vec![simple_rnn_step(cell, x, states[0].view())],
     }
 }

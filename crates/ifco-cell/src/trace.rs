@@ -16,7 +16,10 @@ use ndarray::{
 
 use crate::{CellKind, ForwardError, Precision, RecurrentLayer, SequenceOptions};
 
+mod digest;
 mod gates;
+
+pub use digest::{ArrayDigest, Change, Digest, DigestBuilder, Memory, UnitDigest};
 
 /// What a trace keeps besides the arrays that every one has.
 ///

@@ -1,193 +1,17 @@
 //! The forward pass against the textbook of `reference`, on random layers.
 
 use ifco_cell::{
-    Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions,
-    SequenceOutput, SimpleRnnCell, SimpleRnnWeights, reference,
+    Activation, Cell, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions, SequenceOutput,
+    reference,
 };
 use ndarray::{Array2, Array3, ArrayView2};
 use proptest::prelude::*;
 
 mod numbers;
+mod plans;
 
 use numbers::Numbers;
-
-/// The continuous ones: at a jump, `f32` and `f64` may land on either side.
-fn activation() -> impl Strategy<Value = Activation> {
-    let relu = |negative_slope, max_value, threshold| Activation::Relu {
-        negative_slope,
-        max_value,
-        threshold,
-    };
-    let named: Vec<_> = [
-        "linear",
-        "relu",
-        "relu6",
-        "leaky_relu",
-        "sigmoid",
-        "tanh",
-        "hard_sigmoid",
-        "hard_tanh",
-        "softmax",
-        "log_softmax",
-        "softplus",
-        "softsign",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "hard_silu",
-        "exponential",
-        "mish",
-        "log_sigmoid",
-        "squareplus",
-        "soft_shrink",
-        "tanh_shrink",
-        "sparse_plus",
-        "sparse_sigmoid",
-    ]
-    .iter()
-    .map(|name| Activation::from_name(name).unwrap())
-    .chain([
-        Activation::HardSigmoidKeras2,
-        Activation::Gelu { approximate: true },
-        Activation::Celu { alpha: 0.3 },
-        Activation::Elu { alpha: 0.3 },
-        relu(0.1, Some(0.2), 0.0),
-        Activation::SoftShrink { threshold: 0.1 },
-    ])
-    .collect();
-    prop_oneof![
-        1 => Just(Activation::Tanh),
-        1 => Just(Activation::Sigmoid),
-        2 => proptest::sample::select(named),
-    ]
-}
-
-#[derive(Debug, Clone)]
-struct CellPlan {
-    kind: usize,
-    units: usize,
-    bias: bool,
-    activation: Activation,
-    recurrent_activation: Activation,
-}
-
-impl CellPlan {
-    fn build(&self, features: usize, numbers: &mut Numbers) -> Cell {
-        let gates = [4, 3, 3, 1][self.kind];
-        let (units, columns) = (self.units, gates * self.units);
-        let kernel = numbers.matrix(features, columns, 1.2 / (1.0 + features as f32).sqrt());
-        let recurrent = numbers.matrix(units, columns, 1.2 / (1.0 + units as f32).sqrt());
-        let (phi, sigma) = (self.activation, self.recurrent_activation);
-        match self.kind {
-            0 => {
-                let bias = self.bias.then(|| numbers.vector(columns));
-                LstmCell::new(
-                    LstmWeights::new(kernel, recurrent, bias).unwrap(),
-                    phi,
-                    sigma,
-                )
-                .into()
-            }
-            1 | 2 => {
-                let after = self.kind == 2;
-                let rows = if after { 2 } else { 1 };
-                let bias = self.bias.then(|| numbers.matrix(rows, columns, 0.5));
-                let weights = GruWeights::new(kernel, recurrent, bias).unwrap();
-                GruCell::new(weights, phi, sigma, after).unwrap().into()
-            }
-            _ => {
-                let bias = self.bias.then(|| numbers.vector(columns));
-                let weights = SimpleRnnWeights::new(kernel, recurrent, bias).unwrap();
-                SimpleRnnCell::new(weights, phi).into()
-            }
-        }
-    }
-}
-
-fn cell_plan() -> impl Strategy<Value = CellPlan> {
-    (
-        0..4usize,
-        1..12usize,
-        any::<bool>(),
-        activation(),
-        activation(),
-    )
-        .prop_map(
-            |(kind, units, bias, activation, recurrent_activation)| CellPlan {
-                kind,
-                units,
-                bias,
-                activation,
-                recurrent_activation,
-            },
-        )
-}
-
-#[derive(Debug, Clone)]
-struct Plan {
-    cells: Vec<CellPlan>,
-    options: SequenceOptions,
-    sizes: (usize, usize, usize),
-    masked: bool,
-    initial: bool,
-    seed: u64,
-}
-
-fn plan() -> impl Strategy<Value = Plan> {
-    let options = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(return_sequences, go_backwards, zero_output_for_mask)| SequenceOptions {
-            return_sequences,
-            go_backwards,
-            zero_output_for_mask,
-        },
-    );
-    // A few batches beyond one block of rows, and few rows more often than not.
-    let batch = prop_oneof![4 => 0..8usize, 1 => 60..140usize];
-    (
-        proptest::collection::vec(cell_plan(), 1..4),
-        options,
-        (batch, 0..9usize, 0..20usize),
-        any::<bool>(),
-        any::<bool>(),
-        any::<u64>(),
-    )
-        .prop_map(|(cells, options, sizes, masked, initial, seed)| Plan {
-            cells,
-            options,
-            sizes,
-            masked,
-            initial,
-            seed,
-        })
-}
-
-fn wide<D: ndarray::Dimension>(array: &ndarray::Array<f32, D>) -> ndarray::Array<f64, D> {
-    array.mapv(f64::from)
-}
-
-/// Greatest difference beside the size of the values; `None` when they are too great to say.
-fn difference<D: ndarray::Dimension>(
-    found: &ndarray::Array<f32, D>,
-    right: &ndarray::Array<f64, D>,
-) -> Option<f64> {
-    assert_eq!(found.shape(), right.shape());
-    let size = right.iter().fold(1.0, |size: f64, x| match x.is_finite() {
-        true => size.max(x.abs()),
-        false => f64::INFINITY,
-    });
-    (size < 20.0).then(|| {
-        let worst = found
-            .iter()
-            .zip(right)
-            .map(|(a, b)| (f64::from(*a) - b).abs());
-        worst.fold(0.0, |worst: f64, x| match x.is_nan() {
-            true => f64::INFINITY,
-            false => worst.max(x),
-        }) / size
-    })
-}
+use plans::{CellPlan, difference, plan, wide};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
@@ -196,13 +20,7 @@ proptest! {
     fn forward_is_the_textbook(plan in plan()) {
         let (batch, time, features) = plan.sizes;
         let mut numbers = Numbers(plan.seed);
-        let mut width = features;
-        let cells = plan.cells.iter().map(|cell| {
-            let built = cell.build(width, &mut numbers);
-            width = cell.units;
-            built
-        });
-        let layer = RecurrentLayer::new(cells.collect(), plan.options).unwrap();
+        let layer = plan.layer(&mut numbers);
 
         let inputs = Array3::from_shape_simple_fn((batch, time, features), || 4.0 * numbers.next() - 2.0);
         let mask = plan.masked.then(|| {

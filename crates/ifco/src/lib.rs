@@ -195,11 +195,11 @@
 //! is refused, naming the layer.
 
 pub use ifco_cell::{
-    Activation, Cell, CellKind, ForwardError, Gate, GruCell, GruGate, GruWeights, LstmCell,
-    LstmWeights, Precision, PrecisionError, RecurrentLayer, Sequence, SequenceOptions,
-    SequenceOutput, Session as LayerSession, SessionError as LayerSessionError, SimpleRnnCell,
-    SimpleRnnWeights, Trace, TraceOptions, WeightsError, join, machine, packing, reference,
-    set_threads, threads,
+    Activation, ArrayDigest, Cell, CellKind, Change, Digest, DigestBuilder, ForwardError, Gate,
+    GruCell, GruGate, GruWeights, LstmCell, LstmWeights, Precision, PrecisionError, RecurrentLayer,
+    Sequence, SequenceOptions, SequenceOutput, Session as LayerSession,
+    SessionError as LayerSessionError, SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions,
+    WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
     FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,
