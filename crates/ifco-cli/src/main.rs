@@ -6,6 +6,7 @@ mod failure;
 mod gates;
 mod inspect;
 mod interrupt;
+mod labels;
 mod numpy;
 mod opening;
 mod orders;

@@ -8,6 +8,7 @@ use ifco::{Model, Opened};
 use ifco_view::page::{Page, PageError, ServeError, ServeOptions, Vocabulary, serve};
 
 use crate::failure::Failure;
+use crate::labels::Labels;
 use crate::opening::{ARCHITECTURE_HELP, ModelArgs};
 use crate::predict::inputs;
 use crate::threads::ThreadsArgs;
@@ -54,7 +55,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     vocabulary: Option<PathBuf>,
 
-    /// What to call each step, one a line
+    /// What to call each step: a label per line, or for each row a line of words or characters
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
@@ -114,10 +115,13 @@ fn page(args: &Args) -> Result<Page, Failure> {
         }
     };
     if let Some(path) = &args.labels {
-        let labels = read_text(path)?.lines().map(String::from).collect();
-        page = page
-            .with_labels(labels)
-            .map_err(|error| Failure::from(error).at_file(path))?;
+        let labels = Labels::read(path)?;
+        let (rows, steps) = (page.rows(), page.steps());
+        let of = move |row, steps| labels.of((row, rows), (steps, steps));
+        if !steps.iter().any(|&steps| of(args.row, steps).is_ok()) {
+            of(args.row, steps.first().copied().unwrap_or(0))?;
+        }
+        page = page.with_labels(move |row, steps| of(row, steps).ok());
     }
     Ok(page)
 }

@@ -16,8 +16,6 @@ const FRAMEWORKS: [&str; 3] = ["keras", "pytorch", "onnx"];
 impl Page {
     /// Everything that does not change while the page is open.
     pub(super) fn facts(&self) -> Value {
-        let rows = self.inputs.iter().flatten();
-        let rows = rows.map(|input| input.shape().first().copied().unwrap_or(0));
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "title": self.title,
@@ -27,7 +25,7 @@ impl Page {
             },
             "cells": self.cells().iter().map(|(path, cell)| cell_facts(path, cell)).collect::<Value>(),
             "inputs": self.input_facts(),
-            "rows": rows.min().unwrap_or(0),
+            "rows": self.rows(),
             "vocabulary": self.output_tokens(),
             "hasVocabulary": self.vocabulary.is_some(),
             "colors": { "light": colors(Theme::Light), "dark": colors(Theme::Dark) },

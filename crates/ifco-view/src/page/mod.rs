@@ -58,12 +58,31 @@ pub struct Page {
     /// One for each input of the model, `(batch, ...)`.
     inputs: Option<Vec<ArrayD<f32>>>,
     vocabulary: Option<Vocabulary>,
-    labels: Option<Vec<String>>,
+    labels: Labels,
     /// The row of the inputs that is shown first.
     row: usize,
     /// One run at a time: a stateful layer keeps its states in the model.
     running: Mutex<()>,
     runs: Mutex<Runs>,
+}
+
+type LabelsOf = dyn Fn(usize, usize) -> Option<Vec<String>> + Send + Sync;
+
+/// What the steps of a row are called.
+#[derive(Default)]
+struct Labels(Option<Box<LabelsOf>>);
+
+impl std::fmt::Debug for Labels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Labels").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Labels {
+    fn of(&self, row: usize, steps: usize) -> Option<Vec<String>> {
+        let labels = self.0.as_ref()?(row, steps)?;
+        (labels.len() == steps).then_some(labels)
+    }
 }
 
 #[derive(Debug)]
@@ -87,14 +106,6 @@ pub enum PageError {
         input: String,
         /// What is wrong.
         source: TextError,
-    },
-    /// Labels, and not as many as steps.
-    #[error("there are {labels} labels, but the inputs have {steps} steps")]
-    Labels {
-        /// How many labels.
-        labels: usize,
-        /// The steps of the inputs, in words.
-        steps: String,
     },
     /// Weights alone do not run.
     #[error("weights alone do not say how to compute with them")]
@@ -151,7 +162,6 @@ impl PageError {
                     "a step is a line, its features separated by commas"
                 }
             },
-            Self::Labels { .. } => "give one label for each step, a line each",
             Self::NoModel => "give the architecture too",
             Self::Texts { .. } => "give one for each input, in order",
             Self::Row { .. } => return None,
@@ -191,7 +201,7 @@ impl Page {
             subject,
             inputs: None,
             vocabulary: None,
-            labels: None,
+            labels: Labels::default(),
             row: 0,
             running: Mutex::default(),
             runs: Mutex::default(),
@@ -236,24 +246,26 @@ impl Page {
         Ok(self)
     }
 
-    /// What to call each step.
-    ///
-    /// # Errors
-    /// When no input has as many steps.
-    pub fn with_labels(mut self, labels: Vec<String>) -> Result<Self, PageError> {
-        let steps: Vec<usize> = self.inputs.iter().flatten().map(run::steps).collect();
-        if !steps.contains(&labels.len()) {
-            let words: Vec<String> = steps.iter().map(usize::to_string).collect();
-            return Err(PageError::Labels {
-                labels: labels.len(),
-                steps: match words.is_empty() {
-                    true => "no".into(),
-                    false => words.join(" and "),
-                },
-            });
-        }
-        self.labels = Some(labels);
-        Ok(self)
+    /// What to call each step: `labels(row, steps)` are those of a row of the inputs with so many
+    /// steps, if there are any.
+    pub fn with_labels(
+        mut self,
+        labels: impl Fn(usize, usize) -> Option<Vec<String>> + Send + Sync + 'static,
+    ) -> Self {
+        self.labels = Labels(Some(Box::new(labels)));
+        self
+    }
+
+    /// How many rows the inputs have.
+    pub fn rows(&self) -> usize {
+        let inputs = self.inputs.iter().flatten();
+        let rows = inputs.map(|input| input.shape().first().copied().unwrap_or(0));
+        rows.min().unwrap_or(0)
+    }
+
+    /// The steps of each input.
+    pub fn steps(&self) -> Vec<usize> {
+        self.inputs.iter().flatten().map(run::steps).collect()
     }
 
     /// Every cell by its path.

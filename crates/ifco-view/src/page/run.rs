@@ -106,8 +106,7 @@ impl Page {
     /// Runs the model on one row of the page's inputs.
     pub(super) fn run_row(&self, row: usize) -> Result<Arc<Run>, PageError> {
         let inputs = self.inputs.as_deref().unwrap_or_default();
-        let rows = inputs.iter().map(|input| input.shape().first().copied().unwrap_or(0));
-        let rows = rows.min().unwrap_or(0);
+        let rows = self.rows();
         if row >= rows {
             return Err(PageError::Row { row, rows });
         }
@@ -200,11 +199,13 @@ impl Page {
         let writings = self.writings();
         let labels_of = |index: usize| -> Option<Vec<String>> {
             let input = run.inputs.get(index)?;
-            match (&self.labels, &writings[index]) {
-                (Some(labels), _) if labels.len() == steps(input) => Some(labels.clone()),
-                (_, Writing::Tokens { .. }) => Some(token_labels(input.view(), vocabulary)),
-                _ => None,
-            }
+            let is_text = matches!(writings[index], Writing::Tokens { .. });
+            // Who wrote another text has read it.
+            let given = match run.row {
+                None if is_text => None,
+                row => self.labels.of(row.unwrap_or(self.row), steps(input)),
+            };
+            given.or_else(|| is_text.then(|| token_labels(input.view(), vocabulary)))
         };
         let inputs = model.inputs().iter().zip(&run.inputs).enumerate();
         let inputs: Vec<Value> = inputs
