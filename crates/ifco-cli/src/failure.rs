@@ -47,10 +47,15 @@ impl Failure {
 
     /// The file, where none is known yet.
     pub fn at_file(self, path: &Path) -> Self {
+        self.at_unknown(path.display())
+    }
+
+    /// The place, where none is known yet.
+    pub fn at_unknown(self, place: impl fmt::Display) -> Self {
         if self.place.is_some() {
             return self;
         }
-        self.at(path.display())
+        self.at(place)
     }
 
     /// What to do.

@@ -18,6 +18,7 @@ mod progress;
 mod show;
 mod stream;
 mod threads;
+mod trace;
 mod view;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ Start here:
   ifco show model.keras                       what is in it, gate by gate
   ifco gates model.keras --layer lstm         W, U and b of each gate, by name
   ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
+  ifco trace model.keras x.npy                every gate at every step, and what they say
   ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
   ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
@@ -57,6 +59,7 @@ enum Command {
     Show(show::Args),
     Gates(gates::Args),
     Predict(predict::Args),
+    Trace(trace::Args),
     Plot(plot::Args),
     View(view::Args),
     Stream(stream::Args),
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Gates(args) => gates::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Trace(args) => trace::run(args),
         Command::Plot(args) => plot::run(args),
         Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),

@@ -36,12 +36,23 @@ impl ModelArgs {
     pub fn open_model(&self) -> Result<Box<Model>, Failure> {
         match self.open()? {
             Opened::Model(model) => Ok(model),
-            Opened::Weights(_) => Err(Failure::new(
-                "the file holds weights alone, which do not say how to compute with them",
-            )
-            .at_file(&self.model)
-            .help(ARCHITECTURE_HELP)),
+            Opened::Weights(_) => Err(self.no_model()),
         }
+    }
+
+    /// The whole model, which an opened file must hold.
+    pub fn whole<'a>(&self, opened: &'a Opened) -> Result<&'a Model, Failure> {
+        match opened {
+            Opened::Model(model) => Ok(model),
+            Opened::Weights(_) => Err(self.no_model()),
+        }
+    }
+
+    fn no_model(&self) -> Failure {
+        let what = "the file holds weights alone, which do not say how to compute with them";
+        Failure::new(what)
+            .at_file(&self.model)
+            .help(ARCHITECTURE_HELP)
     }
 }
 

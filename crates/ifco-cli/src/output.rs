@@ -4,6 +4,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use serde_json::{Value, json};
+
 use crate::failure::Failure;
 
 /// Writes text to stdout. A reader that has gone (`| head`) is no error.
@@ -82,6 +84,18 @@ pub fn thousands(number: usize) -> String {
         text.push(digit);
     }
     text
+}
+
+/// JSON has no number for what is not finite: then the text that stands for it.
+pub fn json_number(value: f64) -> Value {
+    if value.is_finite() {
+        return json!(value);
+    }
+    Value::from(match value {
+        _ if value.is_nan() => "NaN",
+        _ if value > 0.0 => "Infinity",
+        _ => "-Infinity",
+    })
 }
 
 #[cfg(test)]

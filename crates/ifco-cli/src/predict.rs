@@ -81,16 +81,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|failure| failure.at_file(&args.model.model))?;
     let inputs = inputs::read(&args.inputs, model.inputs())?;
     let at_files = |failure: Failure| {
-        let files: Vec<String> = args
-            .inputs
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        failure.at(format_args!(
-            "{} on {}",
-            args.model.model.display(),
-            files.join(", ")
-        ))
+        let files = inputs::names(&args.inputs);
+        failure.at(format_args!("{} on {files}", args.model.model.display()))
     };
     let batch_size = args
         .batch_size

@@ -160,8 +160,26 @@ impl Model {
             .find_map(|port| port.shape.as_ref()?.first().copied().flatten())
     }
 
-    /// The inputs in the rank that the model was built for, all with as many rows.
-    fn fit_inputs<'a>(
+    /// The inputs as [`predict_all`](Self::predict_all) takes them: one for each of the model's, in
+    /// the rank that it was built for (an axis of 1 is added or dropped at the end), all with as
+    /// many rows. Nothing is copied.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    ///
+    /// ```
+    /// # use ifco_model::{Generation, Model};
+    /// # use ndarray::Array;
+    /// # let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    /// #     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 3, 1]}},
+    /// #     {"class_name": "Flatten", "config": {"name": "flat"}},
+    /// # ]}});
+    /// let model = Model::from_config(&json, Generation::Keras3)?; // of (None, 3, 1)
+    /// let x = Array::zeros((5, 3)).into_dyn();
+    /// assert_eq!(model.fit_inputs(&[x.view()])?[0].shape(), [5, 3, 1]);
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn fit_inputs<'a>(
         &self,
         inputs: &[ArrayViewD<'a, f32>],
     ) -> Result<Vec<ArrayViewD<'a, f32>>, ModelError> {

@@ -8,7 +8,7 @@ mod graph;
 mod step;
 
 pub use error::{NotStreamable, SessionError};
-pub(crate) use graph::StepGraph;
+pub(crate) use graph::{StepGraph, needed};
 pub(crate) use step::copy;
 pub use step::{Step, StepShape, Streamed, Time};
 
@@ -114,11 +114,25 @@ impl Model {
     }
 
     fn session_to(&self, output: Source) -> Result<Session, SessionError> {
-        let needed = graph::needed(self, output);
-        let inputs = self.input_sources.iter().zip(self.inputs());
-        let inputs: Vec<_> = inputs.filter(|(source, _)| needed[source.node]).collect();
-        let [(fed, port)] = inputs[..] else {
-            let names: Vec<&str> = inputs.iter().map(|(_, port)| &port.name[..]).collect();
+        let (index, input) = self.one_input(&needed(self, output))?;
+        let fed = self.input_sources[index];
+        let graph = StepGraph::new(self, fed, input.clone(), output)?;
+        let output = graph.output_shape().unwrap_or(&input).clone();
+        Ok(Session {
+            graph,
+            input,
+            output,
+        })
+    }
+
+    /// The one input among the nodes that are needed, and what its steps are.
+    pub(crate) fn one_input(&self, needed: &[bool]) -> Result<(usize, StepShape), SessionError> {
+        let inputs = self.input_sources.iter().zip(self.inputs()).enumerate();
+        let inputs: Vec<_> = inputs
+            .filter(|(_, (source, _))| needed[source.node])
+            .collect();
+        let [(index, (_, port))] = inputs[..] else {
+            let names: Vec<&str> = inputs.iter().map(|(_, (_, port))| &port.name[..]).collect();
             let why = NotStreamable::new(format!(
                 "it takes {} inputs ({}), and a stream has one",
                 names.len(),
@@ -127,14 +141,7 @@ impl Model {
             let help = "join the inputs to one in Keras, with their features side by side";
             return Err(SessionError::Model(why.help(help)));
         };
-        let input = step_of(port)?;
-        let graph = StepGraph::new(self, *fed, input.clone(), output)?;
-        let output = graph.output_shape().unwrap_or(&input).clone();
-        Ok(Session {
-            graph,
-            input,
-            output,
-        })
+        Ok((index, step_of(port)?))
     }
 
     /// The model as a layer: its one output for its one input.

@@ -8,6 +8,10 @@ use ndarray::{ArrayD, ArrayView2, ArrayView3, ArrayViewD, Axis, concatenate};
 use crate::layers::cell_name;
 use crate::{Model, ModelError, Tensor};
 
+mod stream;
+
+pub use stream::TraceStream;
+
 /// What [`Model::trace_all`] returns.
 ///
 /// See the example there.

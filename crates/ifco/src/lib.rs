@@ -196,10 +196,10 @@
 
 pub use ifco_cell::{
     Activation, ArrayDigest, Cell, CellKind, Change, Digest, DigestBuilder, ForwardError, Gate,
-    GruCell, GruGate, GruWeights, LstmCell, LstmWeights, Precision, PrecisionError, RecurrentLayer,
-    Sequence, SequenceOptions, SequenceOutput, Session as LayerSession,
+    GruCell, GruGate, GruWeights, LstmCell, LstmWeights, Memory, Precision, PrecisionError,
+    RecurrentLayer, Sequence, SequenceOptions, SequenceOutput, Session as LayerSession,
     SessionError as LayerSessionError, SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions,
-    WeightsError, join, machine, packing, reference, set_threads, threads,
+    UnitDigest, WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
     FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,
@@ -208,6 +208,6 @@ pub use ifco_files::{
 pub use ifco_model::{
     Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask, Model,
     ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step, StepShape,
-    Streamed, Tap, Tensor, Time, WeightSlot, display_shape, layers,
+    Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
 };
 pub use ifco_view as view;

@@ -15,18 +15,16 @@ pub fn read(paths: &[PathBuf], ports: &[Port]) -> Result<Vec<ArrayD<f32>>, Failu
     for path in paths {
         found.extend(read_file(path)?);
     }
-    let files: Vec<String> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    let arrays = assign(found, ports).map_err(|failure| failure.at(files.join(", ")))?;
+    let files = names(paths);
+    let arrays = assign(found, ports).map_err(|failure| failure.at(&files))?;
     arrays
         .into_iter()
         .zip(ports)
         .map(|(array, port)| match array {
             Found::Array(array) => Ok(array),
-            Found::Table(table) => rows_to_batch(table, port.shape.as_ref())
-                .map_err(|failure| failure.at(files.join(", "))),
+            Found::Table(table) => {
+                rows_to_batch(table, port.shape.as_ref()).map_err(|failure| failure.at(&files))
+            }
         })
         .collect()
 }
@@ -35,6 +33,12 @@ pub fn read(paths: &[PathBuf], ports: &[Port]) -> Result<Vec<ArrayD<f32>>, Failu
 pub fn rows(inputs: &[ArrayD<f32>]) -> usize {
     let first = inputs.first().and_then(|input| input.shape().first());
     first.copied().unwrap_or(0)
+}
+
+/// The files' names, for errors.
+pub fn names(paths: &[PathBuf]) -> String {
+    let names = paths.iter().map(|path| path.display().to_string());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// An array, or lines and columns that become one once the input's shape is known.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{CellReport, Report};
 use crate::inspect::{self, Figures, GateView};
+use crate::output::json_number;
 
 /// Raised when a field goes or changes its meaning; new fields do not raise it.
 const SCHEMA: u32 = 1;
@@ -133,23 +134,11 @@ fn gate(gate: &GateView<'_>, figures: &Figures) -> Value {
         "name": gate.letter.map(|_| gate.name),
         "columns": [gate.columns.start, gate.columns.end],
         "slices": slices,
-        "kernel_norm": number(figures.kernel_norm),
-        "recurrent_kernel_norm": number(figures.recurrent_kernel_norm),
-        "bias_mean": figures.bias_mean.map(number),
-        "spectral_radius": figures.spectral_radius.map(|radius| number(radius.value)),
+        "kernel_norm": json_number(figures.kernel_norm),
+        "recurrent_kernel_norm": json_number(figures.recurrent_kernel_norm),
+        "bias_mean": figures.bias_mean.map(json_number),
+        "spectral_radius": figures.spectral_radius.map(|radius| json_number(radius.value)),
         "spectral_radius_is_estimate": figures.spectral_radius.map(|radius| radius.is_estimate),
         "near_zero": figures.near_zero,
-    })
-}
-
-/// JSON has no number for what is not finite: then the text that stands for it.
-fn number(value: f64) -> Value {
-    if value.is_finite() {
-        return json!(value);
-    }
-    Value::from(match value {
-        _ if value.is_nan() => "NaN",
-        _ if value > 0.0 => "Infinity",
-        _ => "-Infinity",
     })
 }

@@ -11,6 +11,8 @@
 //! Everything becomes `f32`, which is what a model computes in. What `f32` cannot hold, such as
 //! the integer 16 777 217 or the number 1e300, is an error and never a silent change.
 //!
+//! [`npz::Growing`] writes arrays that are larger than memory.
+//!
 //! Every writer goes through [`write_file`]: the new content is complete before it takes the
 //! place of the old one.
 //!
@@ -46,6 +48,7 @@ pub mod json;
 pub mod npy;
 mod npy_header;
 pub mod npz;
+mod npz_growing;
 pub mod safetensors;
 mod write;
 

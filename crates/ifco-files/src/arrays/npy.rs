@@ -145,16 +145,23 @@ pub fn write(path: impl AsRef<Path>, array: ArrayViewD<'_, f32>) -> Result<(), A
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn write_to(out: &mut impl Write, array: ArrayViewD<'_, f32>) -> io::Result<()> {
-    let mut shape = String::new();
-    for length in array.shape() {
-        shape.push_str(&format!("{length}, "));
+    write_header(out, "<f4", array.shape())?;
+    write_values(out, array)
+}
+
+/// What stands before the values of an array of this dtype and shape.
+pub(super) fn write_header(out: &mut impl Write, descr: &str, shape: &[usize]) -> io::Result<()> {
+    let mut text = String::new();
+    for length in shape {
+        text.push_str(&format!("{length}, "));
     }
     // (3,) for one axis, (3, 4) for two.
-    let shape = match array.ndim() {
-        1 => shape.trim_end(),
-        _ => shape.trim_end_matches(", "),
+    let shape = match shape.len() {
+        1 => text.trim_end(),
+        _ => text.trim_end_matches(", "),
     };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
     // The data start at a multiple of 64, so that they can be mapped into memory.
     let unpadded = MAGIC.len() + 4 + header.len() + 1;
     header.push_str(&" ".repeat(unpadded.next_multiple_of(64) - unpadded));
@@ -165,7 +172,11 @@ pub fn write_to(out: &mut impl Write, array: ArrayViewD<'_, f32>) -> io::Result<
     out.write_all(MAGIC)?;
     out.write_all(&[1, 0])?;
     out.write_all(&len.to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
+    out.write_all(header.as_bytes())
+}
+
+/// The values in C order.
+pub(super) fn write_values(out: &mut impl Write, array: ArrayViewD<'_, f32>) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(1 << 14);
     for value in array {
         buffer.extend_from_slice(&value.to_le_bytes());

@@ -12,6 +12,7 @@ use ndarray::{ArrayD, ArrayViewD};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+pub use super::npz_growing::Growing;
 use super::{ArrayFileError, ArrayProblem, npy, write_file};
 
 /// An archive may unpack to this many times its own size: padded sequences of small numbers
@@ -150,11 +151,7 @@ fn write_to(
 ) -> Result<(), ArrayFileError> {
     let mut archive = ZipWriter::new(out);
     for (name, array) in arrays {
-        // Without a clock the same arrays give the same bytes.
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .last_modified_time(zip::DateTime::default())
-            .large_file(array.len() > 1 << 29);
+        let options = entry_options(4 * array.len() as u64);
         archive
             .start_file(format!("{name}.npy"), options)
             .map_err(|error| unwritable(&error).in_member(name))?;
@@ -164,7 +161,15 @@ fn write_to(
     Ok(())
 }
 
-fn unwritable(error: &zip::result::ZipError) -> ArrayFileError {
+/// Of an array of so many bytes. Without a clock the same arrays give the same bytes.
+pub(super) fn entry_options(bytes: u64) -> SimpleFileOptions {
+    SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default())
+        .large_file(bytes > 1 << 31)
+}
+
+pub(super) fn unwritable(error: &zip::result::ZipError) -> ArrayFileError {
     ArrayProblem::Unwritable(format!("the archive cannot be written: {error}")).into()
 }
 

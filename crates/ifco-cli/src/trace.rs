@@ -1,0 +1,252 @@
+//! `ifco trace`: every gate of a recurrent layer at every step.
+
+mod json;
+mod passes;
+mod save;
+mod text;
+
+use std::path::PathBuf;
+
+use ifco::{Digest, DigestBuilder, Trace, TraceOptions};
+use ndarray::{ArrayD, Axis, Slice};
+
+use crate::failure::Failure;
+use crate::opening::{self, ModelArgs};
+use crate::output::{self, count};
+use crate::predict::inputs;
+use crate::threads::ThreadsArgs;
+
+const AFTER_HELP: &str = "\
+INPUT is what `ifco predict` takes: .npy, .npz or .csv, one file or one for each input of the model.
+
+The arrays, (batch, time, units) each, index t of the time being step t of the input whichever way
+the layer reads:
+  LSTM       i f c_tilde o c h
+  GRU        z r h_tilde h
+  SimpleRNN  h
+and pre_activations (batch, time, gates*units): what the activations are applied to, in the columns
+of Keras's kernel. Where steps are masked, mask (batch, time) is true where a step counts; a masked
+step's gates are 0, and its h and c are carried over.
+
+In FILE.npz the arrays have these names; of several cells, the cell's before it: lstm/f,
+both/backward/f, encoder/lstm/f.
+
+Without -o what they say is printed. A gate below 0.1 is all but shut, above 0.9 all but open. A
+unit's memory is 1/(1 - f) with the mean of its forget gate (a GRU's update gate): after so many
+steps a third of what is only kept is left.
+
+Examples:
+  ifco trace model.keras x.npy                             how open the gates are, what is remembered
+  ifco trace model.keras x.npy --layer lstm --row 3        of the fourth sequence alone
+  ifco trace model.keras x.npy --layer lstm -o t.npz       numpy.load(\"t.npz\")[\"f\"]
+  ifco trace model.keras x.npy --arrays f,c -o t.npz       the forget gates and cell states of all
+  ifco trace model.keras x.npy --json | jq '.cells[].memory.median'
+
+A long sequence is traced bit by bit, in memory that does not grow with it, where the layers allow
+it. docs/trace.md in ifco's repository says when they do, and has the JSON's schema.";
+
+/// Trace every gate and state of the recurrent layers over an input
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// The model's inputs: .npy, .npz or .csv
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
+
+    /// Only these recurrent layers, or cells such as bidirectional/forward [default: all]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    layer: Vec<String>,
+
+    /// Save the arrays to a .npz file
+    #[arg(short, long, value_name = "FILE.npz")]
+    output: Option<PathBuf>,
+
+    /// Save only these arrays, such as f,c [default: all]
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        requires = "output"
+    )]
+    arrays: Vec<String>,
+
+    /// Save also what the activations are applied to
+    #[arg(long, requires = "output")]
+    pre_activations: bool,
+
+    /// Only this row of the input, counted from 0
+    #[arg(long, value_name = "N")]
+    row: Option<usize>,
+
+    /// Print the digest as JSON with a stable schema
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    threads: ThreadsArgs,
+}
+
+/// One cell that is traced, and what was seen of it so far.
+struct Cell {
+    path: String,
+    digest: DigestBuilder,
+    /// How many sequences are done.
+    sequences: usize,
+    time: usize,
+    reads_backward: bool,
+}
+
+/// What is printed of a cell.
+struct Report {
+    path: String,
+    digest: Digest,
+    sequences: usize,
+    time: usize,
+    reads_backward: bool,
+}
+
+/// All that takes the traces as they come.
+struct Sink {
+    cells: Vec<Cell>,
+    save: Option<save::Save>,
+    /// What the first row of the input is called.
+    first_row: usize,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(path) = &args.output {
+        save::check_name(path)?;
+    }
+    args.threads.apply()?;
+    let opened = args.model.open()?;
+    let paths: Vec<String> = {
+        let mut cells = opening::cells(&opened);
+        if cells.is_empty() {
+            return Err(opening::no_cells(&opened).at_file(&args.model.model));
+        }
+        if !args.layer.is_empty() {
+            let mut meant = Vec::new();
+            for name in &args.layer {
+                let found = opening::select(&opened, cells.clone(), name)
+                    .map_err(|failure| failure.at_file(&args.model.model))?;
+                meant.extend(found.into_iter().map(|(path, _)| path));
+            }
+            cells.retain(|(path, _)| meant.contains(path));
+        }
+        save::check_arrays(&cells, args)?;
+        cells.into_iter().map(|(path, _)| path).collect()
+    };
+    let model = args.model.whole(&opened)?;
+    let inputs = inputs::read(&args.inputs, model.inputs())?;
+    let inputs = match args.row {
+        Some(row) => {
+            one_row(inputs, row).map_err(|failure| failure.at(inputs::names(&args.inputs)))?
+        }
+        None => inputs,
+    };
+    let mut sink = Sink {
+        cells: Vec::new(),
+        save: args
+            .output
+            .as_deref()
+            .map(|path| save::Save::new(path, args, paths.len()))
+            .transpose()?,
+        first_row: args.row.unwrap_or(0),
+    };
+    let options = TraceOptions {
+        pre_activations: sink.save.as_ref().is_some_and(save::Save::wants_sums),
+    };
+    passes::run(model, &inputs, &paths, &options, &mut sink).map_err(|failure| {
+        let files = inputs::names(&args.inputs);
+        failure.at_unknown(format_args!("{} on {files}", args.model.model.display()))
+    })?;
+    let is_saved = sink.save.is_some();
+    let reports = sink.finish()?;
+    if args.json {
+        let file = args.model.model.display().to_string();
+        return output::print(&format!("{:#}\n", json::report(&file, &reports)));
+    }
+    match is_saved {
+        true => Ok(()),
+        false => output::print(&text::report(&reports)),
+    }
+}
+
+/// One row of each input.
+fn one_row(inputs: Vec<ArrayD<f32>>, row: usize) -> Result<Vec<ArrayD<f32>>, Failure> {
+    inputs
+        .into_iter()
+        .map(|mut input| {
+            let rows = input.shape().first().copied().unwrap_or(0);
+            if row >= rows {
+                return Err(Failure::usage(format_args!(
+                    "there is no row {row}: the input has {}",
+                    count(rows, "row")
+                ))
+                .help("rows are counted from 0"));
+            }
+            input.slice_axis_inplace(Axis(0), Slice::from(row..row + 1));
+            Ok(input)
+        })
+        .collect()
+}
+
+impl Sink {
+    /// Takes the trace of the sequences that follow, whole ones or (`first_step`) a part of one.
+    fn take(&mut self, path: &str, trace: &Trace, part: Part) -> Result<(), Failure> {
+        let known = self.cells.iter().position(|cell| cell.path == path);
+        let index = known.unwrap_or_else(|| {
+            self.cells.push(Cell {
+                path: path.into(),
+                digest: DigestBuilder::new(trace.kind(), trace.units()),
+                sequences: 0,
+                time: 0,
+                reads_backward: trace.reads_backward,
+            });
+            self.cells.len() - 1
+        });
+        let cell = &mut self.cells[index];
+        let sequence = self.first_row + cell.sequences;
+        cell.digest.add(trace, sequence, part.first_step);
+        cell.time = cell.time.max(part.first_step + trace.time());
+        if part.is_last {
+            cell.sequences += trace.batch();
+        }
+        match &mut self.save {
+            Some(save) => save.append(path, trace),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the file, if there is one, and gives what is to be said.
+    fn finish(self) -> Result<Vec<Report>, Failure> {
+        if let Some(save) = self.save {
+            save.finish(&self.cells)?;
+        }
+        let reports = self.cells.into_iter().map(|cell| Report {
+            path: cell.path,
+            digest: cell.digest.finish(),
+            sequences: cell.sequences,
+            time: cell.time,
+            reads_backward: cell.reads_backward,
+        });
+        Ok(reports.collect())
+    }
+}
+
+/// Which part of its sequences a trace is.
+#[derive(Clone, Copy)]
+struct Part {
+    first_step: usize,
+    is_last: bool,
+}
+
+impl Part {
+    const WHOLE: Part = Part {
+        first_step: 0,
+        is_last: true,
+    };
+}
