@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use ifco::view::color::Theme;
-use ifco::view::plot::{self, Picture, PlotError, Saturation, Sequence, Sort, Style};
-use ifco::{Cell, Model, Opened, Trace, TraceOptions};
+use ifco::view::plot::{self, Picture, PlotError, Sequence, Sort, Style};
+use ifco::{Cell, DigestBuilder, Model, Opened, Trace, TraceOptions};
 use ndarray::{ArrayD, Axis, Slice};
 
 use crate::failure::Failure;
@@ -223,9 +223,8 @@ impl Args {
             files: self.files(),
         };
         if self.kind == Kind::Saturation {
-            let mut saturation = Saturation::new(kind, units)?;
-            run.count(&mut saturation)?;
-            return Ok(plot::saturation(&run.path, &saturation, style)?);
+            let digest = run.digest(DigestBuilder::new(kind, units))?.finish();
+            return Ok(plot::saturation(&run.path, &digest, style)?);
         }
         let labels = self.labels.as_deref().map(Labels::read).transpose()?;
         let (trace, row) = run.one_row(self.row)?;
@@ -342,19 +341,17 @@ impl Run {
     }
 
     /// All rows, a few at a time: the gates of many need more memory than their shares.
-    fn count(&self, saturation: &mut Saturation) -> Result<(), Failure> {
+    fn digest(&self, mut digest: DigestBuilder) -> Result<DigestBuilder, Failure> {
         let rows = self.rows();
-        let batch = self
-            .model
-            .static_batch_size()
-            .unwrap_or(Model::DEFAULT_BATCH_SIZE);
+        let fixed = self.model.static_batch_size();
+        let batch = fixed.unwrap_or(Model::DEFAULT_BATCH_SIZE).max(1);
         let mut progress = Progress::new(rows as u64, "rows");
-        for start in (0..rows).step_by(batch.max(1)) {
+        for start in (0..rows).step_by(batch) {
             let end = rows.min(start + batch);
-            saturation.add(&self.trace(start..end)?);
+            digest.add(&self.trace(start..end)?, start, 0);
             progress.show(end as u64);
         }
-        Ok(())
+        Ok(digest)
     }
 }
 

@@ -6,7 +6,7 @@ use ifco_cell::{
     SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions,
 };
 use ifco_view::color::Theme;
-use ifco_view::plot::{self, PlotError, Saturation, Sequence, Sort, Style};
+use ifco_view::plot::{self, PlotError, Sequence, Sort, Style};
 use ndarray::{Array1, Array2, Array3};
 
 /// Numbers between -1 and 1 that look random and are the same everywhere.
@@ -373,11 +373,7 @@ fn saturation_is_where_the_shares_are() {
     let weights = LstmWeights::new(Array2::zeros((1, 8)), Array2::zeros((2, 8)), Some(bias));
     let cell = LstmCell::new(weights.unwrap(), Activation::Tanh, Activation::Sigmoid);
     let trace = trace(cell.into(), 8, 4);
-    let mut saturation = Saturation::new(trace.kind(), trace.units()).unwrap();
-    saturation.add(&trace);
-    assert_eq!(saturation.shares("f").unwrap(), [(0.0, 1.0), (1.0, 0.0)]);
-    assert_eq!(saturation.shares("o").unwrap(), [(0.0, 0.0), (0.0, 0.0)]);
-    let svg = plot::saturation("lstm", &saturation, &light())
+    let svg = plot::saturation("lstm", &trace.digest(), &light())
         .unwrap()
         .svg()
         .unwrap();
@@ -385,7 +381,27 @@ fn saturation_is_where_the_shares_are() {
     assert!(svg.contains("12 steps")); // eight, and four that are not masked
     let found = texts(&svg);
     assert!(found.contains(&"unit 0".into()) && found.contains(&"unit 1".into()));
-    assert!(Saturation::new(ifco_cell::CellKind::SimpleRnn, 3).is_err());
+    // Open at every step: at the upper left; closed: at the lower right.
+    let dots: Vec<(f32, f32)> = svg
+        .lines()
+        .filter(|line| line.starts_with("<circle"))
+        .map(|line| {
+            let value = |name: &str| {
+                let (_, after) = line.split_once(&format!(" {name}=\"")).unwrap();
+                after.split_once('"').unwrap().0.parse::<f32>().unwrap()
+            };
+            (value("cx"), value("cy"))
+        })
+        .collect();
+    let [open, closed] = dots[2..4] else {
+        panic!("{dots:?}")
+    };
+    assert!(open.0 < closed.0 && open.1 < closed.1);
+    assert_eq!(closed.0 - open.0, closed.1 - open.1);
+    assert_eq!((dots[0], dots[4].1), ((dots[0].0, closed.1), closed.1));
+    let rnn = crate::trace(simple_rnn(1, 2), 3, 3);
+    let error = plot::saturation("rnn", &rnn.digest(), &light()).unwrap_err();
+    assert!(error.to_string().contains("no gates"), "{error}");
 }
 
 #[test]

@@ -116,13 +116,8 @@ fn in_order(sequence: &Sequence<'_>) -> Vec<Signal> {
 }
 
 fn liveliest(sequence: &Sequence<'_>) -> Vec<usize> {
-    let state = match sequence.values("c") {
-        Some(_) => "c",
-        None => "h",
-    };
-    let mut ranked: Vec<(f64, usize)> = (0..sequence.units())
-        .map(|unit| (sequence.spread(state, unit), unit))
-        .collect();
+    let changes = sequence.changes().into_iter();
+    let mut ranked: Vec<(f64, usize)> = changes.zip(0..sequence.units()).collect();
     ranked.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
     let mut chosen: Vec<usize> = ranked.into_iter().take(4).map(|(_, unit)| unit).collect();
     chosen.sort_unstable();

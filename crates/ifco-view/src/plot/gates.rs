@@ -29,7 +29,7 @@ pub enum Sort {
     /// As in the weights.
     #[default]
     Unit,
-    /// The one whose h changes most (the standard deviation over the steps) first.
+    /// The one whose state changes most from step to step first.
     Activity,
     /// The one that keeps its state longest first: by the mean of the forget gate, or of a GRU's
     /// update gate.
@@ -160,9 +160,7 @@ fn order(sequence: &Sequence<'_>, sort: Sort) -> Result<Vec<usize>, PlotError> {
         .map(|signal| signal.key);
     let mut ranked: Vec<(f64, usize)> = match (sort, key) {
         (Sort::Unit, _) => return Ok(units.collect()),
-        (Sort::Activity, _) => units
-            .map(|unit| (sequence.spread("h", unit), unit))
-            .collect(),
+        (Sort::Activity, _) => sequence.changes().into_iter().zip(units).collect(),
         (Sort::Memory, Some(key)) => units.map(|unit| (sequence.mean(key, unit), unit)).collect(),
         (Sort::Memory, None) => {
             let why = "a SimpleRNN has no gate that tells how long it remembers";

@@ -16,6 +16,8 @@ pub(super) struct Scale {
     pub has_sign: bool,
     /// Above 0; what lies beyond has the colour of the end.
     pub limit: f32,
+    /// Whether anything lies beyond.
+    pub is_exceeded: bool,
 }
 
 impl Scale {
@@ -40,6 +42,7 @@ impl Scale {
             theme,
             has_sign: true,
             limit: if limit > 0.0 { limit } else { 1.0 },
+            is_exceeded: largest > limit,
         }
     }
 
@@ -65,16 +68,21 @@ impl Scale {
             .collect()
     }
 
-    fn ends(&self) -> (f32, f32) {
-        match self.has_sign {
-            true => (-self.limit, self.limit),
-            false => (0.0, self.limit),
-        }
+    /// The numbers at both ends and in the middle, and where on the scale they stand.
+    fn marks(&self) -> [(f32, String); 3] {
+        let low = if self.has_sign { -self.limit } else { 0.0 };
+        let sign = |sign: &'static str| if self.is_exceeded { sign } else { "" };
+        // Nothing is below the 0 of a scale without a sign.
+        let below = if self.has_sign { sign("≤ ") } else { "" };
+        [
+            (0.0, format!("{below}{}", number(low))),
+            (0.5, number((low + self.limit) / 2.0)),
+            (1.0, format!("{}{}", sign("≥ "), number(self.limit))),
+        ]
     }
 
-    /// What the colours mean, from left to right, with numbers below. `beyond` says that there
-    /// are numbers outside.
-    pub fn draw_level(&self, sheet: &mut Sheet, area: Area, name: &str, beyond: bool) {
+    /// What the colours mean, from left to right, with numbers below.
+    pub fn draw_level(&self, sheet: &mut Sheet, area: Area, name: &str) {
         let colors = self.ramp(121);
         sheet.image(
             area,
@@ -89,20 +97,10 @@ impl Scale {
         let baseline = area.y + area.height / 2.0 + 0.36 * SMALL;
         let name = text(area.x - 8.0, baseline, SMALL, ink, name);
         sheet.text(name.align(Align::Right));
-        let (low, high) = self.ends();
-        for (share, value, sign) in [
-            (0.0, low, "≤ "),
-            (0.5, (low + high) / 2.0, ""),
-            (1.0, high, "≥ "),
-        ] {
+        for (share, label) in self.marks() {
             let x = area.x + share * area.width;
-            sheet.line(
-                vec![(x, area.bottom()), (x, area.bottom() + 3.0)],
-                muted,
-                1.0,
-            );
-            let sign = if beyond { sign } else { "" };
-            let label = format!("{sign}{}", number(value));
+            let mark = vec![(x, area.bottom()), (x, area.bottom() + 3.0)];
+            sheet.line(mark, muted, 1.0);
             let label = text(x, area.bottom() + 5.0 + 0.9 * SMALL, SMALL, muted, &label);
             sheet.text(label.align(Align::Middle));
         }
@@ -122,17 +120,10 @@ impl Scale {
         );
         let muted = sheet.theme.muted();
         sheet.outline(area, muted, 0.8);
-        let (low, high) = self.ends();
-        for (share, value) in [(1.0, low), (0.5, (low + high) / 2.0), (0.0, high)] {
-            let y = area.y + share * area.height;
+        for (share, label) in self.marks() {
+            let y = area.bottom() - share * area.height;
             sheet.line(vec![(area.right(), y), (area.right() + 3.0, y)], muted, 1.0);
-            let label = text(
-                area.right() + 6.0,
-                y + 0.36 * SMALL,
-                SMALL,
-                muted,
-                &number(value),
-            );
+            let label = text(area.right() + 6.0, y + 0.36 * SMALL, SMALL, muted, &label);
             sheet.text(label);
         }
     }
@@ -201,6 +192,7 @@ mod tests {
             theme: Theme::Light,
             has_sign: true,
             limit: 2.0,
+            is_exceeded: false,
         };
         let values = array![[0.5, -2.0, 1.0, f32::NAN]];
         let cells = furthest(values.view(), &[0..1], &[0..2, 2..4], &scale);
@@ -213,7 +205,9 @@ mod tests {
         assert_eq!(Scale::of(Theme::Light, values.iter().copied()).limit, 0.1);
         values.push(50.0);
         values.push(f32::INFINITY);
-        assert_eq!(Scale::of(Theme::Light, values.into_iter()).limit, 0.1);
+        let scale = Scale::of(Theme::Light, values.into_iter());
+        assert_eq!((scale.limit, scale.is_exceeded), (0.1, true));
+        assert_eq!(scale.marks()[2].1, "≥ 0.1");
         assert_eq!(Scale::of(Theme::Light, std::iter::empty()).limit, 1.0);
     }
 }

@@ -40,7 +40,7 @@ use std::fmt;
 pub use cell::cell;
 pub use gates::{Sort, gates};
 pub use packing::packing;
-pub use saturation::{Saturation, saturation};
+pub use saturation::saturation;
 use sheet::Sheet;
 pub use signal::Sequence;
 

@@ -317,7 +317,7 @@ fn scale_and_notes(
         }
     }
     let bar = Area::new(LEFT + 52.0, y + 6.0, (room * 0.28).min(240.0), 10.0);
-    scale.draw_level(sheet, bar, "weight", beyond > 0);
+    scale.draw_level(sheet, bar, "weight");
     let mut notes = Vec::new();
     if not_finite > 0 {
         notes.push(format!("{} not finite, in pink", thousands(not_finite)));
@@ -332,14 +332,12 @@ fn scale_and_notes(
     if is_summary {
         notes.push("a point shows the weight furthest from 0 around it".into());
     }
-    let x = bar.right() + 30.0;
-    let notes = fit(&notes.join("; "), SMALL, LEFT + room - x);
+    let x = bar.right() + 34.0;
+    let mut baseline = bar.y + bar.height / 2.0 + 0.36 * SMALL;
     let muted = sheet.theme.muted();
-    sheet.text(text(
-        x,
-        bar.y + bar.height / 2.0 + 0.36 * SMALL,
-        SMALL,
-        muted,
-        &notes,
-    ));
+    for note in notes {
+        let note = fit(&note, SMALL, LEFT + room - x);
+        sheet.text(text(x, baseline, SMALL, muted, &note));
+        baseline += 14.0;
+    }
 }

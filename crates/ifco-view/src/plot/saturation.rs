@@ -1,14 +1,12 @@
 //! How often each unit's gates are closed, and how often open: after Karpathy, Johnson and
 //! Fei-Fei, "Visualizing and Understanding Recurrent Networks" (2015).
 
-use ifco_cell::{CellKind, Trace};
-use ndarray::s;
+use ifco_cell::{ArrayDigest, Digest};
 
 use super::axis::{SMALL, count, number, ticks};
 use super::lettering::width;
 use super::packing::heading;
 use super::sheet::{Align, Area, Sheet, text};
-use super::signal::{Signal, signals};
 use super::{Picture, PlotError, Style};
 
 const LEFT: f32 = 58.0;
@@ -16,17 +14,17 @@ const RIGHT: f32 = 26.0;
 const TOP: f32 = 96.0;
 const BOTTOM: f32 = 52.0;
 const BETWEEN: f32 = 52.0;
-/// Below it a gate is closed (left-saturated), above the other it is open (right-saturated).
-const CLOSED: f32 = 0.1;
-const OPEN: f32 = 0.9;
-
-/// How often each unit's gates were closed and open, over as many traces as one likes.
+/// Draws for each gate a point per unit: to the right the share of steps at which it is closed
+/// (left-saturated, below 0.1), upwards that at which it is open (right-saturated, above 0.9).
+///
+/// # Errors
+/// When no step was counted, or the size does not do.
 ///
 /// ```
 /// use ifco_cell::{
 ///     Activation, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions, TraceOptions,
 /// };
-/// use ifco_view::plot::{self, Saturation, Style};
+/// use ifco_view::plot::{self, Style};
 /// use ndarray::{Array1, Array2, Array3};
 ///
 /// // A bias of 9 keeps every gate of the one unit open.
@@ -37,97 +35,25 @@ const OPEN: f32 = 0.9;
 /// let x = Array3::zeros((2, 5, 1));
 /// let trace = &layer.trace(x.view(), None, None, &TraceOptions::default())?[0];
 ///
-/// let mut saturation = Saturation::new(trace.kind(), trace.units())?;
-/// saturation.add(trace);
-/// assert_eq!(saturation.shares("f"), Some(vec![(0.0, 1.0)])); // never closed, always open
-/// let svg = plot::saturation("lstm", &saturation, &Style::default())?.svg()?;
-/// assert!(svg.contains("forget gate"));
+/// let svg = plot::saturation("lstm", &trace.digest(), &Style::default())?.svg()?;
+/// assert!(svg.contains("forget gate") && svg.contains("10 steps"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saturation {
-    kind: CellKind,
-    units: usize,
-    gates: Vec<Signal>,
-    /// For each gate and unit: steps at which it was closed, and open.
-    steps: Vec<Vec<(u64, u64)>>,
-    all: u64,
-}
-
-impl Saturation {
-    /// Of a cell of this kind with so many units, nothing counted yet.
-    ///
-    /// # Errors
-    /// For a SimpleRNN, which has no gates.
-    pub fn new(kind: CellKind, units: usize) -> Result<Self, PlotError> {
-        let mut gates = signals(kind);
-        gates.retain(|signal| signal.is_gate);
-        if gates.is_empty() {
-            let why = format!("a {} has no gates that could be saturated", kind.name());
-            return Err(PlotError::Nothing(why));
-        }
-        Ok(Self {
-            kind,
-            units,
-            steps: vec![vec![(0, 0); units]; gates.len()],
-            gates,
-            all: 0,
-        })
+pub fn saturation(path: &str, digest: &Digest, style: &Style) -> Result<Picture, PlotError> {
+    let gates: Vec<&ArrayDigest> = digest.arrays.iter().filter(|array| array.is_gate).collect();
+    if gates.is_empty() {
+        let kind = digest.kind.name();
+        let why = format!("a {kind} has no gates that could be saturated");
+        return Err(PlotError::Nothing(why));
     }
-
-    /// Counts the steps of every sequence of a trace, masked ones left out. A trace of another
-    /// cell counts for nothing.
-    pub fn add(&mut self, trace: &Trace) {
-        if trace.kind() != self.kind || trace.units() != self.units {
-            return;
-        }
-        for row in 0..trace.batch() {
-            for step in (0..trace.time()).filter(|&step| trace.counts(row, step)) {
-                self.all += 1;
-                for (gate, counts) in self.gates.iter().zip(&mut self.steps) {
-                    let Some(values) = trace.get(gate.key) else {
-                        continue;
-                    };
-                    let values = values.slice_move(s![row, step, ..]);
-                    for ((closed, open), &value) in counts.iter_mut().zip(values) {
-                        *closed += u64::from(value < CLOSED);
-                        *open += u64::from(value > OPEN);
-                    }
-                }
-            }
-        }
-    }
-
-    /// For each unit the share of steps at which its gate (`i`, `f`, `o`; `z`, `r`) was closed,
-    /// below 0.1, and that at which it was open, above 0.9.
-    pub fn shares(&self, gate: &str) -> Option<Vec<(f32, f32)>> {
-        let index = self.gates.iter().position(|signal| signal.key == gate)?;
-        let all = self.all.max(1) as f32;
-        let share = |&(closed, open): &(u64, u64)| (closed as f32 / all, open as f32 / all);
-        Some(self.steps[index].iter().map(share).collect())
-    }
-}
-
-/// Draws for each gate a point per unit: to the right the share of steps at which it is closed
-/// (left-saturated, below 0.1), upwards that at which it is open (right-saturated, above 0.9).
-///
-/// # Errors
-/// When no step was counted, or the size does not do.
-///
-/// [`Saturation`] has an example.
-pub fn saturation(
-    path: &str,
-    saturation: &Saturation,
-    style: &Style,
-) -> Result<Picture, PlotError> {
-    if saturation.all == 0 {
+    if digest.counted == 0 {
         let why = "no step counted: the input is empty, or all of it is masked";
         return Err(PlotError::Nothing(why.into()));
     }
-    let gates = saturation.gates.len() as f32;
-    let (paper_width, paper_height) = style.size((200 * gates as u32, 300))?;
+    let panels = gates.len() as f32;
+    let (paper_width, paper_height) = style.size((200 * panels as u32, 300))?;
     let room = paper_width as f32 - LEFT - RIGHT;
-    let mut side = ((room - (gates - 1.0) * BETWEEN) / gates).min(320.0);
+    let mut side = ((room - (panels - 1.0) * BETWEEN) / panels).min(320.0);
     if let Some(height) = paper_height {
         side = side.min(height as f32 - TOP - BOTTOM);
     }
@@ -139,30 +65,29 @@ pub fn saturation(
     let mut sheet = Sheet::new((paper_width, paper_height), style.theme, &title);
     let about = format!(
         "{}, a point for each of {}; {} of all rows of the input",
-        saturation.kind.name(),
-        count(saturation.units, "unit"),
-        count(saturation.all as usize, "step"),
+        digest.kind.name(),
+        count(digest.units, "unit"),
+        count(digest.counted, "step"),
     );
     heading(&mut sheet, &title, &about, paper_width);
     let mut x = LEFT;
-    for (n, gate) in saturation.gates.iter().enumerate() {
-        let shares = saturation.shares(gate.key).unwrap_or_default();
-        panel(
-            &mut sheet,
-            gate,
-            &shares,
-            Area::new(x, TOP, side, side),
-            n == 0,
-        );
+    for (n, gate) in gates.into_iter().enumerate() {
+        let shares: Vec<(f32, f32)> = gate
+            .units
+            .iter()
+            .map(|unit| (unit.below as f32, unit.above as f32))
+            .collect();
+        let area = Area::new(x, TOP, side, side);
+        panel(&mut sheet, gate, &shares, area, n == 0);
         x += side + BETWEEN;
     }
     Ok(Picture { sheet })
 }
 
-fn panel(sheet: &mut Sheet, gate: &Signal, shares: &[(f32, f32)], area: Area, is_first: bool) {
+fn panel(sheet: &mut Sheet, gate: &ArrayDigest, shares: &[(f32, f32)], area: Area, is_first: bool) {
     let theme = sheet.theme;
     let (ink, muted, grid) = (theme.ink(), theme.muted(), theme.grid());
-    let title = format!("{} · {}", gate.key, gate.name);
+    let title = format!("{} · {}", gate.name, gate.words);
     sheet.text(text(area.x, area.y - 10.0, 13.0, ink, &title).bold());
     let at = |(closed, open): (f32, f32)| {
         (
@@ -187,7 +112,7 @@ fn panel(sheet: &mut Sheet, gate: &Signal, shares: &[(f32, f32)], area: Area, is
         muted,
         1.0,
     );
-    let name = format!("share of steps with {} < {CLOSED}", gate.key);
+    let name = format!("share of steps with {} < 0.1", gate.name);
     let middle = area.x + area.width / 2.0;
     let name = text(middle, area.bottom() + 38.0, SMALL, muted, &name);
     sheet.text(name.align(Align::Middle));

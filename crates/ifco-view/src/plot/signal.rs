@@ -1,6 +1,6 @@
 //! What a trace holds, with names for people, and one sequence of it.
 
-use ifco_cell::{CellKind, Trace};
+use ifco_cell::{CellKind, DigestBuilder, Trace};
 use ndarray::{ArrayView2, Axis};
 
 use super::PlotError;
@@ -20,25 +20,14 @@ pub(super) struct Signal {
 
 /// What a trace of such a cell holds, in the order of the equations.
 pub(super) fn signals(kind: CellKind) -> Vec<Signal> {
-    let is_lstm = kind == CellKind::Lstm;
-    kind.trace_names()
-        .iter()
-        .map(|&key| {
-            let (name, is_gate) = match (key, is_lstm) {
-                ("i", _) => ("input gate", true),
-                ("f", _) => ("forget gate", true),
-                ("o", _) => ("output gate", true),
-                ("z", _) => ("update gate", true),
-                ("r", _) => ("reset gate", true),
-                ("c_tilde", _) => ("cell candidate", false),
-                ("h_tilde", _) => ("candidate", false),
-                ("c", true) => ("cell state", false),
-                ("h", _) => ("hidden state", false),
-                _ => ("", false),
-            };
-            Signal { key, name, is_gate }
-        })
-        .collect()
+    // A digest of nothing has the names.
+    let arrays = DigestBuilder::new(kind, 0).finish().arrays;
+    let signal = |array: ifco_cell::ArrayDigest| Signal {
+        key: array.name,
+        name: array.words,
+        is_gate: array.is_gate,
+    };
+    arrays.into_iter().map(signal).collect()
 }
 
 /// One sequence of a trace, and what its steps are called.
@@ -153,18 +142,27 @@ impl<'a> Sequence<'a> {
         Some(values.index_axis_move(Axis(0), self.row))
     }
 
-    /// How much a unit's values change: their standard deviation over the steps that count.
-    pub(super) fn spread(&self, key: &str, unit: usize) -> f64 {
-        let Some(values) = self.values(key) else {
-            return 0.0;
+    /// How much each unit's state changes, as [`Trace::digest`] has it: the mean of |c' − c| over
+    /// the steps that count, or of |h' − h| where there is no c.
+    pub(super) fn changes(&self) -> Vec<f64> {
+        let state = match self.trace.get("c") {
+            Some(_) => "c",
+            None => "h",
         };
-        let mut found = Vec::with_capacity(self.steps());
+        let mut sums = vec![0.0; self.units()];
+        let Some(values) = self.values(state) else {
+            return sums;
+        };
         for step in (0..self.steps()).filter(|&step| self.counts(step)) {
-            found.push(f64::from(values[[step, unit]]));
+            let Some(before) = self.trace.before(state, self.row, step) else {
+                continue;
+            };
+            let pairs = values.row(step).into_iter().zip(before);
+            for (sum, (after, before)) in sums.iter_mut().zip(pairs) {
+                *sum += f64::from((after - before).abs());
+            }
         }
-        let mean = mean(&found);
-        let squares: Vec<f64> = found.iter().map(|value| (value - mean).powi(2)).collect();
-        self::mean(&squares).sqrt()
+        sums
     }
 
     /// Mean of a unit's values over the steps that count.
@@ -187,14 +185,18 @@ impl<'a> Sequence<'a> {
         // A gate or a candidate is to be seen against what it could be; states differ by far more
         // than a factor of ten between layers.
         let is_state = matches!(signal.key, "c" | "h");
-        let limit = match within_one && !is_state {
-            true => 1.0,
-            false => Scale::of(theme, values()).limit,
+        let (limit, is_exceeded) = match within_one && !is_state {
+            true => (1.0, false),
+            false => {
+                let scale = Scale::of(theme, values());
+                (scale.limit, scale.is_exceeded)
+            }
         };
         Scale {
             theme,
             has_sign,
             limit,
+            is_exceeded,
         }
     }
 }
