@@ -90,7 +90,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn page(args: &Args) -> Result<Page, Failure> {
     let file = &args.model.model;
-    let title = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+    let title = file
+        .file_name()
+        .unwrap_or(file.as_os_str())
+        .to_string_lossy();
     let at_model = |error: PageError| Failure::from(error).at_file(file);
     let has_input = !args.inputs.is_empty() || !args.text.is_empty();
     let mut page = match args.model.open()? {
@@ -106,7 +109,9 @@ fn page(args: &Args) -> Result<Page, Failure> {
             }
             match inputs {
                 Some(inputs) => {
-                    let page = page.with_row(args.row).and_then(|page| page.with_inputs(inputs));
+                    let page = page
+                        .with_row(args.row)
+                        .and_then(|page| page.with_inputs(inputs));
                     page.map_err(at_model)?
                 }
                 None if !args.text.is_empty() => page.with_texts(&args.text).map_err(at_model)?,

@@ -120,9 +120,7 @@ fn what_is_written_is_run() {
     let x = array(&[1, 3, 2], [1.0, 2.0, 3.0, 4.0, -0.5, 0.25]);
     let expected = model("LSTM", 4, "lstm").predict(&x).unwrap();
     let values = run["outputs"][0]["values"].as_array().unwrap().iter();
-    let found: Vec<f32> = values
-        .map(|value| value.as_f64().unwrap() as f32)
-        .collect();
+    let found: Vec<f32> = values.map(|value| value.as_f64().unwrap() as f32).collect();
     assert_eq!(found, expected.iter().copied().collect::<Vec<_>>());
     assert_eq!(run["inputs"][0]["text"], "1, 2\n3, 4\n-0.5, 0.25");
     assert_eq!(run["traces"][0]["steps"], 3);
@@ -267,7 +265,12 @@ fn talk(port: u16, bytes: &[u8]) -> String {
 #[test]
 fn the_server_answers_who_may_ask() {
     let (port, token) = served();
-    let ask = |head: &str| talk(port, format!("{head}\r\nConnection: close\r\n\r\n").as_bytes());
+    let ask = |head: &str| {
+        talk(
+            port,
+            format!("{head}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+    };
     let host = format!("Host: 127.0.0.1:{port}");
     let answer = ask(&format!("GET /{token}/ HTTP/1.1\r\n{host}"));
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

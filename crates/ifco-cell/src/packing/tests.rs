@@ -197,7 +197,12 @@ fn an_element_is_where_the_packing_puts_it() {
                 assert_eq!(places.remove(0), 0, "{element}"); // the direction
             }
             let expected = keras[[input, gate.columns(units).start + unit]];
-            assert_eq!(packed[[places[0], places[1]]], expected, "{} {element}", packing.key);
+            assert_eq!(
+                packed[[places[0], places[1]]],
+                expected,
+                "{} {element}",
+                packing.key
+            );
             told += 1;
         }
     }

@@ -31,7 +31,9 @@ pub enum Denied {
 // The token is a secret: it is not for logs.
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Access").field("hosts", &self.hosts).finish_non_exhaustive()
+        f.debug_struct("Access")
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -109,18 +111,37 @@ mod tests {
         let ours = Some("127.0.0.1:1234");
         assert_eq!(access.check(&target, ours, None), Ok("info"));
         let origin = Some("http://localhost:1234");
-        assert_eq!(access.check(&target, Some("localhost:1234"), origin), Ok("info"));
-        for host in [None, Some("evil.example:1234"), Some("127.0.0.1"), Some("127.0.0.1:80")] {
-            assert_eq!(access.check(&target, host, None), Err(Denied::Host), "{host:?}");
+        assert_eq!(
+            access.check(&target, Some("localhost:1234"), origin),
+            Ok("info")
+        );
+        for host in [
+            None,
+            Some("evil.example:1234"),
+            Some("127.0.0.1"),
+            Some("127.0.0.1:80"),
+        ] {
+            assert_eq!(
+                access.check(&target, host, None),
+                Err(Denied::Host),
+                "{host:?}"
+            );
         }
         for origin in ["null", "http://evil.example", "https://127.0.0.1:1234"] {
-            assert_eq!(access.check(&target, ours, Some(origin)), Err(Denied::Origin));
+            assert_eq!(
+                access.check(&target, ours, Some(origin)),
+                Err(Denied::Origin)
+            );
         }
         let short = format!("/{}/info", &access.token[1..]);
         let other = format!("/{}0/info", &access.token[..31]);
         let bare = format!("/{}", access.token);
         for target in ["", "/", "//info", "/info", "*", &short, &bare] {
-            assert_eq!(access.check(target, ours, None), Err(Denied::Token), "{target}");
+            assert_eq!(
+                access.check(target, ours, None),
+                Err(Denied::Token),
+                "{target}"
+            );
         }
         // One chance in sixteen that the last digit is a 0.
         if other != target {

@@ -114,7 +114,9 @@ struct Query<'a>(&'a str);
 impl Query<'_> {
     fn number(&self, name: &'static str) -> Result<usize, Wrong> {
         let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
-        let mut values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
+        let mut values = pairs
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value);
         let number = values.next().and_then(|value| value.parse().ok());
         number.ok_or(Wrong::Parameter(name))
     }
@@ -138,7 +140,10 @@ impl Page {
     }
 
     fn try_answer(&self, request: &Request<'_>) -> Result<Answer, Wrong> {
-        let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
+        let (path, query) = request
+            .target
+            .split_once('?')
+            .unwrap_or((request.target, ""));
         let query = Query(query);
         match (path, request.method) {
             ("run", "POST") => return self.answer_run(request.body),
@@ -149,9 +154,10 @@ impl Page {
         Ok(match path {
             "" => Answer::of("text/html; charset=utf-8", html().into_bytes()),
             "page.css" => Answer::of("text/css; charset=utf-8", assets::css().into_bytes()),
-            "page.js" => {
-                Answer::of("text/javascript; charset=utf-8", assets::script().into_bytes())
-            }
+            "page.js" => Answer::of(
+                "text/javascript; charset=utf-8",
+                assets::script().into_bytes(),
+            ),
             "info" => {
                 let mut info = self.facts();
                 let first = self.lock().first();
@@ -183,7 +189,9 @@ impl Page {
 
     /// A run that is in memory, and the index of one of its traces.
     fn trace_of(&self, query: &Query<'_>) -> Result<(Arc<Run>, usize), Wrong> {
-        let run = self.run_of(query.number("run")? as u64).ok_or(Wrong::Gone)?;
+        let run = self
+            .run_of(query.number("run")? as u64)
+            .ok_or(Wrong::Gone)?;
         match query.number("trace")? {
             trace if trace < run.traces.len() => Ok((run, trace)),
             _ => Err(Wrong::Parameter("trace")),

@@ -59,7 +59,11 @@ pub(super) fn html(head: &str, data: &str, script: &str) -> String {
     // What is put in is not looked at again.
     let mut html = String::with_capacity(HTML.len() + head.len() + data.len() + script.len());
     let mut rest = HTML;
-    for (mark, text) in [("<!--head-->", head), ("<!--data-->", data), ("<!--script-->", script)] {
+    for (mark, text) in [
+        ("<!--head-->", head),
+        ("<!--data-->", data),
+        ("<!--script-->", script),
+    ] {
         if let Some((before, after)) = rest.split_once(mark) {
             html.push_str(before);
             html.push_str(text);

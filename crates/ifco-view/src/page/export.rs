@@ -29,7 +29,8 @@ impl Blobs {
 
     fn put(&mut self, name: String, bytes: &[u8]) {
         self.bytes += bytes.len();
-        self.blobs.insert(name, BASE64_STANDARD.encode(bytes).into());
+        self.blobs
+            .insert(name, BASE64_STANDARD.encode(bytes).into());
     }
 }
 
@@ -120,7 +121,10 @@ fn put_steps(run: &super::run::Run, blobs: &mut Blobs) {
 }
 
 fn bytes(numbers: &[f32]) -> Vec<u8> {
-    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    numbers
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect()
 }
 
 fn html(data: &Value) -> String {

@@ -73,9 +73,10 @@ pub(super) fn writings(model: &Model) -> Vec<Writing> {
         layer.inbound.contains(&port.name) || layer.inbound.is_empty() && inputs.len() == 1
     };
     let writing = |port: &Port| {
-        let embedding = model.layers().iter().find(|layer| {
-            layer.layer.class_name() == "Embedding" && takes(layer, port)
-        });
+        let embedding = model
+            .layers()
+            .iter()
+            .find(|layer| layer.layer.class_name() == "Embedding" && takes(layer, port));
         match embedding.and_then(rows_of_embedding) {
             Some(known) => Writing::Tokens { known },
             None => Writing::Numbers,
@@ -234,23 +235,29 @@ fn gru_places(gate: GruGate, biases: usize) -> Vec<Value> {
         2 => format!("bias[{{row}}, {{{block}}}]"),
         _ => format!("bias[{{{block}}}]"),
     };
-    vec![place("Keras GRU", "keras", [
-        ("kernel", format!("kernel{range}"), Some(format!("kernel[{{row}}, {{{block}}}]"))),
-        (
-            "recurrent_kernel",
-            format!("recurrent_kernel{range}"),
-            Some(format!("recurrent_kernel[{{row}}, {{{block}}}]")),
-        ),
-        ("bias", format!("bias{range}"), Some(bias)),
-    ])]
+    vec![place(
+        "Keras GRU",
+        "keras",
+        [
+            (
+                "kernel",
+                format!("kernel{range}"),
+                Some(format!("kernel[{{row}}, {{{block}}}]")),
+            ),
+            (
+                "recurrent_kernel",
+                format!("recurrent_kernel{range}"),
+                Some(format!("recurrent_kernel[{{row}}, {{{block}}}]")),
+            ),
+            ("bias", format!("bias{range}"), Some(bias)),
+        ],
+    )]
 }
 
 fn place(name: &str, key: &str, parts: [(&str, String, Option<String>); 3]) -> Value {
     let parts: Map<String, Value> = parts
         .into_iter()
-        .map(|(part, slice, element)| {
-            (part.into(), json!({ "slice": slice, "element": element }))
-        })
+        .map(|(part, slice, element)| (part.into(), json!({ "slice": slice, "element": element })))
         .collect();
     json!({ "name": name, "key": key, "parts": parts })
 }
@@ -263,21 +270,40 @@ pub(super) fn weights(cell: &Cell) -> Vec<f32> {
         Cell::Lstm(cell) => {
             let weights = cell.weights();
             let bias = weights.fused_bias().map(|bias| bias.to_vec());
-            (weights.fused_kernel(), weights.fused_recurrent_kernel(), bias.unwrap_or_default())
+            (
+                weights.fused_kernel(),
+                weights.fused_recurrent_kernel(),
+                bias.unwrap_or_default(),
+            )
         }
         Cell::Gru(cell) => {
             let weights = cell.weights();
-            let bias = weights.fused_bias().map(|bias| bias.iter().copied().collect());
-            (weights.fused_kernel(), weights.fused_recurrent_kernel(), bias.unwrap_or_default())
+            let bias = weights
+                .fused_bias()
+                .map(|bias| bias.iter().copied().collect());
+            (
+                weights.fused_kernel(),
+                weights.fused_recurrent_kernel(),
+                bias.unwrap_or_default(),
+            )
         }
         Cell::SimpleRnn(cell) => {
             let weights = cell.weights();
             let bias = weights.bias().map(|bias| bias.to_vec());
-            (weights.kernel(), weights.recurrent_kernel(), bias.unwrap_or_default())
+            (
+                weights.kernel(),
+                weights.recurrent_kernel(),
+                bias.unwrap_or_default(),
+            )
         }
         _ => return Vec::new(),
     };
-    kernel.iter().chain(&recurrent).chain(&bias).copied().collect()
+    kernel
+        .iter()
+        .chain(&recurrent)
+        .chain(&bias)
+        .copied()
+        .collect()
 }
 
 /// The colours of the pictures, for the page's own: CSS variables, and the maps in 255 steps.

@@ -158,9 +158,7 @@ impl PageError {
                 TextError::TooLong { .. } => "shorten it: nothing is cut off on its own",
                 TextError::Empty => "write something",
                 TextError::NotANumber { .. } => "a number is written like 1, -0.5 or 2e-3",
-                TextError::Shape { .. } => {
-                    "a step is a line, its features separated by commas"
-                }
+                TextError::Shape { .. } => "a step is a line, its features separated by commas",
             },
             Self::NoModel => "give the architecture too",
             Self::Texts { .. } => "give one for each input, in order",

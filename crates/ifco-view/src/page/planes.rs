@@ -126,7 +126,13 @@ mod tests {
     fn every_step_has_its_byte_where_there_is_room() {
         let values = array![[0.0, 1.0], [0.5, f32::NAN]];
         let scale = Scale::of("f", values.view());
-        assert_eq!(scale, Scale { low: 0.0, high: 1.0 });
+        assert_eq!(
+            scale,
+            Scale {
+                low: 0.0,
+                high: 1.0
+            }
+        );
         let bytes = planes(values.view(), 0..2, 1000, scale);
         assert_eq!(bytes[..12], [2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(bytes[20..], [0, 127, 254, NOT_A_NUMBER]);
@@ -149,7 +155,10 @@ mod tests {
     #[test]
     fn a_stretch_tells_mean_least_and_largest() {
         let values = array![[9.0], [-1.0], [0.0], [1.0], [0.0]];
-        let scale = Scale { low: -1.0, high: 1.0 };
+        let scale = Scale {
+            low: -1.0,
+            high: 1.0,
+        };
         let bytes = planes(values.view(), 1..5, 2, scale);
         // -1 0 | 1 0
         assert_eq!(bytes[20..], [64, 191, 0, 127, 127, 254]);

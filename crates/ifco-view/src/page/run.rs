@@ -8,8 +8,7 @@ use ndarray::{ArrayD, ArrayView2, Axis, Slice, s};
 use serde_json::{Value, json};
 
 use super::text::{
-    Writing, numbers_from_text, text_from_numbers, text_from_tokens, token_labels,
-    tokens_from_text,
+    Writing, numbers_from_text, text_from_numbers, text_from_tokens, token_labels, tokens_from_text,
 };
 use super::{Page, PageError, Subject, TextError, facts};
 
@@ -228,7 +227,9 @@ impl Page {
             .traces
             .iter()
             .map(|(name, trace)| {
-                let path = name.rsplit_once('#').map_or(name.as_str(), |(path, _)| path);
+                let path = name
+                    .rsplit_once('#')
+                    .map_or(name.as_str(), |(path, _)| path);
                 let source = facts::source(model, path);
                 let labels = source.and_then(labels_of);
                 let labels = labels.filter(|labels| labels.len() == trace.time());
@@ -284,9 +285,10 @@ fn number(value: &f32) -> Value {
 
 fn check_size(model: &Model, inputs: &[ArrayD<f32>]) -> Result<(), PageError> {
     let steps = inputs.iter().map(steps).max().unwrap_or(0);
-    let per_step = model.cells().into_iter().map(|(_, cell)| {
-        cell.units() * cell.kind().trace_names().len() + cell.features()
-    });
+    let per_step = model
+        .cells()
+        .into_iter()
+        .map(|(_, cell)| cell.units() * cell.kind().trace_names().len() + cell.features());
     let size = per_step
         .sum::<usize>()
         .saturating_mul(steps)

@@ -104,11 +104,13 @@ pub fn serve(
         .build()?;
     runtime.block_on(async {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-        let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => ServeError::PortTaken(options.port),
-            io::ErrorKind::PermissionDenied => ServeError::PortForbidden(options.port),
-            _ => ServeError::Io(error),
-        })?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => ServeError::PortTaken(options.port),
+                io::ErrorKind::PermissionDenied => ServeError::PortForbidden(options.port),
+                _ => ServeError::Io(error),
+            })?;
         let access = Access::new(listener.local_addr()?.port())?;
         ready(&access.url());
         let shared = Arc::new((page, access));
@@ -152,7 +154,10 @@ async fn connection(stream: TcpStream, shared: Arc<(Page, Access)>) -> Result<()
 async fn respond(request: hyper::Request<Incoming>, shared: Arc<(Page, Access)>) -> Answer {
     let (head, body) = request.into_parts();
     let field = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
     let (host, origin) = (field(header::HOST), field(header::ORIGIN));
     // A header that is no text is as good as a wrong one.
     let origin = origin.or(head.headers.contains_key(header::ORIGIN).then_some("?"));
@@ -164,7 +169,10 @@ async fn respond(request: hyper::Request<Incoming>, shared: Arc<(Page, Access)>)
     let body = match collected {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => {
-            let what = format!("the request is larger than {} MB, or broken", LARGEST_BODY >> 20);
+            let what = format!(
+                "the request is larger than {} MB, or broken",
+                LARGEST_BODY >> 20
+            );
             return Answer::error(413, what, Some("give the input as a file".into()));
         }
         Err(_) => return Answer::error(408, "the request took too long to come", None),
@@ -198,8 +206,14 @@ fn response(answer: Answer) -> Response<Full<Bytes>> {
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
     ];
     let headers = response.headers_mut();
     for (name, value) in fields {

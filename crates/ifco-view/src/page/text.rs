@@ -238,7 +238,10 @@ fn plain_tokens(text: &str, known: usize) -> Result<Vec<usize>, TextError> {
 }
 
 /// Each step's token: its text where there is a vocabulary, else its number.
-pub(super) fn token_labels(row: ArrayViewD<'_, f32>, vocabulary: Option<&Vocabulary>) -> Vec<String> {
+pub(super) fn token_labels(
+    row: ArrayViewD<'_, f32>,
+    vocabulary: Option<&Vocabulary>,
+) -> Vec<String> {
     let label = |&value: &f32| {
         let number = (value >= 0.0 && value.fract() == 0.0).then_some(value as usize);
         let token = number.and_then(|number| vocabulary?.token(number));
@@ -256,7 +259,10 @@ pub(super) fn text_from_tokens(
     let is_padded = |value: Option<&f32>| value == Some(&0.0);
     let front = is_padded(values.first()) && !is_padded(values.last());
     let first = values.iter().position(|value| *value != 0.0).unwrap_or(0);
-    let end = values.iter().rposition(|value| *value != 0.0).map_or(0, |last| last + 1);
+    let end = values
+        .iter()
+        .rposition(|value| *value != 0.0)
+        .map_or(0, |last| last + 1);
     let kept = if front { first..values.len() } else { 0..end };
     let text: Vec<f32> = values[kept].to_vec();
     let count = text.len();
@@ -273,7 +279,9 @@ pub(super) fn text_from_tokens(
 pub(super) fn numbers_from_text(text: &str, sizes: Sizes<'_>) -> Result<ArrayD<f32>, TextError> {
     let mut numbers = Vec::new();
     for (line, words) in text.lines().enumerate() {
-        let words = words.split([',', ';', '\t', ' ']).filter(|word| !word.is_empty());
+        let words = words
+            .split([',', ';', '\t', ' '])
+            .filter(|word| !word.is_empty());
         for word in words {
             numbers.push(word.parse::<f32>().map_err(|_| TextError::NotANumber {
                 line: line + 1,
@@ -295,7 +303,12 @@ pub(super) fn numbers_from_text(text: &str, sizes: Sizes<'_>) -> Result<ArrayD<f
         return Err(unfit());
     }
     let mut shape = vec![1];
-    shape.extend(sizes.iter().skip(1).map(|size| size.unwrap_or(found / known)));
+    shape.extend(
+        sizes
+            .iter()
+            .skip(1)
+            .map(|size| size.unwrap_or(found / known)),
+    );
     ArrayD::from_shape_vec(IxDyn(&shape), numbers).map_err(|_| unfit())
 }
 
@@ -308,7 +321,11 @@ pub(super) fn text_from_numbers(row: ArrayViewD<'_, f32>) -> String {
     let mut text = String::with_capacity(row.len() * 8);
     for (index, value) in row.iter().enumerate() {
         if index > 0 {
-            text.push_str(if index.is_multiple_of(columns) { "\n" } else { ", " });
+            text.push_str(if index.is_multiple_of(columns) {
+                "\n"
+            } else {
+                ", "
+            });
         }
         // The shortest digits that give the same f32 again.
         text.push_str(&value.to_string());
@@ -337,8 +354,17 @@ mod tests {
         assert_eq!((text.as_str(), front), ("to be [other]", true));
         assert_eq!(words.encode("[other]").unwrap(), [1]);
         let error = tokens_from_text("a b c d e f", Some(&words), 4, &sizes, false);
-        assert!(matches!(error, Err(TextError::TooLong { found: 6, expected: 5 })));
-        assert_eq!(tokens_from_text(" ", Some(&words), 4, &sizes, false), Err(TextError::Empty));
+        assert!(matches!(
+            error,
+            Err(TextError::TooLong {
+                found: 6,
+                expected: 5
+            })
+        ));
+        assert_eq!(
+            tokens_from_text(" ", Some(&words), 4, &sizes, false),
+            Err(TextError::Empty)
+        );
     }
 
     #[test]
@@ -348,9 +374,18 @@ mod tests {
         assert_eq!(tokens("3, 1 4").unwrap(), row(&[3.0, 1.0, 4.0]));
         assert_eq!(tokens("a b").unwrap(), row(&[97.0, 32.0, 98.0]));
         assert!(matches!(tokens("3 128"), Err(TextError::NotAToken { .. })));
-        assert!(matches!(tokens("99999999999999999999"), Err(TextError::NotAToken { .. })));
-        assert!(matches!(tokens("ä"), Err(TextError::CodeTooLarge { code: 228, .. })));
-        assert_eq!(token_labels(row(&[3.0, 0.5, -1.0]).view(), None), ["3", "0.5", "-1"]);
+        assert!(matches!(
+            tokens("99999999999999999999"),
+            Err(TextError::NotAToken { .. })
+        ));
+        assert!(matches!(
+            tokens("ä"),
+            Err(TextError::CodeTooLarge { code: 228, .. })
+        ));
+        assert_eq!(
+            token_labels(row(&[3.0, 0.5, -1.0]).view(), None),
+            ["3", "0.5", "-1"]
+        );
     }
 
     #[test]
@@ -358,10 +393,23 @@ mod tests {
         let steps = array![[[0.1, -2.0], [1e-7, 3e38]]].into_dyn();
         let text = text_from_numbers(steps.view());
         assert_eq!(text.lines().count(), 2);
-        assert_eq!(numbers_from_text(&text, &[None, None, Some(2)]).unwrap(), steps);
-        assert_eq!(numbers_from_text(&text, &[None, Some(2), Some(2)]).unwrap(), steps);
-        for sizes in [&[None, Some(3), Some(2)][..], &[None, None, Some(3)], &[None, None, None]] {
-            assert!(matches!(numbers_from_text(&text, sizes), Err(TextError::Shape { .. })));
+        assert_eq!(
+            numbers_from_text(&text, &[None, None, Some(2)]).unwrap(),
+            steps
+        );
+        assert_eq!(
+            numbers_from_text(&text, &[None, Some(2), Some(2)]).unwrap(),
+            steps
+        );
+        for sizes in [
+            &[None, Some(3), Some(2)][..],
+            &[None, None, Some(3)],
+            &[None, None, None],
+        ] {
+            assert!(matches!(
+                numbers_from_text(&text, sizes),
+                Err(TextError::Shape { .. })
+            ));
         }
         let error = numbers_from_text("1\n2 x", &[None, None]).unwrap_err();
         assert_eq!(error.to_string(), "line 2: \"x\" is not a number");

@@ -69,7 +69,7 @@ function buildPacking() {
       onclick: follow,
       onkeydown: (event) => keyInMatrix(part, event),
       onfocus: () => {
-        if (!pointed || pointed.part !== part) pointAt(part, 0, state.unit);
+        if (pointed.part !== part) pointAt(part, 0, state.unit);
       },
     });
     const rows = rowsOf(part);
@@ -85,10 +85,9 @@ function buildPacking() {
     );
     matrices[part] = { base, over, scale };
   }
-  byId("where").replaceChildren(
-    el("p", { class: "hint" }, "Point at a cell, or use the arrow keys in a matrix, to read what it is."),
-  );
   drawPacking();
+  // The forget gate's, where there is one: the page says what it is about before anybody points.
+  pointAt("kernel", 0, Math.min(1, shown.gates.length - 1) * shown.units + clamp(state.unit, 0, shown.units - 1));
 }
 
 const drawPacking = latest(async (isLatest) => {
@@ -208,7 +207,7 @@ function tellWhere(value) {
     ),
     el("p", { class: `arrow g${gate}` }, "→ ", el("code", { class: "chip" }, `${name}${inside}`), `: ${meaning}`),
     el("dl", { class: "places" }, el("dt", {}, "in"), el("dd", {}, el("span", {}, `the whole gate, u = ${cell().units}`), el("span", {}, "this number")), places.flat()),
-    el("p", { class: "hint" }, "Click, or press Enter, to follow this unit in the other panels."),
+    el("p", { class: "hint" }, "Point at another cell, or use the arrow keys in a matrix. A click, or Enter, follows the unit in the other panels."),
   );
 }
 

@@ -59,7 +59,6 @@ function showBar() {
   const all = views();
   const layer = byId("layer");
   layer.replaceChildren(...all.map((of, index) => el("option", { value: index, selected: index === state.view }, `${of.name} (${info.cells[of.cell].kind})`)));
-  layer.disabled = all.length < 2;
   const unit = byId("unit");
   unit.max = cell() ? cell().units - 1 : 0;
   unit.value = state.unit;

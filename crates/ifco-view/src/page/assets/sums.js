@@ -73,7 +73,7 @@ function gateNodes(shown, weights, step, gate, unit) {
   }
   const rest = sum.items.slice(SHOWN);
   if (rest.length) {
-    rows.push(term(`${count(rest.length, "smaller one")}`, rest.reduce((total, item) => total + item.product, 0), most));
+    rows.push(term(`${count(rest.length, "smaller one")} together`, rest.reduce((total, item) => total + item.product, 0), most));
   }
   return [
     ...head,

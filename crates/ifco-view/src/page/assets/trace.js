@@ -6,7 +6,7 @@ let order = null;
 let scores = null;
 let found = null;
 let threshold = null;
-const MAP_HEIGHT = 150;
+let mapHeight = 150;
 
 const symbolOf = (array) => ({ c_tilde: "c̃", h_tilde: "h̃" })[array] || array;
 
@@ -137,6 +137,8 @@ const drawMaps = latest(async (isLatest) => {
   if (!trace() || !heats.length) return;
   const { trace: at } = view();
   const width = heats[0].base.parentElement.clientWidth;
+  // Three rows of maps fit on a laptop's screen.
+  mapHeight = window.innerHeight < 860 ? 126 : 165;
   const bins = Math.ceil(width * Math.min(2, window.devicePixelRatio || 1));
   const planes = await Promise.all(
     heats.map((heat, index) => source.planes(state.run.run, at, index, state.from, state.to, bins)),
@@ -144,17 +146,17 @@ const drawMaps = latest(async (isLatest) => {
   if (!isLatest()) return;
   heats.forEach((heat, index) => {
     heat.plane = planes[index];
-    const context = prepare(heat.base, width, MAP_HEIGHT);
+    const context = prepare(heat.base, width, mapHeight);
     if (!heat.plane) return;
     const { mean, rows, columns, from, to, low, high } = heat.plane;
     const map = colorMap(isGateArray(heat.name) ? "sequential" : "diverging");
     const crop = [((state.from - from) / (to - from)) * columns, ((state.to - from) / (to - from)) * columns];
-    drawBytes(context, mean, rows, columns, map, order, crop, width, MAP_HEIGHT);
+    drawBytes(context, mean, rows, columns, map, order, crop, width, mapHeight);
     context.fillStyle = theme().blank;
     for (const step of trace().skipped) {
       if (step < state.from || step >= state.to) continue;
       const [x, w] = columnOf(step, width);
-      context.fillRect(x, 0, w, MAP_HEIGHT);
+      context.fillRect(x, 0, w, mapHeight);
     }
     heat.scale.replaceChildren(legend(map, low, high));
     // The steps are the same in every map: they are named below the last ones.
@@ -219,27 +221,27 @@ function drawAxis(canvas, width) {
 function drawCursor() {
   for (const heat of heats) {
     const width = heat.base.parentElement.clientWidth;
-    const context = prepare(heat.over, width, MAP_HEIGHT);
+    const context = prepare(heat.over, width, mapHeight);
     if (!heat.plane) continue;
     if (state.selection) {
       const [x] = columnOf(state.selection.from, width);
       const [end] = columnOf(state.selection.to, width);
       context.fillStyle = theme().paper;
       context.globalAlpha = 0.45;
-      context.fillRect(0, 0, x, MAP_HEIGHT);
-      context.fillRect(end, 0, width - end, MAP_HEIGHT);
+      context.fillRect(0, 0, x, mapHeight);
+      context.fillRect(end, 0, width - end, mapHeight);
       context.globalAlpha = 1;
       context.strokeStyle = theme().ink;
       context.lineWidth = 1.5;
-      context.strokeRect(x + 0.75, 0.75, Math.max(1, end - x - 1.5), MAP_HEIGHT - 1.5);
+      context.strokeRect(x + 0.75, 0.75, Math.max(1, end - x - 1.5), mapHeight - 1.5);
     }
-    const h = MAP_HEIGHT / heat.plane.rows;
+    const h = mapHeight / heat.plane.rows;
     const y = rowOf(state.unit) * h;
     const [x, w] = columnOf(state.step, width);
     context.strokeStyle = theme().ink;
     context.lineWidth = 1;
     context.strokeRect(-1, Math.round(y) - 0.5, width + 2, Math.max(3, Math.round(h)) + 1);
-    context.strokeRect(Math.round(x) - 0.5, -1, Math.max(3, Math.round(w)) + 1, MAP_HEIGHT + 2);
+    context.strokeRect(Math.round(x) - 0.5, -1, Math.max(3, Math.round(w)) + 1, mapHeight + 2);
   }
 }
 
@@ -285,8 +287,8 @@ const hoverAt = latest(async (isLatest, place) => {
   const line = byId("here");
   const parts = [`unit ${unit}, ${stepName(step)}: `];
   if (trace().skipped.includes(step)) parts.push("masked; ");
-  if (numbers) for (const array of trace().arrays) parts.push(el("span", { class: "pair" }, `${symbolOf(array)} `, numeral(numbers[array][unit])));
-  if (scores) parts.push(el("span", { class: "pair" }, `${state.sort === "memory" ? "memory" : state.sort === "activity" ? "activity" : "correlation"} `, numeral(scores[unit])));
+  if (numbers) for (const array of trace().arrays) parts.push(" ", el("span", { class: "pair" }, `${symbolOf(array)} `, numeral(numbers[array][unit])));
+  if (scores) parts.push(" ", el("span", { class: "pair" }, `${state.sort === "memory" ? "memory" : state.sort === "activity" ? "activity" : "correlation"} `, numeral(scores[unit])));
   line.replaceChildren(...parts);
 });
 
