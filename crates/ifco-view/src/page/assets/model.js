@@ -136,7 +136,24 @@ function eachPause(milliseconds, work) {
   };
 }
 
-const runTexts = latest(async (isLatest) => {
+let isRunning = false;
+let isStale = false;
+
+/** Runs what is written; what is written meanwhile is run afterwards, the last of it alone. */
+async function runTexts() {
+  if (isRunning) {
+    isStale = true;
+    return;
+  }
+  isRunning = true;
+  do {
+    isStale = false;
+    await runWritten();
+  } while (isStale);
+  isRunning = false;
+}
+
+const runWritten = latest(async (isLatest) => {
   const fields = [...document.querySelectorAll("[data-input]")];
   const texts = fields.map((field) => field.value);
   byId("inputs").setAttribute("aria-busy", "true");

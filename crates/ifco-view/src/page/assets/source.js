@@ -96,7 +96,7 @@ const source = {
   }),
 
   /** A heat map: bytes for each unit and stretch of time (see planes.rs). */
-  planes: remember(48, async (run, trace, array, from, to, bins) => {
+  planes: remember(24, async (run, trace, array, from, to, bins) => {
     const path = `planes?run=${run}&trace=${trace}&array=${array}&from=${from}&to=${to}&bins=${bins}`;
     const buffer = isLive ? await (await ask(path)).arrayBuffer() : blob(`planes/${trace}/${array}`);
     if (!buffer) return null;

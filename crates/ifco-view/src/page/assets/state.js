@@ -19,6 +19,8 @@ const state = {
   /** `{from, to}` of the selected steps, or null. */
   selection: null,
   sort: "stored",
+  /** What a column of a heat map shows of several steps: "mean", "least" or "largest". */
+  shows: "mean",
   /** The feature or unit to correlate with. */
   sortBy: 0,
   theme: 0,

@@ -87,6 +87,12 @@ function buildTools() {
       el("label", {}, `${state.sort} `, el("input", { id: "sort-by", type: "number", min: 0, max: by - 1, value: state.sortBy, onchange: (event) => set({ sortBy: clamp(Math.floor(Number(event.target.value)) || 0, 0, by - 1) }) })),
     );
   }
+  if (state.to - state.from > binsOf(byId("maps").clientWidth / gridColumns())) {
+    const shown = [["mean", "their mean"], ["least", "their least"], ["largest", "their largest"]];
+    host.append(
+      el("label", {}, "a column is several steps: show ", el("select", { id: "shows", onchange: (event) => set({ shows: event.target.value }) }, shown.map(([key, text]) => el("option", { value: key, selected: key === state.shows }, text)))),
+    );
+  }
   const isWhole = state.from === 0 && state.to === trace().steps;
   if (state.selection) {
     host.append(
@@ -133,13 +139,16 @@ const sortUnits = latest(async (isLatest) => {
 const unitAt = (row) => (order ? order[row] : row);
 const rowOf = (unit) => (order ? order.indexOf(unit) : unit);
 
+/** As many stretches of time as the screen has columns. */
+const binsOf = (width) => Math.ceil(width * Math.min(2, window.devicePixelRatio || 1));
+
 const drawMaps = latest(async (isLatest) => {
   if (!trace() || !heats.length) return;
   const { trace: at } = view();
   const width = heats[0].base.parentElement.clientWidth;
   // Three rows of maps fit on a laptop's screen.
   mapHeight = window.innerHeight < 860 ? 126 : 165;
-  const bins = Math.ceil(width * Math.min(2, window.devicePixelRatio || 1));
+  const bins = binsOf(width);
   const planes = await Promise.all(
     heats.map((heat, index) => source.planes(state.run.run, at, index, state.from, state.to, bins)),
   );
@@ -148,10 +157,11 @@ const drawMaps = latest(async (isLatest) => {
     heat.plane = planes[index];
     const context = prepare(heat.base, width, mapHeight);
     if (!heat.plane) return;
-    const { mean, rows, columns, from, to, low, high } = heat.plane;
+    const { rows, columns, from, to, low, high } = heat.plane;
+    const bytes = heat.plane[state.shows] || heat.plane.mean;
     const map = colorMap(isGateArray(heat.name) ? "sequential" : "diverging");
     const crop = [((state.from - from) / (to - from)) * columns, ((state.to - from) / (to - from)) * columns];
-    drawBytes(context, mean, rows, columns, map, order, crop, width, mapHeight);
+    drawBytes(context, bytes, rows, columns, map, order, crop, width, mapHeight);
     context.fillStyle = theme().blank;
     for (const step of trace().skipped) {
       if (step < state.from || step >= state.to) continue;
@@ -381,7 +391,7 @@ function largestOf(values) {
 watch(["view", "run", "theme"], buildTrace);
 watch(["sort", "sortBy"], sortUnits);
 watch(["sort", "sortBy", "selection", "from", "to", "view", "run"], buildTools);
-watch(["from", "to"], drawMaps);
+watch(["from", "to", "shows"], drawMaps);
 watch(["unit", "step", "selection"], drawCursor);
 watch(["unit", "step"], () => hoverAt(null));
 watch(["selection", "view", "run"], findUnits);
