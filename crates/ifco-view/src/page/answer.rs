@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ifco_cell::Trace;
 use serde_json::{Value, json};
 
-use super::planes::{Scale, planes};
+use super::planes::{Scale, bytes, planes};
 use super::run::{Run, step};
 use super::{Page, PageError, assets, facts};
 
@@ -56,9 +56,8 @@ impl Answer {
         Self::of(JSON, value.to_string().into_bytes())
     }
 
-    fn numbers(numbers: impl IntoIterator<Item = f32>) -> Self {
-        let bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
-        Self::of(BYTES, bytes)
+    fn numbers<'a>(numbers: impl ExactSizeIterator<Item = &'a f32>) -> Self {
+        Self::of(BYTES, bytes(numbers))
     }
 
     /// An answer that says what is wrong.
@@ -168,20 +167,20 @@ impl Page {
                 let cells = self.cells();
                 let cell = cells.get(query.number("cell")?);
                 let (_, cell) = cell.ok_or(Wrong::Parameter("cell"))?;
-                Answer::numbers(facts::weights(cell))
+                Answer::numbers(facts::weights(cell).iter())
             }
             "planes" => self.answer_planes(&query)?,
             "raw" => {
                 let (run, trace) = self.trace_of(&query)?;
                 let values = run.array(trace, query.number("array")?);
                 let (_, values) = values.ok_or(Wrong::Parameter("array"))?;
-                Answer::numbers(values.iter().copied())
+                Answer::numbers(values.iter())
             }
             "step" => {
                 let (run, trace) = self.trace_of(&query)?;
                 let trace: &Trace = &run.traces[trace].1;
                 let numbers = step(trace, query.number("step")?);
-                Answer::numbers(numbers.ok_or(Wrong::Parameter("step"))?)
+                Answer::numbers(numbers.ok_or(Wrong::Parameter("step"))?.iter())
             }
             _ => return Err(Wrong::NoSuchPage),
         })

@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::planes::{Scale, planes};
+use super::planes::{Scale, bytes, planes};
 use super::run::step;
 use super::{Page, PageError, assets, facts};
 
@@ -60,7 +60,7 @@ impl Page {
                 ));
                 continue;
             }
-            blobs.put(format!("weights/{index}"), &bytes(&numbers));
+            blobs.put(format!("weights/{index}"), &bytes(numbers.iter()));
         }
         if let Some(run) = &run {
             put_steps(run, &mut blobs);
@@ -116,15 +116,8 @@ fn put_steps(run: &super::run::Run, blobs: &mut Blobs) {
                 trace.time()
             ));
         }
-        blobs.put(format!("steps/{index}"), &bytes(&numbers));
+        blobs.put(format!("steps/{index}"), &bytes(numbers.iter()));
     }
-}
-
-fn bytes(numbers: &[f32]) -> Vec<u8> {
-    numbers
-        .iter()
-        .flat_map(|number| number.to_le_bytes())
-        .collect()
 }
 
 fn html(data: &Value) -> String {

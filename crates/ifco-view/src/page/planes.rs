@@ -49,6 +49,15 @@ impl Scale {
     }
 }
 
+/// The numbers as they go to the page: f32, little endian.
+pub(super) fn bytes<'a>(numbers: impl ExactSizeIterator<Item = &'a f32>) -> Vec<u8> {
+    let mut bytes = vec![0; numbers.len() * size_of::<f32>()];
+    for (place, number) in bytes.chunks_exact_mut(size_of::<f32>()).zip(numbers) {
+        place.copy_from_slice(&number.to_le_bytes());
+    }
+    bytes
+}
+
 /// Whether it goes from 0 to 1: i, f, o of an LSTM, z, r of a GRU.
 pub(super) fn is_gate(name: &str) -> bool {
     matches!(name, "i" | "f" | "o" | "z" | "r")

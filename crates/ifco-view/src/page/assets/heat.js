@@ -21,7 +21,7 @@ function drawBytes(context, bytes, rows, columns, map, order, crop, width, heigh
   const ratio = context.getTransform().a;
   // Where there are more numbers than pixels, the picture shows their mean.
   context.imageSmoothingEnabled = rows > height * ratio || end - start > width * ratio * 1.01;
-  context.imageSmoothingQuality = "high";
+  context.imageSmoothingQuality = "medium";
   context.drawImage(scratch, start, 0, end - start, rows, 0, 0, width, height);
 }
 
@@ -50,9 +50,10 @@ function bytesOf(values, most) {
 }
 
 function largest(values) {
+  // By index: a million numbers are looked through in a millisecond or two.
   let most = 0;
-  for (const x of values) {
-    const size = Math.abs(x);
+  for (let i = 0; i < values.length; i++) {
+    const size = Math.abs(values[i]);
     if (size > most && size < Infinity) most = size;
   }
   return most || 1;
@@ -63,11 +64,13 @@ function shrink(values, rows, columns, mostRows, mostColumns) {
   if (rows <= mostRows && columns <= mostColumns) return { values, rows, columns };
   const [r, c] = [Math.min(rows, mostRows), Math.min(columns, mostColumns)];
   const small = new Float32Array(r * c);
+  const place = Int32Array.from({ length: columns }, (_, column) => Math.floor((column * c) / columns));
   for (let row = 0; row < rows; row++) {
     const to = Math.floor((row * r) / rows) * c;
+    const from = row * columns;
     for (let column = 0; column < columns; column++) {
-      const at = to + Math.floor((column * c) / columns);
-      const x = values[row * columns + column];
+      const at = to + place[column];
+      const x = values[from + column];
       if (Math.abs(x) > Math.abs(small[at])) small[at] = x;
     }
   }

@@ -338,7 +338,7 @@ const findUnits = latest(async (isLatest) => {
   if (!isLatest() || !state.selection || !trace()) return;
   const counts = counted(h.length / shown.units, trace().skipped);
   // What counts as on is relative to how far this layer goes at all.
-  const limit = threshold ?? Math.max(0.05, Math.round(largestOf(h) * 50) / 100);
+  const limit = threshold ?? Math.max(0.05, Math.round(largest(h) * 50) / 100);
   const units = unitsOn(h, shown.units, counts, state.selection, limit);
   const set8 = units.slice(0, 8);
   const places = set8.length ? alike(h, shown.units, counts, set8, state.selection, limit) : [];
@@ -381,12 +381,6 @@ const findUnits = latest(async (isLatest) => {
   );
   if (state.sort === "found") sortUnits();
 });
-
-function largestOf(values) {
-  let most = 0;
-  for (const x of values) if (x > most || -x > most) most = Math.abs(x);
-  return most;
-}
 
 watch(["view", "run", "theme"], buildTrace);
 watch(["sort", "sortBy"], sortUnits);
