@@ -78,7 +78,7 @@ impl Model {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<ArrayD<f32>>, ModelError> {
         let mut outputs: Vec<ArrayD<f32>> = Vec::new();
-        self.run_batches(inputs, batch_size, &mut |rows, batch, of| {
+        self.run_batches(inputs, batch_size, |rows, batch, of| {
             let results = self.run(batch)?;
             for (index, result) in results.into_iter().enumerate() {
                 if result.shape().first() != Some(&rows.len()) {
@@ -115,7 +115,7 @@ impl Model {
         &self,
         inputs: &[ArrayViewD<'_, f32>],
         batch_size: usize,
-        run: &mut dyn FnMut(Range<usize>, &[Tensor], usize) -> Result<(), ModelError>,
+        mut run: impl FnMut(Range<usize>, &[Tensor], usize) -> Result<(), ModelError>,
     ) -> Result<(), ModelError> {
         if batch_size == 0 {
             return Err(ModelError::Inputs(

@@ -231,7 +231,7 @@ impl Model {
         let mut parts: Vec<Vec<(String, Trace)>> = Vec::new();
         let mut outputs: Vec<Vec<ArrayD<f32>>> = Vec::new();
         let size = self.static_batch_size().unwrap_or(usize::MAX);
-        self.run_batches(inputs, size, &mut |_, batch, _| {
+        self.run_batches(inputs, size, |_, batch, _| {
             let tap = Tap::new(paths.clone(), *options);
             let results = self.run_traced(batch, Some(&tap))?;
             parts.push(tap.finish());

@@ -2,8 +2,9 @@
 //! `traces/make.py`.
 
 use ifco::arrays::npz;
-use ifco::{Model, ModelTrace, TraceOptions};
-use ndarray::{ArrayD, ArrayViewD, Axis};
+use ifco::{Generation, Model, ModelTrace, TraceOptions};
+use ndarray::{ArrayD, ArrayView2, ArrayViewD, Axis, array, concatenate, s};
+use serde_json::{Value, json};
 
 const ALL: TraceOptions = TraceOptions {
     pre_activations: true,
@@ -135,4 +136,164 @@ fn one_cell_and_what_cannot_be_traced() {
     let (model, inputs, _) = golden("states");
     let error = model.trace("decoder", &inputs[0]).unwrap_err();
     assert!(error.to_string().contains("takes 2 inputs"), "{error}");
+}
+
+/// The trace of each row in chunks of three steps, as one.
+fn in_chunks(model: &Model, inputs: &[ArrayD<f32>], path: &str) -> Vec<Vec<(String, ArrayD<f32>)>> {
+    let mut stream = model.trace_stream(path, &ALL).unwrap();
+    let input = inputs[stream.input()].view();
+    let rows = input.axis_iter(Axis(0)).map(|row| {
+        stream.reset();
+        let row: ArrayView2<f32> = row.into_dimensionality().unwrap();
+        let mut parts = Vec::new();
+        for chunk in row.axis_chunks_iter(Axis(0), 3) {
+            let trace = stream.push(chunk).unwrap();
+            let sums = ("sums", trace.pre_activations.as_ref().unwrap().view());
+            let named = trace.iter().chain([sums]);
+            let named = named.map(|(name, array)| (name.to_string(), array.to_owned().into_dyn()));
+            parts.push(named.collect::<Vec<_>>());
+        }
+        let joined = (0..parts[0].len()).map(|index| {
+            let views: Vec<_> = parts.iter().map(|part| part[index].1.view()).collect();
+            (
+                parts[0][index].0.clone(),
+                concatenate(Axis(1), &views).unwrap(),
+            )
+        });
+        joined.collect()
+    });
+    rows.collect()
+}
+
+#[test]
+fn in_chunks_it_is_the_same_trace() {
+    let cases = [
+        ("kinds", vec!["lstm", "after", "before", "simple"]),
+        ("activations", vec!["hard", "rows", "gru", "simple"]),
+        ("masked", vec!["lstm"]),
+        ("stacked", vec!["cells/0", "cells/1", "cells/2"]),
+        ("states", vec!["encoder/lstm"]),
+    ];
+    for (name, paths) in cases {
+        let (model, inputs, _) = golden(name);
+        let whole = traced(&model, &inputs);
+        for path in paths {
+            let right = whole.get(path).unwrap();
+            for (row, arrays) in in_chunks(&model, &inputs, path).iter().enumerate() {
+                for (array, found) in arrays {
+                    let right = match array.as_str() {
+                        "sums" => right.pre_activations.as_ref().unwrap().view(),
+                        array => right.get(array).unwrap(),
+                    };
+                    let right = right.slice(s![row..row + 1, .., ..]);
+                    close(
+                        found.view(),
+                        right.into_dyn(),
+                        &format!("{name} {path} {array}"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_needs_whole_sequences_says_so() {
+    let why = |model: &str, path: &str| {
+        let (model, _, _) = golden(model);
+        model.trace_stream(path, &ALL).unwrap_err().to_string()
+    };
+    assert!(why("masked", "both/backward").contains("whole sequences"));
+    assert!(why("stacked", "backwards").contains("go_backwards"));
+    assert!(why("states", "decoder").contains("initial_state"));
+    assert!(why("kinds", "lsmt").contains("no recurrent layer"));
+    // Behind a Bidirectional nothing can be done step by step.
+    assert!(why("masked", "last/forward").contains("Bidirectional"));
+}
+
+#[test]
+fn a_layer_that_is_called_twice_has_two_traces() {
+    let call = |first: &str, second: &str| json!([[[first, 0, 0, {}]], [[second, 0, 0, {}]]]);
+    let layer = |class: &str, name: &str, config: Value, inbound: Value| {
+        let mut config = config;
+        config["name"] = name.into();
+        json!({"class_name": class, "name": name, "config": config, "inbound_nodes": inbound})
+    };
+    let input = json!({"batch_input_shape": [null, null, 1]});
+    let sum = json!({"units": 1, "activation": "linear", "use_bias": false});
+    let config = json!({"class_name": "Functional", "config": {
+        "name": "twice",
+        "layers": [
+            layer("InputLayer", "a", input.clone(), json!([])),
+            layer("InputLayer", "b", input, json!([])),
+            layer("SimpleRNN", "sum", sum, call("a", "b")),
+            layer("Subtract", "difference", json!({}), json!([[["sum", 0, 0, {}], ["sum", 1, 0, {}]]])),
+        ],
+        "input_layers": [["a", 0, 0], ["b", 0, 0]],
+        "output_layers": [["difference", 0, 0]],
+    }});
+    let mut model = Model::from_config(&config, Generation::Keras2).unwrap();
+    let one = || array![[1.0f32]].into_dyn();
+    model.set_weights(vec![one(), one()]).unwrap(); // h' = x + h
+    let (a, b) = (
+        array![[[1.0], [2.0]]].into_dyn(),
+        array![[[5.0], [5.0], [5.0]]].into_dyn(),
+    );
+    let found = traced(&model, &[a, b]);
+    let names: Vec<_> = found.traces.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["sum", "sum#1"]);
+    assert_eq!(
+        found.get("sum").unwrap().h().as_slice(),
+        Some(&[1.0, 3.0][..])
+    );
+    assert_eq!(
+        found.get("sum#1").unwrap().h().as_slice(),
+        Some(&[5.0, 10.0, 15.0][..])
+    );
+    assert_eq!(found.outputs[0], array![[-12.0]].into_dyn());
+    let error = model.trace_stream("sum", &ALL).unwrap_err().to_string();
+    assert!(error.contains("calls \"sum\" 2 times"), "{error}");
+}
+
+#[test]
+fn of_a_layer_on_every_step_the_sequences_are_those_of_all_steps() {
+    let inner = json!({"class_name": "SimpleRNN", "config": {
+        "name": "sum", "units": 1, "activation": "linear", "use_bias": false}});
+    let config = json!({"class_name": "Sequential", "config": {"layers": [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 2, 3, 1]}},
+        {"class_name": "TimeDistributed", "config": {"name": "each", "layer": inner}},
+    ]}});
+    let mut model = Model::from_config(&config, Generation::Keras3).unwrap();
+    let one = || array![[1.0f32]].into_dyn();
+    model.set_weights(vec![one(), one()]).unwrap();
+    let x = ArrayD::from_shape_fn(vec![2, 2, 3, 1], |at| (10 * at[0] + 5 * at[1]) as f32);
+    let trace = model.trace("each", &x).unwrap();
+    assert_eq!(trace.dim(), (4, 3, 1));
+    let last = trace.h().slice_move(s![.., 2, 0]).to_vec();
+    assert_eq!(last, [0.0, 15.0, 30.0, 45.0]);
+    assert!(model.trace_stream("each", &ALL).is_err());
+}
+
+#[test]
+fn a_stateful_layer_goes_on_from_what_it_keeps() {
+    let config = json!({"class_name": "Sequential", "config": {"layers": [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [1, null, 1]}},
+        {"class_name": "SimpleRNN", "config": {"name": "sum", "units": 1, "activation": "linear",
+            "use_bias": false, "stateful": true}},
+    ]}});
+    let mut model = Model::from_config(&config, Generation::Keras3).unwrap();
+    let one = || array![[1.0f32]].into_dyn();
+    model.set_weights(vec![one(), one()]).unwrap();
+    // Two batches of the one row that the model fixes.
+    let x = array![[[1.0], [1.0]], [[1.0], [1.0]]].into_dyn();
+    let trace = model.trace("sum", &x).unwrap();
+    assert_eq!(
+        trace.h().iter().copied().collect::<Vec<_>>(),
+        [1.0, 2.0, 3.0, 4.0]
+    );
+    assert_eq!(trace.initial_state[0], array![[0.0], [2.0]]);
+    assert_eq!(
+        model.predict(&array![[[1.0]]].into_dyn()).unwrap()[[0, 0]],
+        5.0
+    );
 }

@@ -1,12 +1,10 @@
 //! The gates of all steps, from the hidden states that the engine computed.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2, Axis, s};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayViewMut2, Axis, s};
 
 use super::{Trace, TraceOptions};
-use crate::{
-    Activation, Cell, ForwardError, Gate, GruCell, GruGate, LstmCell, RecurrentLayer, SimpleRnnCell,
-};
+use crate::{Activation, Cell, ForwardError, Gate, GruCell, GruGate, RecurrentLayer};
 
 /// How many pre-activations are computed at a time: 1 MiB of them.
 const CHUNK: usize = 1 << 18;
@@ -204,12 +202,20 @@ impl Sums {
             before.copy(first, h.slice_mut(s![..count, ..]));
             let h = h.slice(s![..count, ..]);
             match cell {
-                Cell::Lstm(cell) => lstm_sums(cell, x, h, &mut z),
+                Cell::Lstm(cell) => {
+                    let weights = cell.weights();
+                    let kernels = (weights.fused_kernel(), weights.fused_recurrent_kernel());
+                    sums(kernels, weights.fused_bias(), x, h, &mut z);
+                }
                 Cell::Gru(cell) => {
                     let scratch = scratch.slice_mut(s![..count, ..]);
                     gru_sums(cell, x, h, &mut z, scratch);
                 }
-                Cell::SimpleRnn(cell) => simple_rnn_sums(cell, x, h, &mut z),
+                Cell::SimpleRnn(cell) => {
+                    let weights = cell.weights();
+                    let kernels = (weights.kernel(), weights.recurrent_kernel());
+                    sums(kernels, weights.bias(), x, h, &mut z);
+                }
             }
             self.take(cell, first, z.view());
         }
@@ -255,34 +261,20 @@ fn add_product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, out: &mut ArrayVi
     general_mat_mul(1.0, &a, &b, 1.0, out);
 }
 
-fn lstm_sums(
-    cell: &LstmCell,
+/// `z = b + x·W + h·U`
+fn sums(
+    (kernel, recurrent_kernel): (ArrayView2<'_, f32>, ArrayView2<'_, f32>),
+    bias: Option<ArrayView1<'_, f32>>,
     x: ArrayView2<'_, f32>,
     h: ArrayView2<'_, f32>,
     z: &mut ArrayViewMut2<'_, f32>,
 ) {
-    let weights = cell.weights();
-    z.fill(0.0);
-    if let Some(bias) = weights.fused_bias() {
-        z.assign(&bias);
+    match bias {
+        Some(bias) => z.assign(&bias),
+        None => z.fill(0.0),
     }
-    add_product(x, weights.fused_kernel(), z);
-    add_product(h, weights.fused_recurrent_kernel(), z);
-}
-
-fn simple_rnn_sums(
-    cell: &SimpleRnnCell,
-    x: ArrayView2<'_, f32>,
-    h: ArrayView2<'_, f32>,
-    z: &mut ArrayViewMut2<'_, f32>,
-) {
-    let weights = cell.weights();
-    z.fill(0.0);
-    if let Some(bias) = weights.bias() {
-        z.assign(&bias);
-    }
-    add_product(x, weights.kernel(), z);
-    add_product(h, weights.recurrent_kernel(), z);
+    add_product(x, kernel, z);
+    add_product(h, recurrent_kernel, z);
 }
 
 /// The columns z r h; those of h need r, which is computed here for that.

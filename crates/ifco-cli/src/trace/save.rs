@@ -25,9 +25,12 @@ pub struct Save {
     sums: bool,
     /// Whether the arrays have the path of their cell before their names.
     with_paths: bool,
-    /// What each cell has: its path, and the width of each array.
-    members: Vec<(String, Vec<(String, Option<usize>)>)>,
+    /// What each cell has, by its path.
+    members: Vec<(String, Vec<Member>)>,
 }
+
+/// An array of a cell: its name, and the length of its last axis; a mask has none.
+type Member = (String, Option<usize>);
 
 /// The name has to end in `.npz`.
 pub fn check_name(path: &Path) -> Result<(), Failure> {
