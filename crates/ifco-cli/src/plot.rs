@@ -198,6 +198,10 @@ impl Args {
         if !self.units.is_empty() && self.kind != Kind::Cell {
             return Err(Failure::usage("--units goes with --kind cell alone"));
         }
+        if self.labels.is_some() && !matches!(self.kind, Kind::Gates | Kind::Cell) {
+            let what = "--labels goes with --kind gates and --kind cell: no other has steps";
+            return Err(Failure::usage(what));
+        }
         Ok(())
     }
 
@@ -208,14 +212,9 @@ impl Args {
     }
 
     fn of_input(&self, style: &Style) -> Result<Picture, Failure> {
-        let opened = self.model.open_model()?;
-        let opened = Opened::Model(opened);
+        let opened = self.model.open()?;
+        let model = self.model.whole(&opened)?;
         let (path, cell) = self.choose(&opened)?;
-        let (kind, units) = (cell.kind(), cell.units());
-        drop(cell);
-        let Opened::Model(model) = opened else {
-            return Err(Failure::new("the file holds no model").at_file(&self.model.model));
-        };
         let run = Run {
             inputs: inputs::read(&self.inputs, model.inputs())?,
             model,
@@ -223,7 +222,9 @@ impl Args {
             files: self.files(),
         };
         if self.kind == Kind::Saturation {
-            let digest = run.digest(DigestBuilder::new(kind, units))?.finish();
+            let digest = run
+                .digest(DigestBuilder::new(cell.kind(), cell.units()))?
+                .finish();
             return Ok(plot::saturation(&run.path, &digest, style)?);
         }
         let labels = self.labels.as_deref().map(Labels::read).transpose()?;
@@ -246,12 +247,11 @@ impl Args {
     }
 
     fn files(&self) -> String {
-        let inputs: Vec<String> = self
-            .inputs
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        format!("{} on {}", self.model.model.display(), inputs.join(", "))
+        format!(
+            "{} on {}",
+            self.model.model.display(),
+            inputs::names(&self.inputs)
+        )
     }
 
     /// The cell that is meant; where several are, the first, and a word on it.
@@ -275,14 +275,14 @@ impl Args {
 }
 
 /// A model, what it is to run on, and the cell to be looked at.
-struct Run {
-    model: Box<Model>,
+struct Run<'a> {
+    model: &'a Model,
     inputs: Vec<ArrayD<f32>>,
     path: String,
     files: String,
 }
 
-impl Run {
+impl Run<'_> {
     fn rows(&self) -> usize {
         inputs::rows(&self.inputs)
     }

@@ -179,6 +179,8 @@ fn what_is_wrong_is_said_with_what_to_do() {
     );
     let error = fails(2, &[&stacked, &x, "-o", &svg]);
     assert!(error.contains("takes no input"), "{error}");
+    let error = fails(2, &[&stacked, "--labels", "x.txt", "-o", &svg]);
+    assert!(error.contains("--kind gates and --kind cell"), "{error}");
     let error = fails(2, &[&stacked, "--size", "big", "-o", &svg]);
     assert!(error.contains("as in 960x540"), "{error}");
     let error = fails(1, &[&stacked, "--size", "90x90", "-o", &svg]);

@@ -116,6 +116,16 @@ pub fn gates(
             order.len(),
             Some(&order),
         );
+        if each >= 40.0 {
+            let name = text(
+                16.0,
+                area.y + each / 2.0,
+                SMALL,
+                sheet.theme.muted(),
+                "unit",
+            );
+            sheet.text(name.align(Align::Middle).turned());
+        }
         let bar = Area::new(
             area.right() + 12.0,
             area.y + 3.0,

@@ -194,9 +194,14 @@ mod tests {
             limit: 2.0,
             is_exceeded: false,
         };
-        let values = array![[0.5, -2.0, 1.0, f32::NAN]];
-        let cells = furthest(values.view(), &[0..1], &[0..2, 2..4], &scale);
-        assert_eq!(cells.colors, [scale.color(-2.0), Theme::Light.alarm()]);
+        let values = array![[0.5, -2.0, 1.0, f32::NAN], [0.25, 0.0, 1.0, 9.0]];
+        let cells = furthest(values.view(), &groups(0..2, 2), &[0..2, 2..4], &scale);
+        let alarm = Theme::Light.alarm();
+        let second = [scale.color(0.25), scale.color(9.0)];
+        assert_eq!(
+            cells.colors,
+            [scale.color(-2.0), alarm, second[0], second[1]]
+        );
     }
 
     #[test]

@@ -108,7 +108,10 @@ impl Sheet {
     }
 
     pub fn image(&mut self, area: Area, cells: Cells) {
-        self.images.push((area, cells));
+        // A kernel of no features has no cells, and an image must have some.
+        if !cells.colors.is_empty() {
+            self.images.push((area, cells));
+        }
     }
 
     pub fn fill(&mut self, area: Area, color: Rgb) {
