@@ -1,7 +1,7 @@
 //! `RecurrentLayer::forward` over whole sequences.
 
 use ifco_cell::{
-    Activation, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer, Sequence,
+    Activation, GruCell, GruWeights, LstmCell, LstmWeights, Precision, RecurrentLayer, Sequence,
     SequenceOptions,
 };
 use ndarray::{Array1, Array2, Array3, Axis, concatenate, s};
@@ -34,10 +34,8 @@ struct Layers {
     input: Array3<f32>,
 }
 
-/// The case in f32, or in a reduced precision once there is one.
-pub fn load(case: &Case, precision: &str) -> Result<Box<dyn Run>> {
-    // The hook for reduced precision: with the feature `precision`, choose it on the layer here.
-    debug_assert!(precision == "f32" || cfg!(feature = "precision"));
+/// The case, in this precision.
+pub fn load(case: &Case, precision: Precision) -> Result<Box<dyn Run>> {
     let mut layers = vec![];
     for (index, prefix) in case.directions().iter().enumerate() {
         let go_backwards = index == 1;
@@ -46,7 +44,9 @@ pub fn load(case: &Case, precision: &str) -> Result<Box<dyn Run>> {
             go_backwards,
             ..Default::default()
         };
-        layers.push(layer(case, prefix, options)?);
+        let mut layer = layer(case, prefix, options)?;
+        layer.set_precision(precision);
+        layers.push(layer);
     }
     let shape = (case.batch, case.time, case.features);
     let input = Array3::from_shape_vec(shape, case.array("input")?)?;
@@ -62,17 +62,15 @@ fn sequences(sequence: Sequence) -> Result<Array3<f32>> {
 
 impl Layers {
     fn run(&self) -> Result<Array3<f32>> {
-        let mut outputs = vec![];
-        for layer in &self.layers {
-            outputs.push(sequences(layer.forward(self.input.view(), None, None)?)?);
+        let run = |layer: &RecurrentLayer| layer.forward(self.input.view(), None, None);
+        if let [layer] = &self.layers[..] {
+            return sequences(run(layer)?);
         }
-        if outputs.len() == 1 {
-            return Ok(outputs.remove(0));
-        }
-        // Both directions side by side in the order of time, as every peer gives them. Goes
-        // when the engine has a call for both directions.
-        let backward = outputs[1].slice(s![.., ..;-1, ..]);
-        Ok(concatenate(Axis(2), &[outputs[0].view(), backward])?)
+        // As the model's Bidirectional layer does it, side by side in the order of time.
+        let (forward, backward) = ifco_cell::join(|| run(&self.layers[0]), || run(&self.layers[1]));
+        let (forward, backward) = (sequences(forward?)?, sequences(backward?)?);
+        let backward = backward.slice(s![.., ..;-1, ..]);
+        Ok(concatenate(Axis(2), &[forward.view(), backward])?)
     }
 }
 

@@ -6,21 +6,21 @@
 
 mod layer;
 mod model;
-#[cfg(feature = "session")]
 mod session;
 
+use ifco_cell::Precision;
 use worker::{Case, Result, Run, What, serve, skip};
 
 /// What the command line asks for.
 struct Options {
     engine_alone: bool,
-    precision: String,
+    precision: Precision,
 }
 
 fn options() -> Result<Options> {
     let mut options = Options {
         engine_alone: false,
-        precision: "f32".to_string(),
+        precision: Precision::F32,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -30,7 +30,7 @@ fn options() -> Result<Options> {
         match (argument.as_str(), value.as_str()) {
             ("--part", "engine") => options.engine_alone = true,
             ("--part", "whole") => options.engine_alone = false,
-            ("--precision", "f32" | "bf16" | "int8") => options.precision = value,
+            ("--precision", _) => options.precision = value.parse()?,
             _ => return Err(format!("no such option: {argument} {value}").into()),
         }
     }
@@ -38,18 +38,12 @@ fn options() -> Result<Options> {
 }
 
 fn load(options: &Options, case: &Case) -> Result<Box<dyn Run>> {
-    if options.precision != "f32" && !cfg!(feature = "precision") {
-        return skip("ifco has no reduced precision yet");
-    }
     if options.engine_alone && case.what != What::Model {
         return skip("the engine alone is what the other cases time anyway");
     }
     match case.what {
-        What::Sequence => layer::load(case, &options.precision),
-        #[cfg(feature = "session")]
+        What::Sequence => layer::load(case, options.precision),
         What::Step => session::load(case),
-        #[cfg(not(feature = "session"))]
-        What::Step => skip("ifco has no streaming session yet"),
         What::Model if options.engine_alone => model::load_engine(case),
         What::Model => model::load(case),
     }

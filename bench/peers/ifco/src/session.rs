@@ -1,6 +1,4 @@
 //! One step of a stream through `Model::session`: LSTM 1 → units and Dense → 1.
-//!
-//! Behind the feature `session` until `ifco::Session` is there.
 
 use ifco::{Generation, Model, Session};
 use ndarray::{Array1, Array2};

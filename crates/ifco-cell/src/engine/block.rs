@@ -3,15 +3,21 @@
 use std::ops::Range;
 
 use super::cell::{PackedCell, starts};
-use super::gates::{Equations, Gates, LstmRow, Values};
+use super::gates::{Equations, Gates, Values};
 use super::plan::{Plan, Scratch};
 use super::pool::Barrier;
 use super::product::{Part, Product, Rows, Sums, in_order};
+use super::row::LstmRow;
+use super::traffic::{Ahead, Outputs};
 use super::{Packed, by_rows};
 use crate::Cell;
 
 /// Up to this many rows, all panels of a step are one call.
 const PANELS_AT_ONCE: usize = 3;
+
+/// Up to so many features, x·W costs a row less in the chain of h·U, while the processor waits for
+/// the gates of the step before, than as a product of its own.
+const FEW_FEATURES: usize = 4;
 
 /// Memory that several threads write, each in places of its own.
 #[derive(Clone, Copy)]
@@ -54,6 +60,8 @@ pub(super) struct Block<'a> {
     /// Whether the next step goes through the panels from the last to the first: what the cache
     /// still holds is read before it is replaced.
     pub(super) from_end: bool,
+    /// What the first cell reads next.
+    pub(super) ahead: Ahead,
 }
 
 impl<'a> Block<'a> {
@@ -128,15 +136,33 @@ impl<'a> Block<'a> {
 
     /// All steps of the chunk for one cell; `x` has a row for each step and row of the block.
     ///
-    /// `counted`: whether each step counts for each row; empty when all do.
+    /// `counted`: whether each step counts for each row; empty when all do. `outputs`: where h goes
+    /// too, which is nowhere unless all do.
     ///
     /// # Safety
     /// The scratch is as `Scratch` has planned it, no other thread has the same member's number
     /// with it, and x is there.
-    pub(super) unsafe fn steps(&mut self, index: usize, x: Rows, counted: &[bool], steps: usize) {
+    pub(super) unsafe fn steps(
+        &mut self,
+        index: usize,
+        x: Rows,
+        counted: &[bool],
+        outputs: Outputs,
+        steps: usize,
+    ) {
         let rows = self.rows;
         let cell = self.cell(index);
-        let hoisted = self.plan.hoisted || cell.needs_input_apart();
+        // The steps of one row need nothing in between.
+        let alone = rows == 1 && self.members == 1 && counted.is_empty();
+        let together = if alone && cell.is_plain_lstm() {
+            steps
+        } else {
+            1
+        };
+        let hoisted = match together == steps && cell.features <= FEW_FEATURES {
+            true => cell.needs_input_apart(),
+            false => self.plan.hoisted || cell.needs_input_apart(),
+        };
         // SAFETY: rows, panels and steps are within the scratch that was planned for them, and the
         // panels are this member's.
         unsafe {
@@ -153,11 +179,19 @@ impl<'a> Block<'a> {
                     candidate.inputs(all, x, steps * rows, z).run(isa);
                 }
             }
-            for step in 0..steps {
+            // Steps of one row need nothing in between.
+            let alone = rows == 1 && self.members == 1 && counted.is_empty();
+            let together = if alone && cell.is_plain_lstm() {
+                steps
+            } else {
+                1
+            };
+            for step in (0..steps).step_by(together.max(1)) {
                 let states = States {
                     h: self.h(index, step),
                     new_h: self.h(index, step + 1),
                     c: self.c(index),
+                    outputs: outputs.from(step, 0),
                 };
                 let counted = match counted {
                     [] => counted,
@@ -176,12 +210,14 @@ impl<'a> Block<'a> {
                         false => Input::Here(x),
                     };
                     match cell.equations {
-                        Some(equations) => self.step(index, equations, input, states, counted),
+                        Some(equations) => {
+                            self.step(index, equations, input, states, counted, together);
+                        }
                         None => self.step_by_rows(index, z, (step, steps), states, counted),
                     }
                 }
                 self.barrier.wait(self.members);
-                self.from_end = !self.from_end;
+                self.from_end ^= together % 2 == 1;
             }
         }
     }
@@ -202,14 +238,16 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// A step whose gates become states panel by panel.
+    /// A step whose gates become states panel by panel; of a plain LSTM's only row `together`
+    /// steps.
     unsafe fn step(
-        &self,
+        &mut self,
         index: usize,
         equations: Equations,
         input: Input,
         states: States,
         counted: &[bool],
+        together: usize,
     ) {
         let (cell, isa, rows) = (self.cell(index), self.packed.isa, self.rows);
         let (width, vectors) = (cell.gates.layout.width(), cell.gates.layout.vectors());
@@ -229,7 +267,12 @@ impl<'a> Block<'a> {
             cell.gates.recurrent.rows(isa, h, rows, narrow)
         };
         for number in 0..groups {
+            self.ahead.ask();
             let first = in_order(number, groups, self.from_end) * group;
+            states
+                .outputs
+                .from(0, (own.start + first) * cell.panel_units)
+                .ask(rows);
             let panels = group.min(own.len() - first);
             let panel = own.start + first;
             // SAFETY: within the scratch, as planned; the panels are this member's.
@@ -263,13 +306,17 @@ impl<'a> Block<'a> {
                 };
                 let parts = [x_part, cell.gates.recurrent.part(panel, h)];
                 let offset = panel * cell.panel_units;
-                if rows == 1 && cell.fits_registers(panels) {
+                if rows == 1 && cell.is_plain_lstm() {
                     LstmRow {
                         start,
                         parts,
                         c: states.c.add(offset),
                         new_h: states.new_h.add(offset),
+                        outputs: states.outputs.from(0, offset),
+                        units: cell.units - offset,
                         panels,
+                        steps: together,
+                        from_end: self.from_end,
                     }
                     .run(isa);
                     continue;
@@ -303,6 +350,8 @@ impl<'a> Block<'a> {
                     c: states.c.add(offset),
                     stride: cell.stride,
                     panel_stride: cell.panel_units,
+                    outputs: states.outputs.from(0, offset),
+                    units: cell.units - offset,
                     counted: match counted {
                         [] => std::ptr::null(),
                         counted => counted.as_ptr(),
@@ -376,6 +425,7 @@ impl<'a> Block<'a> {
                 }
             }
             let Some(candidate) = &cell.candidate else {
+                self.put_out(index, states);
                 return;
             };
             let width = candidate.layout.width();
@@ -402,6 +452,23 @@ impl<'a> Block<'a> {
                 new_h.copy_from_slice(state(states.h.cast_mut(), row));
                 by_rows::candidate(&self.cells[index], own, new_h, update);
             }
+            self.put_out(index, states);
+        }
+    }
+
+    /// Puts out a step's h, of all units.
+    unsafe fn put_out(&self, index: usize, states: States) {
+        let (outputs, cell) = (states.outputs, self.cell(index));
+        if outputs.is_none() {
+            return;
+        }
+        for row in 0..self.rows {
+            // SAFETY: the outputs have place for the units of these rows.
+            unsafe {
+                let from = states.new_h.add(row * cell.stride);
+                let to = outputs.at.add(row * outputs.row);
+                to.copy_from_nonoverlapping(from, cell.units);
+            }
         }
     }
 }
@@ -412,6 +479,7 @@ struct States {
     h: *const f32,
     new_h: *mut f32,
     c: *mut f32,
+    outputs: Outputs,
 }
 
 /// Where a step has its x from.

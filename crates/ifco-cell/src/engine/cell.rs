@@ -6,7 +6,7 @@ use ndarray::ArrayView2;
 
 use super::arithmetic::Arithmetic;
 use super::buffer::{Buffer, LINE};
-use super::gates::{Equations, LstmRow, Phi, Sigma, Values};
+use super::gates::{Equations, Phi, Sigma, Values};
 use super::panels::{Layout, Panels};
 use super::product::{Part, Product, Rows, Start, Sums, VECTORS};
 use super::simd::Isa;
@@ -209,10 +209,9 @@ impl PackedCell {
         matches!(self.equations, Some(Equations::Gru(..)) | None)
     }
 
-    /// Whether a step of one row may be a [`LstmRow`].
-    pub(super) fn fits_registers(&self, panels: usize) -> bool {
-        panels <= LstmRow::MOST_PANELS
-            && self.gates.recurrent.arithmetic() == Arithmetic::Singles
+    /// Whether the steps of one row may be a [`LstmRow`](super::row::LstmRow).
+    pub(super) fn is_plain_lstm(&self) -> bool {
+        self.gates.recurrent.arithmetic() == Arithmetic::Singles
             && self.equations == Some(Equations::Lstm(Sigma::Sigmoid, Phi::Tanh))
     }
 

@@ -1,7 +1,7 @@
 //! From the sums of the gates to the new states: the equations of `reference`, on vectors.
 
-use super::product::{Part, Start, VECTORS};
 use super::simd::{Isa, Kernel, Simd};
+use super::traffic::Outputs;
 use crate::{Activation, math};
 
 /// A `recurrent_activation` that is worked into the update of the states.
@@ -45,10 +45,10 @@ impl Phi {
 }
 
 /// A fraction whose division waits until it can be done together with another one. `None`: 1.
-type Fraction<F> = (F, Option<F>);
+pub(super) type Fraction<F> = (F, Option<F>);
 
 /// φ as a type, so that each combination is compiled into straight code.
-trait Phis: Copy {
+pub(super) trait Phis: Copy {
     fn fraction<S: Simd>(self, s: S, x: S::F32) -> Fraction<S::F32>;
 
     #[inline(always)]
@@ -61,7 +61,7 @@ trait Phis: Copy {
 }
 
 #[derive(Clone, Copy)]
-struct Tanh;
+pub(super) struct Tanh;
 
 #[derive(Clone, Copy)]
 struct Relu;
@@ -92,13 +92,13 @@ impl Phis for Linear {
 }
 
 /// σ as a type.
-trait Sigmas: Copy {
+pub(super) trait Sigmas: Copy {
     /// σ(x)·fraction
     fn times<S: Simd>(self, s: S, x: S::F32, fraction: Fraction<S::F32>) -> S::F32;
 }
 
 #[derive(Clone, Copy)]
-struct Sigmoid;
+pub(super) struct Sigmoid;
 
 /// clip(slope·x + 0.5, 0, 1)
 #[derive(Clone, Copy)]
@@ -156,6 +156,10 @@ pub(super) struct Gates {
     pub(super) stride: usize,
     /// From one panel to the next in the states: the units of a panel.
     pub(super) panel_stride: usize,
+    /// Where h goes too.
+    pub(super) outputs: Outputs,
+    /// From the first of these panels on, without those lanes that are no units.
+    pub(super) units: usize,
     /// Whether each row counts, or keeps its states; null when all do.
     pub(super) counted: *const bool,
     pub(super) rows: usize,
@@ -239,6 +243,8 @@ macro_rules! each_vector {
                         $s.load($of.h.add($state))
                     };
                     $s.store($of.new_h.add($state), new_h);
+                    let unit = panel * $of.panel_stride + vector * S::LANES;
+                    $of.outputs.put($s, row, unit, $of.units, new_h);
                 }
             }
         }
@@ -247,7 +253,7 @@ macro_rules! each_vector {
 
 /// i, f, o = σ(z_i, z_f, z_o);  c̃ = φ(z_c);  c' = f∘c + i∘c̃;  h' = o∘φ(c')
 #[inline(always)]
-fn lstm_states<S: Simd>(
+pub(super) fn lstm_states<S: Simd>(
     s: S,
     [i, f, c_tilde, o]: [S::F32; 4],
     c: S::F32,
@@ -275,85 +281,6 @@ unsafe fn lstm<S: Simd>(s: S, of: &Gates, sigma: impl Sigmas, phi: impl Phis) {
             s.store(c, new_c);
             new_h
         });
-    }
-}
-
-/// A whole step of one row of an LSTM of few panels with Keras's default activations: its sums
-/// never leave the registers.
-pub(super) struct LstmRow {
-    /// Of the four gates.
-    pub(super) start: [Start; VECTORS],
-    pub(super) parts: [Part; 2],
-    pub(super) c: *mut f32,
-    pub(super) new_h: *mut f32,
-    /// At most [`LstmRow::MOST_PANELS`].
-    pub(super) panels: usize,
-}
-
-impl LstmRow {
-    pub(super) const MOST_PANELS: usize = 5;
-
-    /// # Safety
-    /// All pointers are valid for what they are said to hold, and nobody else writes there.
-    pub(super) unsafe fn run(self, isa: Isa) {
-        isa.run(ValidRow(self));
-    }
-}
-
-/// A step whose pointers its maker vouches for.
-struct ValidRow(LstmRow);
-
-impl Kernel for ValidRow {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        // SAFETY: the promise of `LstmRow::run`.
-        unsafe {
-            match self.0.panels {
-                1 => lstm_row::<S, 1>(s, &self.0),
-                2 => lstm_row::<S, 2>(s, &self.0),
-                3 => lstm_row::<S, 3>(s, &self.0),
-                4 => lstm_row::<S, 4>(s, &self.0),
-                _ => lstm_row::<S, 5>(s, &self.0),
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As for [`LstmRow::run`].
-#[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "panel and gate, as everywhere")]
-unsafe fn lstm_row<S: Simd, const P: usize>(s: S, of: &LstmRow) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = [[s.splat(0.0); 4]; P];
-        for p in 0..P {
-            for gate in 0..4 {
-                let start = of.start[gate];
-                sums[p][gate] = s.load(start.at.add(p * start.panel_stride));
-            }
-        }
-        for part in of.parts {
-            let mut weights = part.panels;
-            for k in 0..part.depth {
-                let value = s.splat(*part.rows.at.add(k));
-                for p in 0..P {
-                    for gate in 0..4 {
-                        let vector = s.load(weights.add(p * part.panel_stride + gate * S::LANES));
-                        sums[p][gate] = s.mul_add(value, vector, sums[p][gate]);
-                    }
-                }
-                weights = weights.add(4 * S::LANES);
-            }
-        }
-        for p in 0..P {
-            let c = of.c.add(p * S::LANES);
-            let (new_c, new_h) = lstm_states(s, sums[p], s.load(c), Sigmoid, Tanh);
-            s.store(c, new_c);
-            s.store(of.new_h.add(p * S::LANES), new_h);
-        }
     }
 }
 

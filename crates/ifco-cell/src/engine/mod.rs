@@ -3,7 +3,8 @@
 //! - [`simd`]: the instruction sets, behind one trait; a kernel is written once.
 //! - [`panels`]: weights in the order in which the kernels read them; [`cell`]: those of a cell.
 //! - [`arithmetic`]: the numbers that products are made of, `f32` or narrower.
-//! - [`product`]: rows times panels, where the time goes; [`gates`]: from sums to states.
+//! - [`product`]: rows times panels, where the time goes; [`gates`]: from sums to states;
+//!   [`row`]: both at once, for a single row of an LSTM; [`traffic`]: what goes on beside them.
 //! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`block`]: some rows through the
 //!   cells; [`sequence`]: what goes in and comes out;
 //!   [`stepper`]: one step of a stream.
@@ -23,11 +24,13 @@ mod panels;
 mod plan;
 pub(crate) mod pool;
 mod product;
+mod row;
 mod sequence;
 pub(crate) mod simd;
 mod stepper;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 pub(crate) use sequence::run;
 pub(crate) use stepper::Stepper;

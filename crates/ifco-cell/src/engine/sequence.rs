@@ -23,6 +23,7 @@ use super::buffer::Buffer;
 use super::plan::{Plan, Scratch, Split, Work};
 use super::pool::{self, Barrier, Team};
 use super::product::Rows;
+use super::traffic::{Ahead, Outputs};
 use crate::{RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 
 /// Scratch that a thread keeps for its next call, in values (16 MiB).
@@ -187,6 +188,7 @@ impl Call<'_> {
                         own,
                         slot: 0,
                         from_end: false,
+                        ahead: Ahead::NONE,
                     },
                     rows,
                     counted: Vec::new(),
@@ -223,14 +225,22 @@ impl Passage<'_, '_> {
                 let reads = first..time.min(first + self.call.plan.steps);
                 let steps = reads.len();
                 let x = self.gather(reads.clone());
+                self.look_ahead(reads.end..time.min(reads.end + steps));
                 for index in 0..self.call.packed.cells.len() {
                     let x = match index.checked_sub(1) {
                         None => x,
                         Some(before) => self.block.outputs(before),
                     };
-                    self.block.steps(index, x, &self.counted, steps);
+                    let outputs = match index == self.block.last_index() {
+                        true => self.outputs(reads.start),
+                        false => Outputs::NONE,
+                    };
+                    self.block.steps(index, x, &self.counted, outputs, steps);
+                    self.block.ahead = Ahead::NONE;
                 }
-                self.emit(reads);
+                if self.call.mask.is_some() {
+                    self.emit(reads);
+                }
                 self.block.next_chunk(steps);
             }
             self.store();
@@ -326,7 +336,7 @@ impl Passage<'_, '_> {
             }
         }
         let inputs = self.call.inputs;
-        let [_, step, feature] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
+        let [row, step, feature] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
         let features = inputs.dim().2;
         if rows == 1 && !backwards && (feature == 1 || features <= 1) && step >= 0 {
             let first = inputs.slice(ndarray::s![self.rows.start, reads.start, ..]);
@@ -336,34 +346,72 @@ impl Passage<'_, '_> {
             };
         }
         let stride = self.call.scratch.x_stride;
-        // SAFETY: `Scratch` has planned so many rows of x for this member alone.
-        let x = unsafe { self.block.own.at(self.call.scratch.x) };
-        for (step, read) in reads.enumerate() {
-            for (row, all) in self.rows.clone().enumerate() {
-                let values = inputs.slice(ndarray::s![all, t(read), ..]);
-                // SAFETY: as above.
-                let to = unsafe {
-                    std::slice::from_raw_parts_mut(x.add((step * rows + row) * stride), features)
-                };
-                match values.as_slice() {
-                    Some(values) => to.copy_from_slice(values),
-                    None => to
-                        .iter_mut()
-                        .zip(values)
-                        .for_each(|(to, value)| *to = *value),
+        // SAFETY: `Scratch` has planned so many rows of x for this member alone, and the inputs
+        // have these rows, steps and features: without a slice of them for each, which would take
+        // as long as the copy.
+        unsafe {
+            let x = self.block.own.at(self.call.scratch.x);
+            for (number, read) in reads.enumerate() {
+                let from = inputs.as_ptr().offset(t(read) as isize * step);
+                for (number, all) in (number * rows..).zip(self.rows.clone()) {
+                    let from = from.offset(all as isize * row);
+                    let to = x.add(number * stride);
+                    if feature == 1 || features <= 1 {
+                        to.copy_from_nonoverlapping(from, features);
+                        continue;
+                    }
+                    for index in 0..features {
+                        *to.add(index) = *from.offset(index as isize * feature);
+                    }
                 }
             }
+            Rows { at: x, stride }
         }
-        Rows { at: x, stride }
     }
 
-    /// The outputs of the chunk: h, or for a masked row what the options say.
-    unsafe fn emit(&self, reads: Range<usize>) {
-        let options = self.call.options;
-        let masked = self.call.mask.is_some();
-        if !masked && !options.return_sequences {
+    /// Where the outputs go from step `read` on; with a mask nowhere, until [`emit`](Self::emit).
+    fn outputs(&self, read: usize) -> Outputs {
+        if self.call.mask.is_some() || !self.call.options.return_sequences {
+            return Outputs::NONE;
+        }
+        let units = self.block.cell(self.block.last_index()).units;
+        let time = self.call.inputs.dim().1;
+        let first = (self.rows.start * time + read) * units;
+        Outputs {
+            // SAFETY: the output has a value for each row, step and unit.
+            at: unsafe { self.call.output.at(first) },
+            row: time * units,
+            step: units,
+        }
+    }
+
+    /// Asks for the inputs of the next steps to come nearer, meanwhile.
+    fn look_ahead(&mut self, reads: Range<usize>) {
+        // A single row is read in order, which the processor sees by itself.
+        if reads.is_empty() || self.rows.len() == 1 {
             return;
         }
+        let inputs = self.call.inputs;
+        let (_, time, features) = inputs.dim();
+        let (first, sign) = match self.call.options.go_backwards {
+            true => (time - 1 - reads.start, -1),
+            false => (reads.start, 1),
+        };
+        let first = inputs.slice(ndarray::s![self.rows.start, first, ..]);
+        let [row, step, _] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
+        let panels = self.block.cell(0).gates.layout.panels();
+        self.block.ahead = Ahead::new(
+            first.as_ptr(),
+            features,
+            [self.rows.len(), reads.len()],
+            [row, sign * step],
+            reads.len() * panels.div_ceil(self.block.members),
+        );
+    }
+
+    /// The outputs of a chunk with a mask: h, or for a masked row what the options say.
+    unsafe fn emit(&self, reads: Range<usize>) {
+        let options = self.call.options;
         let index = self.block.last_index();
         let (cell, units, time) = (
             self.block.cell(index),
@@ -376,22 +424,17 @@ impl Passage<'_, '_> {
             for (step, read) in reads.enumerate() {
                 let h = self.block.h(index, step + 1);
                 for (row, all) in self.rows.clone().enumerate() {
-                    let mut from = h.add(row * cell.stride + units.start);
-                    if masked {
-                        let last = self.last(row).add(units.start);
-                        if self.counted[step * rows + row] {
-                            last.copy_from_nonoverlapping(from, count);
-                        } else if options.zero_output_for_mask {
-                            last.write_bytes(0, count);
-                        }
-                        from = last;
+                    let from = h.add(row * cell.stride + units.start);
+                    let last = self.last(row).add(units.start);
+                    if self.counted[step * rows + row] {
+                        last.copy_from_nonoverlapping(from, count);
+                    } else if options.zero_output_for_mask {
+                        last.write_bytes(0, count);
                     }
                     if options.return_sequences {
                         let to = (all * time + read) * cell.units + units.start;
-                        self.call
-                            .output
-                            .at(to)
-                            .copy_from_nonoverlapping(from, count);
+                        let to = self.call.output.at(to);
+                        to.copy_from_nonoverlapping(last, count);
                     }
                 }
             }

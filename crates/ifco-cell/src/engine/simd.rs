@@ -7,6 +7,8 @@
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod powers;
 mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -40,6 +42,12 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `LANES` values can be written to `to`.
     unsafe fn store(self, to: *mut f32, value: Self::F32);
+
+    /// Stores the first `count` values, at most `LANES`.
+    ///
+    /// # Safety
+    /// So many values can be written to `to`.
+    unsafe fn store_first(self, to: *mut f32, value: Self::F32, count: usize);
 
     /// a + b
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
@@ -75,13 +83,40 @@ pub(crate) trait Simd: Copy {
     /// The result must be a normal number.
     fn scale(self, a: Self::F32, shifted: Self::F32) -> Self::F32;
 
-    /// Asks for the cache line at `from` to come into the level 2 cache. Any address is allowed.
-    fn prefetch(self, from: *const f32);
+    /// How finely powers of two are to be had at once: 2^(1 / 2^OCTAVE_BITS) from one to the next.
+    const OCTAVE_BITS: u32 = 0;
+
+    /// 2^(n / 2^`OCTAVE_BITS`), rounded, where n is in the low bits of `shifted`. The result must
+    /// be a normal number.
+    #[inline(always)]
+    fn power_of_two(self, shifted: Self::F32) -> Self::F32 {
+        self.scale(self.splat(1.0), shifted)
+    }
+
+    /// What the rounding of [`power_of_two`](Self::power_of_two) has lost, as a part of it.
+    #[inline(always)]
+    fn power_of_two_error(self, _shifted: Self::F32) -> Self::F32 {
+        self.splat(0.0)
+    }
 }
 
-/// Up to this many units, lanes that stay empty cost more than the shorter vectors do.
+/// Asks for the cache line at `from` to come into the level 2 cache. Any address is allowed.
+#[inline(always)]
+pub(crate) fn prefetch(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program sees, and faults at no address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(from.cast());
+    }
+    // Elsewhere the instruction is not in stable Rust.
+    let _ = from;
+}
+
+/// Up to this many units, the lanes of half a vector that stay empty cost more than the shorter
+/// vectors do: 5 %.
 #[cfg(target_arch = "x86_64")]
-const FEW_UNITS: usize = 40;
+const FEW_UNITS: usize = 152;
 
 /// Code that runs with vectors.
 pub(crate) trait Kernel {

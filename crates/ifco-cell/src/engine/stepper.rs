@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 use super::Packed;
 use super::block::{Block, Place};
 use super::buffer::Buffer;
-use super::gates::LstmRow;
+use super::cell::PackedCell;
 use super::plan::{Plan, Scratch, Split};
 use super::pool::Barrier;
 use super::product::Rows;
+use super::row::LstmRow;
+use super::traffic::{Ahead, Outputs};
 use crate::{Cell, Precision};
 
 /// The states of one stream, and the scratch of a step. After construction it takes no memory, no
@@ -23,8 +25,8 @@ pub(crate) struct Stepper {
     /// Which of the two h of a cell is the latest.
     slot: usize,
     from_end: bool,
-    /// Whether each cell is one kernel call.
-    fits_registers: bool,
+    /// Whether each cell is a plain LSTM: one kernel call.
+    plain: bool,
 }
 
 const PLAN: Plan = Plan {
@@ -45,8 +47,7 @@ impl Stepper {
         let scratch = Scratch::of(&packed_cells.cells, &PLAN);
         let mut cells_packed = packed_cells.cells.iter();
         Self {
-            fits_registers: cells_packed
-                .all(|cell| cell.fits_registers(cell.gates.layout.panels())),
+            plain: cells_packed.all(PackedCell::is_plain_lstm),
             buffer: Buffer::zeros(scratch.shared + scratch.own),
             scratch: Arc::new(scratch),
             cells,
@@ -62,7 +63,7 @@ impl Stepper {
             return &[];
         };
         let values = self.buffer.as_mut_slice().as_mut_ptr();
-        if self.fits_registers {
+        if self.plain {
             // The same as below, with nothing between the caller and the kernel.
             let mut input = Rows {
                 at: x.as_ptr(),
@@ -84,13 +85,18 @@ impl Stepper {
                         ],
                         c: values.add(of.c),
                         new_h,
+                        outputs: Outputs::NONE,
+                        units: 0,
                         panels: cell.gates.layout.panels(),
+                        steps: 1,
+                        from_end: self.from_end,
                     }
                     .run(packed.isa);
                     input.at = new_h;
                 }
             }
             self.slot = 1 - self.slot;
+            self.from_end = !self.from_end;
             let last = &self.scratch.cells[packed.cells.len() - 1];
             return &self.buffer.as_slice()[last.h + self.slot * last.slot..][..packed.units()];
         }
@@ -109,6 +115,7 @@ impl Stepper {
             own: Place(unsafe { values.add(self.scratch.shared) }),
             slot: self.slot,
             from_end: self.from_end,
+            ahead: Ahead::NONE,
         };
         // SAFETY: the buffer was made for this plan, and is this stream's alone; the caller has as
         // many values in x as the first cell reads.
@@ -118,7 +125,7 @@ impl Stepper {
                 stride: x.len(),
             };
             for index in 0..packed.cells.len() {
-                block.steps(index, input, &[], 1);
+                block.steps(index, input, &[], Outputs::NONE, 1);
                 input = block.outputs(index);
             }
             block.next_chunk(1);

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use super::timing::Work;
-use crate::engine::simd::{Isa, Kernel, Simd};
+use crate::engine::simd::{Isa, Kernel, Simd, prefetch};
 
 /// The most values that a vector has.
 const MOST_LANES: usize = 16;
@@ -183,7 +183,7 @@ impl<const PREFETCH: bool> StreamKernel<'_, PREFETCH> {
                 for (index, sum) in sums.iter_mut().enumerate() {
                     if PREFETCH {
                         let next = index * S::LANES + Stream::AHEAD;
-                        simd.prefetch(values.as_ptr().wrapping_add(next));
+                        prefetch(values.as_ptr().wrapping_add(next));
                     }
                     // SAFETY: a row is N vectors long, and index < N.
                     let weights = unsafe { simd.load(values.as_ptr().add(index * S::LANES)) };

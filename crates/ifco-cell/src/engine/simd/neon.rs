@@ -42,6 +42,16 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, value: float32x4_t, count: usize) {
+        let mut values = [0.0; Self::LANES];
+        // SAFETY: the array has so many values; `to` is the caller's promise.
+        unsafe {
+            vst1q_f32(values.as_mut_ptr(), value);
+            to.copy_from_nonoverlapping(values.as_ptr(), count.min(Self::LANES));
+        }
+    }
+
+    #[inline(always)]
     fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         unsafe { vaddq_f32(a, b) }
     }
@@ -98,11 +108,5 @@ impl Simd for Neon {
             let n = vshlq_n_s32::<23>(vreinterpretq_s32_f32(shifted));
             vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), n))
         }
-    }
-
-    #[inline(always)]
-    fn prefetch(self, _: *const f32) {
-        // The prefetch instruction is not in stable Rust; the hardware's own prefetcher follows
-        // the packed weights, which are read in order.
     }
 }

@@ -40,6 +40,12 @@ impl<const LANES: usize> Simd for Portable<LANES> {
     }
 
     #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, value: [f32; LANES], count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { to.copy_from_nonoverlapping(value.as_ptr(), count.min(LANES)) };
+    }
+
+    #[inline(always)]
     fn add(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
         each(a, b, |a, b| a + b)
     }
@@ -104,7 +110,4 @@ impl<const LANES: usize> Simd for Portable<LANES> {
             f32::from_bits(a.to_bits().wrapping_add(shifted.to_bits() << 23))
         })
     }
-
-    #[inline(always)]
-    fn prefetch(self, _: *const f32) {}
 }

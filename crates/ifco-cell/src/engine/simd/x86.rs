@@ -4,6 +4,7 @@ pub(super) mod dots;
 
 use std::arch::x86_64::*;
 
+use super::powers::{errors, powers};
 use super::{Kernel, Simd};
 
 /// Vectors of 16.
@@ -57,6 +58,13 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, value: __m512) {
         unsafe { _mm512_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, value: __m512, count: usize) {
+        // The low `count` of 16 bits.
+        let lanes = (1u32 << count.min(16)) - 1;
+        unsafe { _mm512_mask_storeu_ps(to, lanes as __mmask16, value) }
     }
 
     #[inline(always)]
@@ -125,9 +133,27 @@ impl Simd for Avx512 {
         }
     }
 
+    const OCTAVE_BITS: u32 = 4;
+
     #[inline(always)]
-    fn prefetch(self, from: *const f32) {
-        prefetch(from);
+    fn power_of_two(self, shifted: __m512) -> __m512 {
+        const TABLE: [u32; 16] = powers();
+        unsafe {
+            let n = _mm512_castps_si512(shifted);
+            let table = _mm512_loadu_si512(TABLE.as_ptr().cast());
+            // The lookup takes the low 4 bits of n.
+            let power = _mm512_permutexvar_epi32(n, table);
+            _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_slli_epi32::<19>(n)))
+        }
+    }
+
+    #[inline(always)]
+    fn power_of_two_error(self, shifted: __m512) -> __m512 {
+        const TABLE: [f32; 16] = errors();
+        unsafe {
+            let table = _mm512_loadu_ps(TABLE.as_ptr());
+            _mm512_permutexvar_ps(_mm512_castps_si512(shifted), table)
+        }
     }
 }
 
@@ -150,6 +176,15 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, value: __m256) {
         unsafe { _mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, value: __m256, count: usize) {
+        unsafe {
+            let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let count = _mm256_set1_epi32(count.min(8) as i32);
+            _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(count, lane), value);
+        }
     }
 
     #[inline(always)]
@@ -210,14 +245,26 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
         }
     }
 
-    #[inline(always)]
-    fn prefetch(self, from: *const f32) {
-        prefetch(from);
-    }
-}
+    const OCTAVE_BITS: u32 = 3;
 
-#[inline(always)]
-fn prefetch(from: *const f32) {
-    // SAFETY: a prefetch reads nothing that the program sees, and faults at no address.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+    #[inline(always)]
+    fn power_of_two(self, shifted: __m256) -> __m256 {
+        const TABLE: [u32; 8] = powers();
+        unsafe {
+            let n = _mm256_castps_si256(shifted);
+            let table = _mm256_loadu_si256(TABLE.as_ptr().cast());
+            // The lookup takes the low 3 bits of n.
+            let power = _mm256_permutevar8x32_epi32(table, n);
+            _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_slli_epi32::<20>(n)))
+        }
+    }
+
+    #[inline(always)]
+    fn power_of_two_error(self, shifted: __m256) -> __m256 {
+        const TABLE: [f32; 8] = errors();
+        unsafe {
+            let table = _mm256_loadu_ps(TABLE.as_ptr());
+            _mm256_permutevar8x32_ps(table, _mm256_castps_si256(shifted))
+        }
+    }
 }
