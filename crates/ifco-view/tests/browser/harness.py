@@ -116,9 +116,10 @@ class Tab:
 
     def settle(self):
         """Waits until nothing is asked for or drawn any more."""
-        self.page.wait_for_load_state("networkidle")
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        self.page.wait_for_load_state("networkidle")
+        frame = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+        for _ in range(2):
+            self.page.evaluate(frame)
+            self.page.wait_for_function("() => document.body.dataset.busy === '0'")
 
     def close(self, own=None):
         """Nothing was said, and nothing asked for elsewhere."""

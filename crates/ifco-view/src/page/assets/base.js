@@ -50,15 +50,27 @@ function numeral(x, attributes = {}) {
 
 const count = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
 
+/** How much is under way, for whoever wants to know when the page has settled: `data-busy`. */
+let underWay = 0;
+function busy(more) {
+  underWay += more;
+  document.body.dataset.busy = String(underWay);
+}
+
 /** At most once a frame, with the arguments given last. */
 function eachFrame(work) {
   let last = null;
   return (...args) => {
     if (last === null) {
+      busy(1);
       requestAnimationFrame(() => {
         const now = last;
         last = null;
-        work(...now);
+        try {
+          work(...now);
+        } finally {
+          busy(-1);
+        }
       });
     }
     last = args;
@@ -70,10 +82,13 @@ function latest(work) {
   let calls = 0;
   return async (...args) => {
     const call = ++calls;
+    busy(1);
     try {
       await work(() => call === calls, ...args);
     } catch (error) {
       if (call === calls) notice(error);
+    } finally {
+      busy(-1);
     }
   };
 }
