@@ -166,7 +166,7 @@ const drawMaps = latest(async (isLatest) => {
     for (const step of trace().skipped) {
       if (step < state.from || step >= state.to) continue;
       const [x, w] = columnOf(step, width);
-      context.fillRect(x, 0, w, mapHeight);
+      context.fillRect(Math.floor(x), 0, Math.ceil(x + w) - Math.floor(x), mapHeight);
     }
     heat.scale.replaceChildren(legend(map, low, high));
     // The steps are the same in every map: they are named below the last ones.
@@ -371,7 +371,7 @@ const findUnits = latest(async (isLatest) => {
       el("label", { class: "threshold" }, "on is |h| of at least ",
         el("input", { id: "threshold", type: "number", min: 0.01, step: 0.05, value: limit, onchange: (event) => { threshold = Math.max(0.01, Number(event.target.value) || 0.01); findUnits(); } })),
       unitRows.length
-        ? el("table", { class: "terms" }, el("thead", {}, el("tr", {}, el("th", {}, "unit"), el("th", {}, "on is"), el("th", {}, "selected steps"), el("th", {}, "other steps"))), el("tbody", {}, unitRows))
+        ? el("table", { class: "terms" }, el("thead", {}, el("tr", {}, el("th", {}, "unit"), el("th", {}, "on is"), el("th", { class: "value" }, "selected steps"), el("th", { class: "value" }, "other steps"))), el("tbody", {}, unitRows))
         : el("p", { class: "hint" }, "No unit is on at three quarters of these steps. Try a lower threshold, or other steps.")),
     el("div", { class: "card" },
       el("h3", {}, "Where else they are on together"),
