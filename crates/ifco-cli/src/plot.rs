@@ -1,7 +1,5 @@
 //! `ifco plot`: pictures of a recurrent layer.
 
-mod labels;
-
 use std::borrow::Cow;
 use std::io::Write;
 use std::ops::Range;
@@ -15,13 +13,13 @@ use ifco::{Cell, DigestBuilder, Model, Opened, Trace, TraceOptions};
 use ndarray::{ArrayD, Axis, Slice};
 
 use crate::failure::Failure;
+use crate::labels::Labels;
 use crate::opening::{self, ModelArgs};
 use crate::precision::note;
 use crate::predict::inputs;
 use crate::progress::Progress;
 use crate::threads::ThreadsArgs;
 use crate::{interrupt, output};
-use labels::Labels;
 
 const AFTER_HELP: &str = "\
 The kinds:
