@@ -191,7 +191,8 @@ fn an_element_is_where_the_packing_puts_it() {
             let Some(element) = packing.element(Part::Kernel, gate, index, &row) else {
                 continue;
             };
-            let inside = element.split_once('[').unwrap().1.trim_end_matches(']');
+            // RTNeural has `weights[0]` before it.
+            let inside = element.rsplit_once('[').unwrap().1.trim_end_matches(']');
             let mut places: Vec<usize> = inside.split(", ").map(|n| n.parse().unwrap()).collect();
             if places.len() == 3 {
                 assert_eq!(places.remove(0), 0, "{element}"); // the direction
