@@ -208,8 +208,8 @@ pub use ifco_files::{
     open_bytes, open_with_architecture,
 };
 pub use ifco_model::{
-    About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask, Model,
-    ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step, StepShape,
-    Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
+    About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
+    Model, ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step,
+    StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
 };
 pub use ifco_view as view;

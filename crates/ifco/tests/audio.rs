@@ -73,7 +73,11 @@ fn a_nam_begins_at_its_own_states_everywhere() {
     let session = model.session().unwrap();
     let states = session.states();
     assert_eq!(states[0].0, "lstm/h");
-    assert!(states.iter().all(|(_, values)| values.iter().all(|v| *v != 0.0)));
+    assert!(
+        states
+            .iter()
+            .all(|(_, values)| values.iter().all(|v| *v != 0.0))
+    );
 
     let text = std::fs::read_to_string(fixture("nam_lstm.nam")).unwrap();
     let json: Value = serde_json::from_str(&text).unwrap();
@@ -92,7 +96,9 @@ fn a_nam_begins_at_its_own_states_everywhere() {
     for t in 0..4 {
         let (h, again) = (trace.h(), chunk.h());
         assert_eq!(h.slice(s![0, t, ..]), again.slice(s![0, t, ..]));
-        let out: f32 = (0..3).map(|unit| h[[0, t, unit]] * numbers[66 + unit]).sum();
+        let out: f32 = (0..3)
+            .map(|unit| h[[0, t, unit]] * numbers[66 + unit])
+            .sum();
         assert!((out + numbers[69] - y[[t, 0]]).abs() < 1e-5);
     }
 }
@@ -109,7 +115,12 @@ fn what_a_file_tells_is_kept() {
     assert_eq!(aida.sample_rate, Some(48000.0)); // "48000", a text
     assert_eq!(aida.facts, [("name".into(), "Random".into())]);
     assert_eq!(about("guitarml_lstm.json").sample_rate, None);
-    assert!(about("rtneural_layers.json").assumed.iter().any(|text| text.contains("causal")));
+    assert!(
+        about("rtneural_layers.json")
+            .assumed
+            .iter()
+            .any(|text| text.contains("causal"))
+    );
 }
 
 #[test]
@@ -144,7 +155,9 @@ fn a_real_nam_sounds_as_its_formulas_say() {
 
 fn numbers(json: &Value) -> Vec<f32> {
     let weights = json["weights"].as_array().unwrap().iter();
-    weights.map(|weight| weight.as_f64().unwrap() as f32).collect()
+    weights
+        .map(|weight| weight.as_f64().unwrap() as f32)
+        .collect()
 }
 
 /// One layer of one input.

@@ -28,7 +28,13 @@ pub(super) fn facts(object: &Value, without: &[&str]) -> Vec<(String, String)> {
 fn shown(text: &str) -> String {
     let letters = text.chars().take(MOST_LETTERS);
     letters
-        .map(|letter| if letter.is_control() { '\u{fffd}' } else { letter })
+        .map(|letter| {
+            if letter.is_control() {
+                '\u{fffd}'
+            } else {
+                letter
+            }
+        })
         .collect()
 }
 

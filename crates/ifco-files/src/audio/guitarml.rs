@@ -122,8 +122,7 @@ fn check_names(state: &Item<'_>, layers: usize) -> Result<(), FileError> {
             let number = PARTS.iter().find_map(|part| name.strip_prefix(part))?;
             number.parse::<usize>().ok()
         });
-        recurrent.is_some_and(|layer| layer < layers)
-            || matches!(name, "lin.weight" | "lin.bias")
+        recurrent.is_some_and(|layer| layer < layers) || matches!(name, "lin.weight" | "lin.bias")
     };
     match entries.keys().find(|name| !is_known(name)) {
         None => Ok(()),
@@ -191,7 +190,10 @@ impl State<'_, '_> {
         Ok(vec![
             matrix(&packed.weight_ih)?.into_dyn(),
             matrix(&packed.weight_hh)?.into_dyn(),
-            gates.bias_to_keras(&biases, None).map_err(wrong)?.into_dyn(),
+            gates
+                .bias_to_keras(&biases, None)
+                .map_err(wrong)?
+                .into_dyn(),
         ])
     }
 

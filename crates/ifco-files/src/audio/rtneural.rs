@@ -67,7 +67,13 @@ pub(super) fn open(root: &Item<'_>) -> Result<Model, FileError> {
     });
     told.extend(facts(
         root.value(),
-        &["in_gain", "out_gain", "in_skip", "samplerate", "sample_rate"],
+        &[
+            "in_gain",
+            "out_gain",
+            "in_skip",
+            "samplerate",
+            "sample_rate",
+        ],
     ));
     network.finish(About {
         format: Some("RTNeural JSON".into()),
@@ -328,7 +334,12 @@ impl Builder<'_, '_> {
             }
         };
         let alpha = values.insert_axis(Axis(0)).into_dyn();
-        self.add("PReLU", json!({ "shared_axes": [1] }), features, vec![alpha]);
+        self.add(
+            "PReLU",
+            json!({ "shared_axes": [1] }),
+            features,
+            vec![alpha],
+        );
         Ok(())
     }
 }

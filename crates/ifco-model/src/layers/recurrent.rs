@@ -414,7 +414,9 @@ impl Step for RecurrentStep {
         if let Some(initial) = &self.initial {
             let (states, _) = self.session.memory_mut();
             for (own, initial) in states.zip(initial) {
-                own.iter_mut().zip(initial).for_each(|(own, value)| *own = *value);
+                own.iter_mut()
+                    .zip(initial)
+                    .for_each(|(own, value)| *own = *value);
             }
         }
     }
