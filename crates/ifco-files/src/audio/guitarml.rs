@@ -154,7 +154,7 @@ struct Packed {
 
 impl State<'_, '_> {
     fn read(&self, gates: usize) -> Result<Packed, FileError> {
-        let rows = gates.checked_mul(self.units).unwrap_or(usize::MAX);
+        let rows = gates.saturating_mul(self.units);
         let matrix = |part: &str, columns: usize| {
             let item = self.state.need(&format!("rec.{part}_l{}", self.layer))?;
             let matrix = item.matrix()?;
