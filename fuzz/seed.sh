@@ -5,11 +5,12 @@
 set -eu
 cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- ../fixtures
-mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv
+mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv corpus/sound_model
 find "$@" -type f -size -200k | while read -r file; do
     name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
     case $file in
     *.keras) cp "$file" "corpus/keras_archive/$name" ;;
+    */audio/*.json | *.nam) cp "$file" "corpus/sound_model/$name" ;;
     *.h5 | *.hdf5) cp "$file" "corpus/hdf5_model/$name" ;;
     *.json) cp "$file" "corpus/model_json/$name" ;;
     *.npy) cp "$file" "corpus/npy/$name" ;;

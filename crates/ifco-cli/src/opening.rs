@@ -14,7 +14,8 @@ pub const ARCHITECTURE_HELP: &str = "give its architecture with --architecture m
 /// The model that a command works on.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A Keras model: .keras, .h5 or .hdf5; or its weights alone: .weights.h5, .h5
+    /// A Keras model: .keras, .h5 or .hdf5; its weights alone: .weights.h5, .h5; or a model of
+    /// sound: RTNeural's, AIDA-X's or GuitarML's .json, an LSTM's .nam
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 

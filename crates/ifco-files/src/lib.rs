@@ -20,6 +20,7 @@
 //! ```
 
 pub mod arrays;
+mod audio;
 mod bytes;
 mod error;
 mod hdf5;

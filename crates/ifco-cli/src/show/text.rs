@@ -57,11 +57,39 @@ fn model(text: &mut String, file: &str, model: &Model) {
     line!(text, "parameters: {}{more}", thousands(known.sum()));
     line!(text, "inputs:     {}", ports(model.inputs()));
     line!(text, "outputs:    {}", ports(model.outputs()));
+    about(text, model);
     for (name, reason) in unknown {
         line!(
             text,
             "note: the output shape of {name:?} is not known: {reason}"
         );
+    }
+}
+
+/// What the file tells besides the layers, and where sequences begin if not at zeros.
+fn about(text: &mut String, model: &Model) {
+    let about = model.about();
+    if let Some(format) = &about.format {
+        line!(text, "format:     {format}");
+    }
+    if let Some(rate) = about.sample_rate {
+        line!(text, "made for:   {rate} Hz");
+    }
+    let begin: Vec<&str> = model
+        .layers()
+        .iter()
+        .filter(|entry| entry.layer.initial_states().is_some())
+        .map(|entry| entry.name.as_str())
+        .collect();
+    if !begin.is_empty() {
+        let layers = begin.join(", ");
+        line!(text, "begins at:  states from the file, in {layers}");
+    }
+    for (name, fact) in &about.facts {
+        line!(text, "{:<11} {fact}", format!("{name}:"));
+    }
+    for assumed in &about.assumed {
+        line!(text, "assumed:    {assumed}");
     }
 }
 
