@@ -76,7 +76,7 @@ fn show_as_json_keeps_its_schema() {
     let report = read(&["show", "--json", &model("stacked.keras")]);
     assert_eq!(
         keys(&report),
-        "schema file kind name parameters inputs outputs layers cells"
+        "schema file kind name parameters inputs outputs layers about cells"
     );
     assert_eq!(report["schema"], 1);
     assert_eq!(
