@@ -45,7 +45,8 @@ impl Scale {
         }
         // Halved, so that the difference of large numbers stays finite.
         let share = (value / 2.0 - self.low / 2.0) / (self.high / 2.0 - self.low / 2.0);
-        (share * LARGEST).round().clamp(0.0, LARGEST) as u8
+        // `as` cuts off: half more rounds what is not negative, many times faster than `round`.
+        (share * LARGEST + 0.5).clamp(0.0, LARGEST) as u8
     }
 }
 

@@ -129,6 +129,37 @@ def the_slider_tells_the_trace(ifco, browser):
             tab.close()
 
 
+def switching_layers_tells_each_ones_numbers(ifco, browser):
+    """Whether or not the page has asked ahead: at once, after a rest, and back again."""
+    for name, layers in [("sunspots", ["lstm", "lstm_1"]), ("questions", ["bidirectional/forward", "bidirectional/backward"])]:
+        arguments = EXAMPLES[name]
+        traces = {layer: ifco.trace(*arguments[:2], layer) for layer in layers}
+        gates = {layer: ifco.gates(arguments[0], layer) for layer in layers}
+        with ifco.serving(*arguments) as url:
+            for rest in [0, 500]:
+                tab = Tab(browser, url)
+                tab.page.wait_for_timeout(rest)
+                for layer in [*reversed(layers), *layers, *reversed(layers)]:
+                    tab.choose_layer(layer)
+                    tab.go(2, 1)
+                    for array, values in traces[layer].items():
+                        if tab.page.locator(f"tspan[data-wire={array}]").count():
+                            assert abs(tab.wire(array) - values[0, 1, 2]) <= 1e-6, (layer, array)
+                    rows = gates[layer]["kernel_i"].shape[0]
+                    assert tab.page.locator("canvas[data-part=kernel]").get_attribute("aria-label").startswith(f"kernel, {rows} by ")
+                    canvas = tab.page.locator("canvas[data-part=recurrent_kernel]")
+                    canvas.hover(position={"x": 1, "y": 1})
+                    tab.settle()
+                    value = np.float32(tab.page.locator("#where .cellname .num").get_attribute("data-value"))
+                    assert value == gates[layer]["recurrent_kernel_i"][0, 0], layer
+                    map_of_h = tab.page.locator("canvas[data-array=h]")
+                    map_of_h.hover(position={"x": 1, "y": 1})
+                    tab.settle()
+                    last = np.float32(tab.page.locator("#here .num").last.get_attribute("data-value"))
+                    assert abs(last - traces[layer]["h"][0, 0, 0]) <= 1e-6, layer
+                tab.close()
+
+
 def editing_runs_the_model(ifco, browser):
     """What is written gives what `ifco predict` gives for the same input."""
     model, x = EXAMPLES["sunspots"]
@@ -476,6 +507,7 @@ TESTS = [
     hovering_tells_the_right_gate,
     a_gate_lights_everywhere,
     the_slider_tells_the_trace,
+    switching_layers_tells_each_ones_numbers,
     editing_runs_the_model,
     rows_are_chosen,
     text_on_the_command_line,

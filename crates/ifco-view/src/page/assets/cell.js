@@ -86,16 +86,22 @@ function openSum(shown, step, weights, unit, values) {
   );
 }
 
+const statesOf = (of) => (of.kind === "LSTM" ? ["c", "h"] : ["h"]);
+
+/** The states of a trace at all steps, or at more stretches of them than there are pixels. */
+const stripPlanes = (at) => {
+  const { run, traces } = state.run;
+  const { cell: own, arrays, steps } = traces[at];
+  const array = (name) => arrays.indexOf(name);
+  return Promise.all(statesOf(info.cells[own]).map((name) => source.planes(run, at, array(name), 0, steps, 1500)));
+};
+
 /** The states of the unit at all steps, as curves. */
 const drawStrip = latest(async (isLatest) => {
   if (!diagram || !trace()) return;
-  const { trace: at } = view();
   const shown = cell();
-  const names = shown.kind === "LSTM" ? ["c", "h"] : ["h"];
-  const most = 1500;
-  const planes = await Promise.all(
-    names.map((name) => source.planes(state.run.run, at, trace().arrays.indexOf(name), 0, trace().steps, most)),
-  );
+  const names = statesOf(shown);
+  const planes = await stripPlanes(view().trace);
   if (!isLatest() || !diagram || planes.some((plane) => !plane)) return;
   const canvas = byId("strip").querySelector("canvas");
   const width = canvas.parentElement.clientWidth;

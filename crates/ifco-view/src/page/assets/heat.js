@@ -1,28 +1,42 @@
 // Heat maps on a canvas.
 
+/** A byte's number; 255 is none, nor is a mean that it is part of. */
+const numberOf = Float32Array.from({ length: 256 }, (_, byte) => (byte === 255 ? NaN : byte));
+
 /**
- * Draws bytes `(rows, columns)` through a map of colours into a rectangle. `order` says which row
- * stands where; `crop` which columns are shown, from and to.
+ * Draws bytes `(rows, columns)` through a map of colours over the whole of a canvas, each pixel the
+ * mean of its numbers. `order` says which row stands where; `crop` which columns are shown, from
+ * and to.
  */
-function drawBytes(context, bytes, rows, columns, map, order, crop, width, height) {
-  const image = new ImageData(columns, rows);
+function drawBytes(canvas, bytes, rows, columns, map, order, crop) {
+  const { width, height } = canvas;
+  const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
   const colors = packed(map);
-  for (let row = 0; row < rows; row++) {
-    const from = (order ? order[row] : row) * columns;
-    const to = row * columns;
-    for (let column = 0; column < columns; column++) {
-      pixels[to + column] = colors[bytes[from + column]];
+  const across = placesOf(width, ...(crop || [0, columns]));
+  const down = placesOf(height, 0, rows);
+  const sums = new Float32Array(columns);
+  for (let y = 0; y < height; y++) {
+    const end = Math.max(down[y] + 1, down[y + 1]);
+    sums.fill(0);
+    for (let row = down[y]; row < end; row++) {
+      const from = (order ? order[row] : row) * columns;
+      for (let column = 0; column < columns; column++) sums[column] += numberOf[bytes[from + column]];
+    }
+    for (let x = 0; x < width; x++) {
+      const last = Math.max(across[x] + 1, across[x + 1]);
+      let sum = 0;
+      for (let column = across[x]; column < last; column++) sum += sums[column];
+      const mean = sum / ((end - down[y]) * (last - across[x]));
+      pixels[y * width + x] = colors[mean <= 254 ? (mean + 0.5) | 0 : 255];
     }
   }
-  const [start, end] = crop || [0, columns];
-  const scratch = new OffscreenCanvas(columns, rows);
-  scratch.getContext("2d").putImageData(image, 0, 0);
-  const ratio = context.getTransform().a;
-  // Where there are more numbers than pixels, the picture shows their mean.
-  context.imageSmoothingEnabled = rows > height * ratio || end - start > width * ratio * 1.01;
-  context.imageSmoothingQuality = "medium";
-  context.drawImage(scratch, start, 0, end - start, rows, 0, 0, width, height);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+/** Where the numbers of each pixel begin, and where the last one's end. */
+function placesOf(pixels, from, to) {
+  return Int32Array.from({ length: pixels + 1 }, (_, pixel) => Math.floor(from + (pixel * (to - from)) / pixels));
 }
 
 const packedMaps = new WeakMap();
@@ -81,7 +95,6 @@ function shrink(values, rows, columns, mostRows, mostColumns) {
 function legend(map, low, high) {
   const canvas = el("canvas", { class: "legend", width: 64, height: 1, "aria-hidden": "true" });
   const bytes = Uint8Array.from({ length: 64 }, (_, i) => Math.round((i / 63) * 254));
-  const context = canvas.getContext("2d");
-  drawBytes(context, bytes, 1, 64, map, null, null, 64, 1);
+  drawBytes(canvas, bytes, 1, 64, map, null, null);
   return el("span", { class: "scale" }, short(low), canvas, short(high));
 }

@@ -6,9 +6,9 @@ const LETTER = { kernel: "W", recurrent_kernel: "U", bias: "b" };
 let pointed = null;
 let matrices = {};
 
-function rowsOf(part) {
-  if (part === "kernel") return cell().features;
-  return part === "recurrent_kernel" ? cell().units : cell().biases;
+function rowsOf(part, of = cell()) {
+  if (part === "kernel") return of.features;
+  return part === "recurrent_kernel" ? of.units : of.biases;
 }
 
 /** The label of the gate whose column this is, and the unit. */
@@ -18,13 +18,11 @@ function placeOf(column) {
 }
 
 function buildPacking() {
-  const host = byId("matrices");
-  host.replaceChildren();
-  matrices = {};
   pointed = null;
   const shown = cell();
   if (!shown) {
     byId("packing-lead").textContent = "This model has no recurrent layer with weights.";
+    byId("matrices").replaceChildren();
     byId("where").replaceChildren();
     return;
   }
@@ -34,6 +32,19 @@ function buildPacking() {
       ? `${view().name}: ${shown.kind} of ${count(shown.units, "unit")} that reads ${count(shown.features, "feature")}. ` +
         `There is one kernel for all its gates, in the order ${letters}: each takes ${count(shown.units, "column")}.`
       : `${view().name}: SimpleRNN of ${count(shown.units, "unit")} that reads ${count(shown.features, "feature")}. It has no gates.`;
+  const shape = [shown.kind, shown.features, shown.units, shown.biases].join(" ");
+  if (byId("matrices").dataset.shape !== shape) buildMatrices(shown);
+  byId("matrices").dataset.shape = shape;
+  drawPacking();
+  // The forget gate's, where there is one: the page says what it is about before anybody points.
+  pointAt("kernel", 0, Math.min(1, shown.gates.length - 1) * shown.units + clamp(state.unit, 0, shown.units - 1));
+}
+
+/** The places of the matrices, the same for every layer of this kind and size. */
+function buildMatrices(shown) {
+  const host = byId("matrices");
+  host.replaceChildren();
+  matrices = {};
   const heads = el("div", { class: "bands", role: "group", "aria-label": "Columns of each gate" });
   shown.gates.forEach((gate, index) => {
     const first = index * shown.units;
@@ -85,9 +96,29 @@ function buildPacking() {
     );
     matrices[part] = { base, over, scale };
   }
-  drawPacking();
-  // The forget gate's, where there is one: the page says what it is about before anybody points.
-  pointAt("kernel", 0, Math.min(1, shown.gates.length - 1) * shown.units + clamp(state.unit, 0, shown.units - 1));
+}
+
+/** How large a matrix is drawn in this width. */
+function matrixHeight(part, of, width) {
+  const rows = rowsOf(part, of);
+  const side = width / (of.units * of.gates.length);
+  // Square cells where there is room; a row is never too thin to point at while there are few.
+  if (part === "bias") return Math.max(14, Math.min(22, side)) * rows;
+  return clamp(rows * side, Math.min(rows * 12, 130), 215);
+}
+
+const pictures = new WeakMap();
+
+/** A matrix as bytes, as many as there are pixels for; made once. */
+function pictureOf(values, rows, columns, width, height) {
+  let picture = pictures.get(values);
+  if (!picture || picture.width !== width || picture.height !== height) {
+    const small = shrink(values, rows, columns, height, width);
+    const most = largest(values);
+    picture = { ...small, bytes: bytesOf(small.values, most), most, width, height };
+    pictures.set(values, picture);
+  }
+  return picture;
 }
 
 const drawPacking = latest(async (isLatest) => {
@@ -96,6 +127,11 @@ const drawPacking = latest(async (isLatest) => {
   const weights = await source.weights(shown.cell);
   if (!isLatest() || !matrices.kernel) return;
   if (!weights) {
+    for (const matrix of Object.values(matrices)) {
+      matrix.base.width = matrix.over.width = 0;
+      matrix.scale.replaceChildren();
+      matrix.size = null;
+    }
     byId("where").replaceChildren(el("p", { class: "hint" }, "The weights of this layer are too large for this file. `ifco view` shows them."));
     return;
   }
@@ -103,17 +139,12 @@ const drawPacking = latest(async (isLatest) => {
     const { base, over, scale } = matrices[part];
     const rows = rowsOf(part);
     const width = base.parentElement.clientWidth;
-    const side = width / weights.columns;
-    // Square cells where there is room; a row is never too thin to point at while there are few.
-    const height =
-      part === "bias" ? Math.max(14, Math.min(22, side)) * rows : clamp(rows * side, Math.min(rows * 12, 130), 215);
+    const height = matrixHeight(part, cell(), width);
     matrices[part].size = { width, height, rows };
     const context = prepare(base, width, height);
-    const ratio = context.getTransform().a;
-    const small = shrink(weights[part], rows, weights.columns, Math.ceil(height * ratio), Math.ceil(width * ratio));
-    const most = largest(weights[part]);
-    drawBytes(context, bytesOf(small.values, most), small.rows, small.columns, colorMap("diverging"), null, null, width, height);
-    scale.replaceChildren(legend(colorMap("diverging"), -most, most));
+    const picture = pictureOf(weights[part], rows, weights.columns, base.width, base.height);
+    drawBytes(base, picture.bytes, picture.rows, picture.columns, colorMap("diverging"), null, null);
+    scale.replaceChildren(legend(colorMap("diverging"), -picture.most, picture.most));
     const units = cell().units;
     context.fillStyle = theme().ink;
     for (let gate = 1; gate < cell().gates.length; gate++) {

@@ -25,20 +25,41 @@ function blob(name) {
   return bytes.buffer;
 }
 
-/** The last few results of a function of strings and numbers. */
-function remember(most, work) {
+/**
+ * The last results of a function of strings and numbers: `most` of them, or of what they weigh
+ * together.
+ */
+function remember(most, work, weigh = () => 1) {
   const kept = new Map();
+  let weight = 0;
+  const drop = (key) => {
+    weight -= kept.get(key).weight;
+    kept.delete(key);
+  };
+  const keep = async (key, own) => {
+    const more = weigh(await own.result);
+    if (kept.get(key) !== own) return;
+    own.weight = more;
+    weight += own.weight;
+    for (const oldest of kept.keys()) {
+      if (weight <= most || oldest === key) break;
+      drop(oldest);
+    }
+  };
   return (...args) => {
     const key = args.join(" ");
-    if (!kept.has(key)) {
-      const result = work(...args);
-      kept.set(key, result);
-      result.catch(() => kept.delete(key));
-      if (kept.size > most) kept.delete(kept.keys().next().value);
-    }
-    return kept.get(key);
+    const own = kept.get(key) || { result: work(...args), weight: 0 };
+    const isNew = !kept.delete(key);
+    // The last one used is the last one dropped.
+    kept.set(key, own);
+    if (isNew) keep(key, own).catch(() => kept.delete(key));
+    return own.result;
   };
 }
+
+/** What heat maps, and what weights, may take. */
+const MOST_KEPT = 128 << 20;
+const bytesIn = (result) => (result ? result.bytes : 0);
 
 const numbersOf = async (path) => new Float32Array(await (await ask(path)).arrayBuffer());
 
@@ -80,23 +101,24 @@ const source = {
   },
 
   /** kernel, recurrent_kernel and bias of a cell, each row by row; `null` where a file left them out. */
-  weights: remember(4, async (index) => {
+  weights: remember(MOST_KEPT, async (index) => {
     const cell = info.cells[index];
-    const bytes = isLive ? await numbersOf(`weights?cell=${index}`) : blob(`weights/${index}`);
-    if (!bytes) return null;
-    const numbers = new Float32Array(bytes);
+    const bytes = isLive ? null : blob(`weights/${index}`);
+    if (!isLive && !bytes) return null;
+    const numbers = isLive ? await numbersOf(`weights?cell=${index}`) : new Float32Array(bytes);
     const columns = cell.units * cell.gates.length;
     const [kernel, recurrent] = [cell.features * columns, cell.units * columns];
     return {
+      bytes: numbers.byteLength,
       columns,
       kernel: numbers.subarray(0, kernel),
       recurrent_kernel: numbers.subarray(kernel, kernel + recurrent),
       bias: numbers.subarray(kernel + recurrent),
     };
-  }),
+  }, bytesIn),
 
   /** A heat map: bytes for each unit and stretch of time (see planes.rs). */
-  planes: remember(24, async (run, trace, array, from, to, bins) => {
+  planes: remember(MOST_KEPT, async (run, trace, array, from, to, bins) => {
     const path = `planes?run=${run}&trace=${trace}&array=${array}&from=${from}&to=${to}&bins=${bins}`;
     const buffer = isLive ? await (await ask(path)).arrayBuffer() : blob(`planes/${trace}/${array}`);
     if (!buffer) return null;
@@ -105,6 +127,7 @@ const source = {
     const size = rows * columns;
     const plane = (n) => new Uint8Array(buffer, 20 + n * size, size);
     return {
+      bytes: buffer.byteLength,
       rows,
       columns,
       from: isLive ? from : 0,
@@ -115,7 +138,7 @@ const source = {
       least: planes === 3 ? plane(1) : null,
       largest: planes === 3 ? plane(2) : null,
     };
-  }),
+  }, bytesIn),
 
   /** Everything about one step, or `null` where a file left it out. */
   step: remember(64, async (run, index, step) => {

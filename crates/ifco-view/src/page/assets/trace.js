@@ -17,16 +17,14 @@ function titleOf(array) {
 }
 
 function buildTrace() {
-  const host = byId("maps");
-  host.replaceChildren();
   byId("found").replaceChildren();
   byId("here").textContent = "";
-  heats = [];
   order = null;
   scores = null;
   buildTools();
   if (!trace()) {
     byId("trace-lead").textContent = cell() ? whyNoTrace() : "";
+    buildMaps([]);
     return;
   }
   const { steps, sequences, skipped } = trace();
@@ -34,7 +32,19 @@ function buildTrace() {
   const masked = skipped.length ? ` ${skipped.length === 1 ? "One step is" : `${skipped.length} steps are`} masked (grey): nothing is computed there.` : "";
   byId("trace-lead").textContent =
     `${view().name}: ${count(cell().units, "unit")} × ${count(steps, "step")}.${masked}${more}`;
-  for (const name of trace().arrays) {
+  buildMaps(trace().arrays);
+  sortUnits();
+}
+
+/** The places of the heat maps, the same for every layer of this kind. */
+function buildMaps(arrays) {
+  const kind = [cell() && cell().kind, ...arrays].join(" ");
+  const host = byId("maps");
+  if (host.dataset.kind === kind) return;
+  host.dataset.kind = kind;
+  host.replaceChildren();
+  heats = [];
+  for (const name of arrays) {
     const gate = gateOf(name);
     const base = el("canvas", { "aria-hidden": "true" });
     const over = el("canvas", {
@@ -62,7 +72,6 @@ function buildTrace() {
     host.append(figure);
     heats.push({ name, base, over, scale, axis, figure, plane: null });
   }
-  sortUnits();
 }
 
 function buildTools() {
@@ -142,35 +151,40 @@ const rowOf = (unit) => (order ? order.indexOf(unit) : unit);
 /** As many stretches of time as the screen has columns. */
 const binsOf = (width) => Math.ceil(width * Math.min(2, window.devicePixelRatio || 1));
 
+/** The heat maps of a trace between two steps. */
+const mapPlanes = (at, from, to) => {
+  const bins = binsOf(heats[0].base.parentElement.clientWidth);
+  const { run, traces } = state.run;
+  return Promise.all(traces[at].arrays.map((_, index) => source.planes(run, at, index, from, to, bins)));
+};
+
 const drawMaps = latest(async (isLatest) => {
   if (!trace() || !heats.length) return;
-  const { trace: at } = view();
   const width = heats[0].base.parentElement.clientWidth;
   // Three rows of maps fit on a laptop's screen.
   mapHeight = window.innerHeight < 860 ? 126 : 165;
-  const bins = binsOf(width);
-  const planes = await Promise.all(
-    heats.map((heat, index) => source.planes(state.run.run, at, index, state.from, state.to, bins)),
-  );
+  const planes = await mapPlanes(view().trace, state.from, state.to);
   if (!isLatest()) return;
+  const below = heats.length - gridColumns();
   heats.forEach((heat, index) => {
     heat.plane = planes[index];
     const context = prepare(heat.base, width, mapHeight);
+    heat.scale.replaceChildren();
     if (!heat.plane) return;
     const { rows, columns, from, to, low, high } = heat.plane;
     const bytes = heat.plane[state.shows] || heat.plane.mean;
     const map = colorMap(isGateArray(heat.name) ? "sequential" : "diverging");
     const crop = [((state.from - from) / (to - from)) * columns, ((state.to - from) / (to - from)) * columns];
-    drawBytes(context, bytes, rows, columns, map, order, crop, width, mapHeight);
+    drawBytes(heat.base, bytes, rows, columns, map, order, crop);
     context.fillStyle = theme().blank;
     for (const step of trace().skipped) {
       if (step < state.from || step >= state.to) continue;
       const [x, w] = columnOf(step, width);
       context.fillRect(Math.floor(x), 0, Math.ceil(x + w) - Math.floor(x), mapHeight);
     }
-    heat.scale.replaceChildren(legend(map, low, high));
+    heat.scale.append(legend(map, low, high));
     // The steps are the same in every map: they are named below the last ones.
-    heat.axis.hidden = index < heats.length - gridColumns();
+    heat.axis.hidden = index < below;
     if (!heat.axis.hidden) drawAxis(heat.axis, width);
   });
   drawCursor();
@@ -384,7 +398,7 @@ const findUnits = latest(async (isLatest) => {
 
 watch(["view", "run", "theme"], buildTrace);
 watch(["sort", "sortBy"], sortUnits);
-watch(["sort", "sortBy", "selection", "from", "to", "view", "run"], buildTools);
+watch(["sort", "sortBy", "selection", "from", "to"], buildTools);
 watch(["from", "to", "shows"], drawMaps);
 watch(["unit", "step", "selection"], drawCursor);
 watch(["unit", "step"], () => hoverAt(null));
