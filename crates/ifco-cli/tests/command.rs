@@ -85,7 +85,8 @@ fn show_as_json_keeps_its_schema() {
     );
     assert_eq!(
         keys(&report["layers"][0]),
-        "name class output_shapes why_no_output_shapes parameters takes_from layers"
+        "name class output_shapes why_no_output_shapes parameters takes_from \
+         begins_at_given_states layers"
     );
     let cell = &report["cells"][0];
     assert_eq!(
