@@ -286,7 +286,7 @@ impl Packing {
     /// use ifco_cell::{Gate, packing::{Part, find}};
     ///
     /// let (units, unit) = (24, 5);
-    /// let index = |block| (block * units + unit).to_string();
+    /// let index = |block: usize| (block * units + unit).to_string();
     /// let torch = find("pytorch").unwrap().element(Part::Kernel, Gate::Forget, index, "3");
     /// assert_eq!(torch.unwrap(), "weight_ih_l0[29, 3]");
     /// let onnx = find("onnx").unwrap().element(Part::Bias, Gate::Forget, index, "");
