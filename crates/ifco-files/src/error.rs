@@ -76,6 +76,15 @@ pub enum FileError {
         /// What is wrong.
         reason: String,
     },
+    /// A part of the file makes no sense: it is cut off, or was never right.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which part: `archive/data.pkl`, `the header`, `tensor "fc.weight"`.
+        part: String,
+        /// What is wrong, and where in the part.
+        reason: String,
+    },
     /// A part that such a file must have is absent.
     Missing {
         /// The file.
@@ -170,6 +179,7 @@ impl fmt::Display for Problem<'_> {
                 f,
                 "{part} is not valid JSON at line {line}, column {column}: {reason}"
             ),
+            FileError::Damaged { part, reason, .. } => write!(f, "{part} is damaged: {reason}"),
             FileError::Missing { part, .. } => write!(f, "there is no {part}"),
             FileError::MissingWeight {
                 weight,
@@ -207,6 +217,7 @@ impl FileError {
             | FileError::Zip { path, .. }
             | FileError::Hdf5 { path, .. }
             | FileError::Json { path, .. }
+            | FileError::Damaged { path, .. }
             | FileError::Missing { path, .. }
             | FileError::MissingWeight { path, .. }
             | FileError::WeightCount { path, .. }
@@ -234,12 +245,13 @@ impl FileError {
                 _ => return None,
             },
             FileError::Unknown { remedy, .. } if remedy.is_empty() => {
-                "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3) and .weights.h5"
+                "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3), .weights.h5, \
+                 PyTorch's .pt and .pth, and .safetensors"
             }
             FileError::Unknown { remedy, .. }
             | FileError::Unsupported { remedy, .. }
             | FileError::Missing { remedy, .. } => remedy,
-            FileError::Zip { .. } | FileError::Hdf5 { .. } => {
+            FileError::Zip { .. } | FileError::Hdf5 { .. } | FileError::Damaged { .. } => {
                 "copy or download the file again; if it stays so, save the model again"
             }
             FileError::Json { .. } => {
@@ -375,6 +387,15 @@ mod tests {
                 FileError::json(&path, "config.json", &not_json),
                 "config.json is not valid JSON at line 2, column 4: EOF while parsing a value",
                 Some("correct it there"),
+            ),
+            (
+                FileError::Damaged {
+                    path: path.clone(),
+                    part: text("a/data.pkl"),
+                    reason: text("at byte 3, it ends too early"),
+                },
+                "a/data.pkl is damaged: at byte 3, it ends too early",
+                Some("download the file again"),
             ),
             (
                 FileError::Missing {
