@@ -168,7 +168,6 @@ impl OpenOptions {
         spec: Option<impl AsRef<Path>>,
     ) -> Result<Assumed, FileError> {
         let path = path.as_ref();
-        let told = spec.is_some();
         let spec = match spec {
             Some(spec) => {
                 let spec = spec.as_ref();
@@ -176,11 +175,45 @@ impl OpenOptions {
                     .head(usize::try_from(self.limits.json).unwrap_or(usize::MAX))
                     .map_err(|error| FileError::io(spec, error))?;
                 let text = String::from_utf8_lossy(&text);
-                Spec::parse(&text, spec, &self.limits)?
+                Some(Spec::parse(&text, spec, &self.limits)?)
             }
-            None => Spec::default(),
+            None => None,
         };
-        match self.any(file(path)?, path, spec.state_dict.as_deref())? {
+        self.assume(file(path)?, path, spec)
+    }
+
+    /// As [`open_assuming`], from bytes and the text of the spec; `name` stands for both paths in
+    /// errors.
+    ///
+    /// ```
+    /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/torch")).unwrap();
+    /// let bytes = std::fs::read("classifier.pt")?;
+    /// let options = ifco_files::OpenOptions::new();
+    /// let spec = "[modules.lstm]\ntake = \"last\"";
+    /// let told = options.open_bytes_assuming(bytes, Some(spec), "classifier.pt")?;
+    /// assert_eq!(told.model.outputs()[0].shape, Some(vec![None, Some(2)]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Whatever [`FileError`] tells.
+    pub fn open_bytes_assuming(
+        &self,
+        bytes: impl Into<Vec<u8>>,
+        spec: Option<&str>,
+        name: &str,
+    ) -> Result<Assumed, FileError> {
+        let path = Path::new(name);
+        let spec = spec
+            .map(|text| Spec::parse(text, path, &self.limits))
+            .transpose()?;
+        self.assume(Bytes::from_vec(bytes.into()), path, spec)
+    }
+
+    fn assume(&self, bytes: Bytes, path: &Path, spec: Option<Spec>) -> Result<Assumed, FileError> {
+        let told = spec.is_some();
+        let spec = spec.unwrap_or_default();
+        match self.any(bytes, path, spec.state_dict.as_deref())? {
             Opened::Model(_) if told => Err(FileError::Unsupported {
                 path: path.into(),
                 what: "the file tells its own architecture, and needs no spec".into(),

@@ -140,9 +140,9 @@ pub(super) fn fitting(modules: &[Module<'_>], spec: &Spec) -> Vec<Vec<usize>> {
         found: Vec::new(),
         steps: SEARCH,
     };
-    for first in 0..modules.len() {
+    for (first, module) in modules.iter().enumerate() {
         if (0..modules.len()).all(|other| !is_before(modules, other, first)) {
-            let data = input(&modules[first], modules, spec);
+            let data = input(module, modules, spec);
             search.go(&mut vec![first], data);
         }
     }

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use ifco_cell::{CellKind, GruWeights, LstmWeights, SimpleRnnWeights, packing};
-use ndarray::{ArrayView1, ArrayView2, Axis, Ix1, Ix2, stack};
+use ndarray::{ArrayD, ArrayView1, ArrayView2, Axis, Ix1, Ix2, stack};
 
 use crate::WeightsGroup;
 
@@ -43,15 +43,18 @@ pub(super) struct Recurrent<'a> {
     pub layers: Vec<RecurrentLayer<'a>>,
 }
 
+/// The arrays of one direction by the first part of their names.
+type Parts<'a> = BTreeMap<&'static str, &'a ArrayD<f32>>;
+
 /// What the name of an array says: `weight_ih_l1_reverse`.
-struct Name<'a> {
-    part: &'a str,
+struct Name {
+    part: &'static str,
     /// `None` for a cell.
     layer: Option<usize>,
     is_reverse: bool,
 }
 
-fn parse(name: &str) -> Option<Name<'_>> {
+fn parse(name: &str) -> Option<Name> {
     const PARTS: [&str; 5] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"];
     let part = PARTS.into_iter().find(|part| name.starts_with(part))?;
     let rest = &name[part.len()..];
@@ -78,8 +81,7 @@ impl<'a> Recurrent<'a> {
     /// The recurrent module that the group is; `None` if it is none, and the reason where it is
     /// one that is not whole or not run.
     pub fn of(group: &'a WeightsGroup) -> Result<Option<Self>, String> {
-        let mut found: BTreeMap<(usize, bool), BTreeMap<&str, &ndarray::ArrayD<f32>>> =
-            BTreeMap::new();
+        let mut found: BTreeMap<(usize, bool), Parts<'_>> = BTreeMap::new();
         let mut is_cell = false;
         for (name, array) in &group.arrays {
             let Some(name) = parse(name) else { continue };
@@ -164,10 +166,7 @@ impl<'a> Recurrent<'a> {
 }
 
 /// One direction's arrays, which must fit each other, and what kind of cell they make.
-fn arrays_of<'a>(
-    found: &BTreeMap<&str, &'a ndarray::ArrayD<f32>>,
-    layer: usize,
-) -> Result<(Arrays<'a>, CellKind), String> {
+fn arrays_of<'a>(found: &Parts<'a>, layer: usize) -> Result<(Arrays<'a>, CellKind), String> {
     let matrix = |name: &str| {
         let array = found
             .get(name)
