@@ -99,7 +99,7 @@ pub struct Assumed {
 /// ```
 /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/torch")).unwrap();
 /// let assumed = ifco_files::open_assuming("classifier.pt", None::<&str>)?;
-/// assert_eq!(assumed.assumptions[0], "the modules run in the order of the file: lstm → norm → fc");
+/// assert_eq!(assumed.assumptions[1], "the modules run in the order of the file: lstm → norm → fc");
 ///
 /// let told = ifco_files::open_assuming("classifier.pt", Some("classifier.toml"))?;
 /// assert_eq!(told.model.outputs()[0].shape, Some(vec![None, Some(2)])); // of the last step

@@ -85,7 +85,10 @@ pub(super) fn follow(module: &Module<'_>, data: Data, take: Option<Take>) -> Res
         (None, Kind::Conv1d, Data::Sequence(given)) => {
             let filters = module.array("weight").map_or(0, |w| w.shape()[0]);
             let groups = groups(module, given);
-            if given == 0 || takes.checked_mul(groups) != Some(given) || filters % groups != 0 {
+            if given == 0
+                || takes.checked_mul(groups) != Some(given)
+                || !filters.is_multiple_of(groups)
+            {
                 return refuse(format!("a sequence of {takes} channels"));
             }
             Data::Sequence(filters)
