@@ -212,7 +212,7 @@ impl Args {
     }
 
     fn of_input(&self, style: &Style) -> Result<Picture, Failure> {
-        let opened = self.model.open()?;
+        let opened = self.model.open_to_run()?;
         let model = self.model.whole(&opened)?;
         let (path, cell) = self.choose(&opened)?;
         let run = Run {

@@ -87,6 +87,15 @@ pub enum FileError {
         /// What should be.
         expected: String,
     },
+    /// A part of the file makes no sense: it is cut off, or was never right.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which part: `archive/data.pkl`, `the header`, `tensor "fc.weight"`.
+        part: String,
+        /// What is wrong, and where in the part.
+        reason: String,
+    },
     /// A part that such a file must have is absent.
     Missing {
         /// The file.
@@ -187,6 +196,7 @@ impl fmt::Display for Problem<'_> {
                 expected,
                 ..
             } => write!(f, "{place} is {found}, expected {expected}"),
+            FileError::Damaged { part, reason, .. } => write!(f, "{part} is damaged: {reason}"),
             FileError::Missing { part, .. } => write!(f, "there is no {part}"),
             FileError::MissingWeight {
                 weight,
@@ -225,6 +235,7 @@ impl FileError {
             | FileError::Hdf5 { path, .. }
             | FileError::Json { path, .. }
             | FileError::Value { path, .. }
+            | FileError::Damaged { path, .. }
             | FileError::Missing { path, .. }
             | FileError::MissingWeight { path, .. }
             | FileError::WeightCount { path, .. }
@@ -252,13 +263,14 @@ impl FileError {
                 _ => return None,
             },
             FileError::Unknown { remedy, .. } if remedy.is_empty() => {
-                "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3), .weights.h5, and \
-                 RTNeural's, AIDA-X's and GuitarML's .json and .nam"
+                "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3), .weights.h5, \
+                 PyTorch's .pt and .pth, .safetensors, and RTNeural's, AIDA-X's and GuitarML's .json \
+                 and .nam"
             }
             FileError::Unknown { remedy, .. }
             | FileError::Unsupported { remedy, .. }
             | FileError::Missing { remedy, .. } => remedy,
-            FileError::Zip { .. } | FileError::Hdf5 { .. } => {
+            FileError::Zip { .. } | FileError::Hdf5 { .. } | FileError::Damaged { .. } => {
                 "copy or download the file again; if it stays so, save the model again"
             }
             FileError::Json { .. } => {
@@ -407,6 +419,15 @@ mod tests {
                 },
                 "layers[0].weights is a list of 2, expected a list of 3 arrays",
                 Some("export the model again"),
+            ),
+            (
+                FileError::Damaged {
+                    path: path.clone(),
+                    part: text("a/data.pkl"),
+                    reason: text("at byte 3, it ends too early"),
+                },
+                "a/data.pkl is damaged: at byte 3, it ends too early",
+                Some("download the file again"),
             ),
             (
                 FileError::Missing {

@@ -204,8 +204,8 @@ pub use ifco_cell::{
     UnitDigest, WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
-    FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,
-    open_bytes, open_with_architecture,
+    Assumed, FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, WeightsSource,
+    arrays, open, open_any, open_assuming, open_bytes, open_with_architecture,
 };
 pub use ifco_model::{
     About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
