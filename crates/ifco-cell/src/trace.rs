@@ -14,12 +14,14 @@ use ndarray::{
     Array, Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis, RemoveAxis, concatenate, s,
 };
 
-use crate::{CellKind, ForwardError, Precision, RecurrentLayer, SequenceOptions};
+use crate::{CellKind, ForwardError, RecurrentLayer};
 
 mod digest;
 mod gates;
+mod passage;
 
 pub use digest::{ArrayDigest, Change, Digest, DigestBuilder, Memory, UnitDigest};
+pub use passage::Passage;
 
 /// What a trace keeps besides the arrays that every one has.
 ///
@@ -264,43 +266,8 @@ impl RecurrentLayer {
         initial_state: Option<&[ArrayView2<'_, f32>]>,
         options: &TraceOptions,
     ) -> Result<Vec<Trace>, ForwardError> {
-        self.check(inputs, mask, initial_state)?;
-        let (batch, time, _) = inputs.dim();
-        // In f32 values: all arrays of the widest cell with what it takes.
-        let widest = self.cells().iter().map(|cell| {
-            let arrays = cell.kind().trace_names().len() + 2 * cell.kind().gates();
-            cell.units()
-                .saturating_mul(arrays)
-                .saturating_add(cell.features())
-        });
-        self.check_size(inputs.shape(), batch, time, widest.max().unwrap_or(0))?;
-
-        let mut states = initial_state.map(|states| states.iter());
-        let mut x = inputs.as_standard_layout().into_owned();
-        let mut traces = Vec::with_capacity(self.cells().len());
-        for cell in self.cells() {
-            let mut layer = match self.cells().len() {
-                1 => self.clone(),
-                _ => RecurrentLayer::of_cell(cell.clone()),
-            };
-            layer.options = SequenceOptions {
-                return_sequences: true,
-                go_backwards: self.options.go_backwards,
-                zero_output_for_mask: false,
-            };
-            layer.set_precision(Precision::F32);
-            let own = layer.state_sizes().map(|units| {
-                let given = states.as_mut().and_then(|states| states.next());
-                given.map_or_else(|| Array2::zeros((batch, units)), |state| state.to_owned())
-            });
-            let own = own.collect();
-            let trace = gates::trace(&layer, cell, x, mask, own, options)?;
-            x = match traces.len() + 1 < self.cells().len() {
-                true => trace.h().to_owned(),
-                false => Array3::zeros((0, 0, 0)),
-            };
-            traces.push(trace);
-        }
-        Ok(traces)
+        let passages = self.pass(inputs, mask, initial_state)?;
+        let traces = passages.into_iter();
+        Ok(traces.map(|passage| passage.into_trace(options)).collect())
     }
 }

@@ -198,7 +198,7 @@
 
 pub use ifco_cell::{
     Activation, ArrayDigest, Cell, CellKind, Change, Digest, DigestBuilder, ForwardError, Gate,
-    GruCell, GruGate, GruWeights, LstmCell, LstmWeights, Memory, Precision, PrecisionError,
+    GruCell, GruGate, GruWeights, LstmCell, LstmWeights, Memory, Passage, Precision, PrecisionError,
     RecurrentLayer, Sequence, SequenceOptions, SequenceOutput, Session as LayerSession,
     SessionError as LayerSessionError, SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions,
     UnitDigest, WeightsError, join, machine, packing, reference, set_threads, threads,
@@ -209,7 +209,7 @@ pub use ifco_files::{
 };
 pub use ifco_model::{
     About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
-    Model, ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step,
+    Model, ModelError, ModelPassage, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step,
     StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
 };
 pub use ifco_view as view;

@@ -6,9 +6,9 @@ const numberOf = Float32Array.from({ length: 256 }, (_, byte) => (byte === 255 ?
 /**
  * Draws bytes `(rows, columns)` through a map of colours over the whole of a canvas, each pixel the
  * mean of its numbers. `order` says which row stands where; `crop` which columns are shown, from
- * and to.
+ * and to; `share` how much of the width is drawn at all.
  */
-function drawBytes(canvas, bytes, rows, columns, map, order, crop) {
+function drawBytes(canvas, bytes, rows, columns, map, order, crop, share = 1) {
   const { width, height } = canvas;
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
@@ -31,7 +31,7 @@ function drawBytes(canvas, bytes, rows, columns, map, order, crop) {
       pixels[y * width + x] = colors[mean <= 254 ? (mean + 0.5) | 0 : 255];
     }
   }
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.getContext("2d").putImageData(image, 0, 0, 0, 0, Math.floor(share * width), height);
 }
 
 /** Where the numbers of each pixel begin, and where the last one's end. */
@@ -63,14 +63,15 @@ function bytesOf(values, most) {
   return bytes;
 }
 
-function largest(values) {
+/** The largest size in it; `none` where all are 0. */
+function largest(values, none = 1) {
   // By index: a million numbers are looked through in a millisecond or two.
   let most = 0;
   for (let i = 0; i < values.length; i++) {
     const size = Math.abs(values[i]);
     if (size > most && size < Infinity) most = size;
   }
-  return most || 1;
+  return most || none;
 }
 
 /** Fewer rows and columns, in which each number is the one of those it stands for that is largest. */
