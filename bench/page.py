@@ -34,8 +34,10 @@ MEASURE = """async ({what, to, value}) => {
     const at = {bubbles: true, pointerId: 1, button: 0, clientX: box.left + value[0] * box.width, clientY: box.top + value[1] * box.height};
     node.dispatchEvent(new PointerEvent('pointermove', at));
   } else {
-    node.value = value;
-    node.dispatchEvent(new Event(to, {bubbles: true}));
+    if (to === "input" && node.tagName === "TEXTAREA") {
+      node.focus(); node.setSelectionRange(...value); document.execCommand("insertText", false, "1");
+    } else { node.value = value;
+    node.dispatchEvent(new Event(to, {bubbles: true})); }
   }
   // An edit's run is under way for longer than what is drawn of it.
   const own = () => document.body.classList.contains('is-running') ? 1 : 0;

@@ -122,7 +122,7 @@ fn what_is_written_is_run() {
     let values = run["outputs"][0]["values"].as_array().unwrap().iter();
     let found: Vec<f32> = values.map(|value| value.as_f64().unwrap() as f32).collect();
     assert_eq!(found, expected.iter().copied().collect::<Vec<_>>());
-    assert_eq!(run["inputs"][0]["text"], "1, 2\n3, 4\n-0.5, 0.25");
+    assert_eq!(run["inputs"][0]["shape"], json!([1, 3, 2]));
     assert_eq!(run["traces"][0]["steps"], 3);
     // The run before is still there.
     assert_eq!(get(&page, "step?run=0&trace=0&step=6").0, 200);

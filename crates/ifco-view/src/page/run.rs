@@ -28,6 +28,8 @@ pub(super) struct Progress {
     pub steps: usize,
     /// The steps that were taken over from another run.
     pub kept: usize,
+    /// The first step that differs from the run before.
+    pub changed: usize,
     /// How long it took so far.
     pub seconds: f64,
     /// Whether there is no more to do.
@@ -63,6 +65,7 @@ impl Progress {
             size,
             steps,
             kept: 0,
+            changed: 0,
             seconds: 0.0,
             is_done: false,
         }

@@ -36,11 +36,17 @@ impl Page {
         let inputs = model.inputs().iter().zip(&run.inputs).enumerate();
         let inputs: Vec<Value> = inputs
             .map(|(index, (port, input))| {
-                let text = (input.len() <= MOST_EDITED).then(|| match writings[index] {
-                    Writing::Numbers => text_from_numbers(input.view()),
-                    Writing::Tokens { .. } => text_from_tokens(input.view(), vocabulary).0,
-                });
-                json!({ "name": port.name, "shape": input.shape(), "text": text })
+                let mut facts = json!({ "name": port.name, "shape": input.shape() });
+                // Who wrote the input has its text.
+                if run.row.is_some() {
+                    facts["text"] = json!((input.len() <= MOST_EDITED).then(|| {
+                        match writings[index] {
+                            Writing::Numbers => text_from_numbers(input.view()),
+                            Writing::Tokens { .. } => text_from_tokens(input.view(), vocabulary).0,
+                        }
+                    }));
+                }
+                facts
             })
             .collect();
         let progress = run.progress();
@@ -82,8 +88,8 @@ impl Page {
         let outputs: Vec<Value> = outputs
             .map(|(index, port)| {
                 let in_parts = goes_on.get(index).copied().unwrap_or(false);
-                let (shape, values) = output(&progress, index, in_parts);
-                json!({ "name": port.name, "shape": shape, "values": values })
+                let (shape, first, values) = output(&progress, index, in_parts);
+                json!({ "name": port.name, "shape": shape, "first": first, "values": values })
             })
             .collect();
         json!({
@@ -91,34 +97,44 @@ impl Page {
             "outputs": outputs,
             "seconds": progress.seconds,
             "kept": progress.kept,
+            "changed": progress.changed,
             "steps": progress.steps,
             "done": progress.done(),
         })
     }
 }
 
-/// The shape of an output, and the first of its numbers; none where it is known at the end alone.
-fn output(progress: &Progress, index: usize, in_parts: bool) -> (Vec<usize>, Option<Vec<Value>>) {
+/// The shape of an output, the first of the rows that are shown, and their numbers; none where it is
+/// known at the end alone.
+fn output(
+    progress: &Progress,
+    index: usize,
+    in_parts: bool,
+) -> (Vec<usize>, usize, Option<Vec<Value>>) {
     let parts = progress.stretches.iter();
     let parts: Vec<&ArrayD<f32>> = parts
         .filter_map(|stretch| stretch.passage.outputs.get(index))
         .collect();
     let Some(last) = parts.last() else {
-        return (Vec::new(), None);
+        return (Vec::new(), 0, None);
     };
     let mut shape = last.shape().to_vec();
-    let most = shape.last().map_or(1, |row| row.saturating_mul(MOST_ROWS));
-    let most = most.clamp(1, MOST_SHOWN);
-    let shown = |parts: &[&ArrayD<f32>]| {
-        let numbers = parts.iter().flat_map(|part| part.iter());
-        numbers.take(most).map(number).collect()
-    };
+    let row = shape.last().copied().unwrap_or(1);
+    let most = row.saturating_mul(MOST_ROWS).clamp(1, MOST_SHOWN);
     if in_parts && let Some(time) = shape.get_mut(1) {
         *time = progress.done();
-        return (shape, Some(shown(&parts)));
+        // What has changed is to be seen, with a little of what it follows.
+        let rows = shape.iter().rev().skip(1).product::<usize>();
+        let first = match shape.len() {
+            3 => (progress.changed.saturating_sub(10)).min(rows.saturating_sub(MOST_ROWS)),
+            _ => 0,
+        };
+        let numbers = parts.iter().flat_map(|part| part.iter());
+        let shown = numbers.skip(first.saturating_mul(row)).take(most);
+        return (shape, first, Some(shown.map(number).collect()));
     }
-    let values = progress.is_done.then(|| shown(&[last]));
-    (shape, values)
+    let shown = || last.iter().take(most).map(number).collect();
+    (shape, 0, progress.is_done.then(shown))
 }
 
 /// A number for JSON; what is not finite as a word.

@@ -133,9 +133,10 @@ impl Page {
         );
         if let Some(before) = before.filter(|_| stretched) {
             let old = before.progress();
+            let same = same_steps(&before.inputs[0], &inputs[0]);
+            progress.changed = same.min(steps);
             if old.size == progress.size {
                 // A last stretch that is not full goes along only where nothing follows it.
-                let same = same_steps(&before.inputs[0], &inputs[0]);
                 let whole = old.is_done && same == steps && same == old.steps;
                 let count = if whole { usize::MAX } else { same / old.size };
                 progress.stretches = old.stretches.into_iter().take(count).collect();

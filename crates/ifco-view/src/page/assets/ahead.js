@@ -39,4 +39,11 @@ async function askAhead() {
 }
 
 // What fails here is told when it is asked for.
-watch(["view", "run", "data", "theme"], () => askAhead().catch(() => {}));
+watch(["view", "run", "theme"], () => askAhead().catch(() => {}));
+// Who edits the input does so more than once.
+let pause = 0;
+watch(["data"], () => {
+  rounds++;
+  clearTimeout(pause);
+  pause = setTimeout(() => askAhead().catch(() => {}), 1500);
+});

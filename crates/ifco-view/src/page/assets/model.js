@@ -252,6 +252,20 @@ function showRun(run, isWriting) {
   tell();
 }
 
+/** What is shown of each output, with what made it. */
+const shownOutputs = new Map();
+
+/** Made anew only where it has changed: a long table takes the browser a while. */
+function outputOf(output) {
+  const key = JSON.stringify(output);
+  let own = shownOutputs.get(output.name);
+  if (!own || own.key !== key) {
+    own = { key, nodes: outputNodes(output) };
+    shownOutputs.set(output.name, own);
+  }
+  return own.nodes;
+}
+
 function buildOutputs() {
   const host = byId("outputs");
   host.replaceChildren();
@@ -262,7 +276,7 @@ function buildOutputs() {
   }
   host.append(el("h3", {}, "What it predicts"));
   for (const output of state.run.outputs) {
-    host.append(el("p", { class: "output-name" }, el("code", {}, output.name), ` ${shapeText(output.shape)}`), outputNodes(output));
+    host.append(el("p", { class: "output-name" }, el("code", {}, output.name), ` ${shapeText(output.shape)}`), outputOf(output));
   }
   const { seconds, kept, steps, done } = state.run;
   const from = kept ? `, from step ${kept.toLocaleString("en")} on` : "";
@@ -272,6 +286,7 @@ function buildOutputs() {
 /** One number large, a list of tokens as text, and otherwise a table. */
 function outputNodes(output) {
   if (output.values === null) return el("p", { class: "hint" }, "known when the last step has run");
+  const { first } = output;
   const values = output.values.map(Number);
   const size = output.shape.reduce((product, n) => product * n, 1);
   const last = output.shape[output.shape.length - 1] || 1;
@@ -290,13 +305,13 @@ function outputNodes(output) {
       el("p", { class: "prediction" }, chosen.map((token) => tokens[token]).join(isText ? "" : " ")),
       el("table", { class: "terms short" },
         el("caption", {}, "Each step's most likely token"),
-        el("tbody", {}, chosen.map((token, row) => el("tr", {}, el("td", { class: "value" }, row), el("th", { scope: "row" }, `“${tokens[token]}”`), el("td", { class: "value" }, numeral(values[row * last + token])))))));
+        el("tbody", {}, chosen.map((token, row) => el("tr", {}, el("td", { class: "value" }, first + row), el("th", { scope: "row" }, `“${tokens[token]}”`), el("td", { class: "value" }, numeral(values[row * last + token])))))));
   }
   const columns = Math.min(last, 12);
   const isVector = rows === 1 && last > 12;
   const body = isVector
     ? Array.from({ length: Math.min(last, 200) }, (_, k) => el("tr", {}, el("th", { scope: "row" }, k), el("td", { class: "value" }, numeral(values[k]))))
-    : Array.from({ length: rows }, (_, row) => el("tr", {}, el("th", { scope: "row" }, row), Array.from({ length: columns }, (_, k) => el("td", { class: "value" }, numeral(values[row * last + k])))));
+    : Array.from({ length: rows }, (_, row) => el("tr", {}, el("th", { scope: "row" }, first + row), Array.from({ length: columns }, (_, k) => el("td", { class: "value" }, numeral(values[row * last + k])))));
   const left = isVector ? size - Math.min(last, 200) : size - rows * columns;
   return el("div", { "data-output": output.name },
     el("table", { class: "terms short" }, el("tbody", {}, body)),

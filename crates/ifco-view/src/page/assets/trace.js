@@ -183,17 +183,25 @@ const drawMaps = latest(async (isLatest) => {
   if (!isLatest()) return;
   const below = heats.length - gridColumns();
   heats.forEach((heat, index) => {
-    const before = heat.plane;
+    const before = heat.drawn;
     heat.plane = planes[index];
     heat.scale.replaceChildren();
+    heat.drawn = null;
     if (!heat.plane) return prepare(heat.base, width, mapHeight);
     const { rows, columns, from, to, low, high, bytes } = heat.plane;
-    // Where nothing is done yet the run before stays to be seen.
-    const done = isStale(state.to - 1) && before ? columnOf(state.run.done, width)[0] : width;
-    const context = prepare(heat.base, width, mapHeight, done);
+    const { kept, done, steps } = state.run;
+    const place = [view().name, state.from, state.to, state.shows, width, mapHeight, state.theme, columns].join(" ");
+    const isSame = before && before.place === place && before.order === order;
+    // Where nothing is done yet the run before stays to be seen, and what is as it was need not be
+    // drawn again.
+    const until = isSame && done < steps ? clamp((done - state.from) / (state.to - state.from), 0, 1) : 1;
+    const isKept = isSame && before.low === low && before.high === high && !trace().skipped.length && !before.skipped;
+    const same = isKept ? clamp((Math.min(kept, before.done) - state.from - 1) / (state.to - state.from) - 1 / columns, 0, 1) : 0;
+    const context = prepare(heat.base, width, mapHeight, !isSame);
+    heat.drawn = { place, order, low, high, skipped: trace().skipped.length, done };
     const map = colorMap(isGateArray(heat.name) ? "sequential" : "diverging");
     const crop = [((state.from - from) / (to - from)) * columns, ((state.to - from) / (to - from)) * columns];
-    drawBytes(heat.base, bytes, rows, columns, map, order, crop, done / width);
+    drawBytes(heat.base, bytes, rows, columns, map, order, crop, [same, until]);
     context.fillStyle = theme().blank;
     for (const step of trace().skipped) {
       if (step < state.from || step >= state.to) continue;
