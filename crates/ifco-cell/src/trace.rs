@@ -79,7 +79,7 @@ pub struct Trace {
     pub initial_state: Vec<Array2<f32>>,
     /// Which steps counted, `(batch, time)`; `None` is all of them.
     pub mask: Option<Array2<bool>>,
-    /// What the activations were applied to, `(batch, time, gates·units)`, in the columns of Keras's
+    /// z: what the activations were applied to, `(batch, time, gates·units)`, in the columns of Keras's
     /// `kernel`: i f c o; z r h of a GRU; the units of a SimpleRNN. Where it was
     /// [asked for](TraceOptions::pre_activations).
     ///
@@ -102,8 +102,13 @@ impl Trace {
         self.kind.trace_names()
     }
 
-    /// The array of this name, `(batch, time, units)`.
+    /// The array of this name, `(batch, time, units)`; also what the activations were applied to,
+    /// by [its name](CellKind::pre_activations_name), `(batch, time, gates·units)`, where that was
+    /// [asked for](TraceOptions::pre_activations).
     pub fn get(&self, name: &str) -> Option<ArrayView3<'_, f32>> {
+        if name == self.kind.pre_activations_name() {
+            return self.pre_activations.as_ref().map(|sums| sums.view());
+        }
         let index = self.names().iter().position(|known| *known == name)?;
         self.arrays.get(index).map(|array| array.view())
     }

@@ -127,9 +127,7 @@ impl Tap {
         }
         named.sort_by_key(|(place, call, ..)| (*place, *call));
         let named = named.into_iter();
-        named
-            .map(|(_, _, name, passage)| (name, passage))
-            .collect()
+        named.map(|(_, _, name, passage)| (name, passage)).collect()
     }
 }
 

@@ -257,7 +257,9 @@ impl TraceStream<'_> {
         let called = self.entry.layer.call(&[inputs], &call);
         called.map_err(|source| self.entry.error(source))?;
         let mut passages = tap.finish();
-        let states = passages.iter().flat_map(|(_, passage)| passage.last_states());
+        let states = passages
+            .iter()
+            .flat_map(|(_, passage)| passage.last_states());
         let states = states.map(|state| Tensor::new(state.clone().into_dyn()));
         self.states = Some(states.collect());
         match self.asked < passages.len() {

@@ -244,7 +244,9 @@ impl Page {
             return Err(Wrong::Parameter("bins"));
         }
         let shows = query.number("shows")?;
-        let shows = Shows::ALL.get(shows..=shows).ok_or(Wrong::Parameter("shows"))?;
+        let shows = Shows::ALL
+            .get(shows..=shows)
+            .ok_or(Wrong::Parameter("shows"))?;
         let names = run.traces()[trace].1.cell().kind().trace_names();
         let mut maps = Vec::new();
         for index in 0..names.len() {

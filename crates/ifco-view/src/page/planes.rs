@@ -96,7 +96,11 @@ pub(super) fn planes(
     let there = values.len();
     let steps = range.len();
     let bins = bins.min(steps);
-    let shows = if bins < steps { shows } else { &Shows::ALL[..1] };
+    let shows = if bins < steps {
+        shows
+    } else {
+        &Shows::ALL[..1]
+    };
     let size = units * bins;
     let mut bytes = head(units, bins, shows.len(), scale);
     let start = bytes.len();

@@ -215,7 +215,7 @@ function tellWhere(value) {
   const target = hasGates ? `unit ${unit}’s ${of.name}` : `unit ${unit}`;
   const meaning = part === "bias" ? `${inputName(part, row)} of ${target}` : `${inputName(part, row)} to ${target}`;
   const places = of.places.map(({ name: framework, parts }) => {
-    const { slice, element } = parts[part];
+    const [slice, element] = [parts[part].slice, parts[part].element].map((of) => (Array.isArray(of) ? of[row] : of));
     const where = element
       ? element
           .replaceAll(/\{(\d+)\}/g, (_, block) => String(Number(block) * cell().units + unit))
