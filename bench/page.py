@@ -24,20 +24,28 @@ MEASURE = """async ({what, to, value}) => {
   const busy = () => Number(document.body.dataset.busy);
   const node = document.querySelector(what);
   let first = null;
+  if (to === 'type') {
+    // Over the first decimal of a line's first number.
+    const lines = node.value.split('\\n').slice(0, value.line + 1);
+    const place = lines.slice(0, -1).reduce((sum, line) => sum + line.length + 1, 0) + lines.at(-1).indexOf('.') + 1;
+    node.focus();
+    node.setSelectionRange(place, place + 1);
+    value = value.digit;
+    await frame();
+  }
   const start = performance.now();
   const outputs = new MutationObserver(() => { first ??= 0; });
   outputs.observe(document.querySelector('#outputs'), {childList: true});
   if (to === 'click') node.click();
   else if (to === 'key') node.dispatchEvent(new KeyboardEvent('keydown', {key: value, bubbles: true}));
-  else if (to === 'move' || to === 'pick') {
+  else if (to === 'type') document.execCommand('insertText', false, value);
+  else if (to === 'move') {
     const box = node.getBoundingClientRect();
     const at = {bubbles: true, pointerId: 1, button: 0, clientX: box.left + value[0] * box.width, clientY: box.top + value[1] * box.height};
     node.dispatchEvent(new PointerEvent('pointermove', at));
   } else {
-    if (to === "input" && node.tagName === "TEXTAREA") {
-      node.focus(); node.setSelectionRange(...value); document.execCommand("insertText", false, "1");
-    } else { node.value = value;
-    node.dispatchEvent(new Event(to, {bubbles: true})); }
+    node.value = value;
+    node.dispatchEvent(new Event(to, {bubbles: true}));
   }
   // An edit's run is under way for longer than what is drawn of it.
   const own = () => document.body.classList.contains('is-running') ? 1 : 0;
@@ -98,14 +106,11 @@ class Page:
         tell(name, times)
 
     def edits(self, name, line):
-        """Changes a number of one line of the input, each time another one."""
+        """Types a digit into one line of the input, each time another one."""
         firsts, wholes = [], []
         for k in range(TRIES):
-            text = self.page.locator("[data-input]").first.input_value().split("\n")
-            numbers = text[line].split(", ")
-            numbers[0] = f"{0.5 + k / 100:.2f}"
-            text[line] = ", ".join(numbers)
-            first, whole = self.do("[data-input]", "input", "\n".join(text))
+            typed = {"line": line, "digit": str(k)}
+            first, whole = self.do("[data-input]", "type", typed)
             firsts.append(first)
             wholes.append(whole)
             time.sleep(0.7)

@@ -124,7 +124,10 @@ fn the_file_holds_every_array_and_the_equations_hold_in_it() {
         works(&[&arguments[..], &["--arrays", &format!("{name},mask")]].concat());
         let arrays = npz::read(&file).unwrap();
         assert_eq!(array(&arrays, "z"), z.view().into_dyn());
-        assert_eq!(array(&arrays, "mask"), Array2::<f32>::ones((7, 4)).into_dyn());
+        assert_eq!(
+            array(&arrays, "mask"),
+            Array2::<f32>::ones((7, 4)).into_dyn()
+        );
         assert_eq!(arrays.len(), 2);
     }
 
