@@ -20,6 +20,9 @@ use super::{Page, PageError, Subject, TextError};
 /// 100 ms, and the page has to draw as well.
 const SLICE: Duration = Duration::from_millis(25);
 
+/// The same once there is something to see: each time costs the page a picture.
+const LONGER: Duration = Duration::from_millis(100);
+
 /// The multiply-adds of a stretch: some 5 ms of them.
 const STRETCH: usize = 1 << 28;
 
@@ -154,7 +157,7 @@ impl Page {
 
     /// Works on a run for another moment.
     pub(super) fn go_on(&self, run: &Run) -> Result<(), PageError> {
-        self.work(run, SLICE, self.alone())
+        self.work(run, LONGER, self.alone())
     }
 
     /// The right to run the model.

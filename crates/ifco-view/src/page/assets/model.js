@@ -209,6 +209,7 @@ const runRow = latest(async (isLatest, row) => {
 
 /** Asks for more of a run until it is done, and draws what there is as fast as can be drawn. */
 const followRun = latest(async (isLatest, own, id) => {
+  let drawn = performance.now();
   while (state.run.done < state.run.steps) {
     tellRunning(`running: step ${state.run.done.toLocaleString("en")} of ${state.run.steps.toLocaleString("en")}`);
     const more = await source.run({ on: id });
@@ -216,7 +217,9 @@ const followRun = latest(async (isLatest, own, id) => {
     // What was drawn last is still being drawn: the next time, then.
     while (underWay > 1 && more.done === more.steps) await new Promise((done) => requestAnimationFrame(done));
     if (own !== runs || state.run.run !== id) return;
-    if (underWay > 1) continue;
+    // A picture takes time from the run, which is waited for too.
+    if (more.done < more.steps && (underWay > 1 || performance.now() - drawn < 200)) continue;
+    drawn = performance.now();
     state.run = { ...state.run, ...more };
     changed.add("data");
     tell();
