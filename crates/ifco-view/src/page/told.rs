@@ -11,8 +11,10 @@ use super::{Page, Subject, facts};
 /// More numbers than this are no text to edit.
 const MOST_EDITED: usize = 100_000;
 
-/// More rows of an output are not shown, and not more numbers.
-const MOST_ROWS: usize = 200;
+/// More rows of an output are not shown, of one over a vocabulary more than that, and not more
+/// numbers: a table that nobody can see whole takes the browser as long.
+const MOST_ROWS: usize = 60;
+const MOST_TOKENS: usize = 200;
 const MOST_SHOWN: usize = 20_000;
 
 impl Page {
@@ -83,12 +85,17 @@ impl Page {
             return Value::Null;
         };
         let progress = run.progress();
+        let vocabulary = self.vocabulary.is_some();
         let goes_on = self.goes_on(model).unwrap_or_default();
         let outputs = model.outputs().iter().enumerate();
         let outputs: Vec<Value> = outputs
             .map(|(index, port)| {
                 let in_parts = goes_on.get(index).copied().unwrap_or(false);
-                let (shape, first, values) = output(&progress, index, in_parts);
+                let rows = match vocabulary {
+                    true => MOST_TOKENS,
+                    false => MOST_ROWS,
+                };
+                let (shape, first, values) = output(&progress, index, in_parts, rows);
                 json!({ "name": port.name, "shape": shape, "first": first, "values": values })
             })
             .collect();
@@ -110,6 +117,7 @@ fn output(
     progress: &Progress,
     index: usize,
     in_parts: bool,
+    most_rows: usize,
 ) -> (Vec<usize>, usize, Option<Vec<Value>>) {
     let parts = progress.stretches.iter();
     let parts: Vec<&ArrayD<f32>> = parts
@@ -120,13 +128,14 @@ fn output(
     };
     let mut shape = last.shape().to_vec();
     let row = shape.last().copied().unwrap_or(1);
-    let most = row.saturating_mul(MOST_ROWS).clamp(1, MOST_SHOWN);
+    let most = row.saturating_mul(most_rows).clamp(1, MOST_SHOWN);
     if in_parts && let Some(time) = shape.get_mut(1) {
         *time = progress.done();
         // What has changed is to be seen, with a little of what it follows.
-        let rows = shape.iter().rev().skip(1).product::<usize>();
         let first = match shape.len() {
-            3 => (progress.changed.saturating_sub(10)).min(rows.saturating_sub(MOST_ROWS)),
+            3 => {
+                (progress.changed.saturating_sub(10)).min(progress.steps.saturating_sub(most_rows))
+            }
             _ => 0,
         };
         let numbers = parts.iter().flat_map(|part| part.iter());

@@ -295,8 +295,7 @@ function outputNodes(output) {
   const last = output.shape[output.shape.length - 1] || 1;
   if (size === 1) return el("p", { class: "prediction", "data-output": output.name }, numeral(values[0], { class: "num strong" }));
   const tokens = info.vocabulary && info.vocabulary.length === last ? info.vocabulary : null;
-  // A table that nobody can see whole takes the browser as long.
-  const rows = Math.min(Math.floor(values.length / last), tokens ? 200 : 60);
+  const rows = Math.min(Math.floor(values.length / last), 200);
   const best = (row) => {
     let at = 0;
     for (let k = 1; k < last; k++) if (values[row * last + k] > values[row * last + at]) at = k;

@@ -194,7 +194,7 @@ const drawMaps = latest(async (isLatest) => {
     const isSame = before && before.place === place && before.order === order;
     // Where nothing is done yet the run before stays to be seen, and what is as it was need not be
     // drawn again.
-    const until = isSame && done < steps ? clamp((done - state.from) / (state.to - state.from), 0, 1) : 1;
+    const until = done < steps ? clamp((done - state.from) / (state.to - state.from), 0, 1) : 1;
     const isKept = isSame && before.low === low && before.high === high && !trace().skipped.length && !before.skipped;
     const same = isKept ? clamp((Math.min(kept, before.done) - state.from - 1) / (state.to - state.from) - 1 / columns, 0, 1) : 0;
     const context = prepare(heat.base, width, mapHeight, !isSame);
