@@ -2,6 +2,7 @@
 
 mod bench;
 mod completions;
+mod convert;
 mod failure;
 mod gates;
 mod inspect;
@@ -14,6 +15,7 @@ mod plot;
 mod precision;
 mod predict;
 mod progress;
+mod seeded;
 mod show;
 mod stream;
 mod threads;
@@ -31,6 +33,7 @@ Start here:
   ifco trace model.keras x.npy                every gate at every step, and what they say
   ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
   ifco stream model.keras < x.csv             the same step by step, without an end
+  ifco convert old.h5 new.keras               in another format, checked
   ifco bench model.keras                      how fast it runs here, and what holds it up
   ifco orders pytorch                         where another framework keeps each gate
 
@@ -59,6 +62,7 @@ enum Command {
     Trace(trace::Args),
     Plot(plot::Args),
     Stream(stream::Args),
+    Convert(convert::Args),
     Bench(bench::Args),
     Orders(orders::Args),
     Completions(completions::Args),
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Stream(args) => stream::run(args),
+        Command::Convert(args) => convert::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Orders(args) => orders::run(args),
         Command::Completions(args) => completions::run(args),

@@ -26,6 +26,7 @@ mod hdf5;
 mod keras;
 mod limits;
 mod open;
+mod save;
 
 pub use error::FileError;
 use ifco_cell::Cell;
@@ -33,6 +34,7 @@ use ifco_model::Model;
 pub use limits::Limits;
 use ndarray::ArrayD;
 pub use open::{OpenOptions, open, open_any, open_bytes, open_with_architecture};
+pub use save::{FORMATS, Format, SaveError, SaveOptions, Saved, architecture, save};
 
 /// What a file turned out to hold.
 ///

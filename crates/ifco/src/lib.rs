@@ -202,8 +202,9 @@ pub use ifco_cell::{
     UnitDigest, WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
-    FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,
-    open_bytes, open_with_architecture,
+    FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions, Saved,
+    WeightsFile, WeightsGroup, architecture, arrays, open, open_any, open_bytes,
+    open_with_architecture, save,
 };
 pub use ifco_model::{
     Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask, Model,
