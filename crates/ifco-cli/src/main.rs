@@ -7,6 +7,7 @@ mod failure;
 mod gates;
 mod inspect;
 mod interrupt;
+mod labels;
 mod numpy;
 mod opening;
 mod orders;
@@ -20,6 +21,7 @@ mod show;
 mod stream;
 mod threads;
 mod trace;
+mod view;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,7 @@ Start here:
   ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
   ifco trace model.keras x.npy                every gate at every step, and what they say
   ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
+  ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
   ifco convert old.h5 new.keras               in another format, checked
   ifco bench model.keras                      how fast it runs here, and what holds it up
@@ -61,6 +64,7 @@ enum Command {
     Predict(predict::Args),
     Trace(trace::Args),
     Plot(plot::Args),
+    View(view::Args),
     Stream(stream::Args),
     Convert(convert::Args),
     Bench(bench::Args),
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::run(args),
         Command::Trace(args) => trace::run(args),
         Command::Plot(args) => plot::run(args),
+        Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Bench(args) => bench::run(args),

@@ -258,6 +258,7 @@ fn finish(
         output_sources: outputs,
         inputs: input_ports,
         outputs: output_ports,
+        about: crate::About::default(),
     })
 }
 

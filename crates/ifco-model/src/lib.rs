@@ -21,6 +21,7 @@
 //! # Ok::<(), ifco_model::ModelError>(())
 //! ```
 
+mod about;
 mod config;
 mod error;
 mod from_config;
@@ -37,6 +38,7 @@ mod session;
 mod tensor;
 mod trace;
 
+pub use about::About;
 pub use config::{Config, Generation};
 pub use error::{ConfigError, LayerError, ModelError};
 pub use layer::{Call, Layer, WeightSlot};

@@ -138,6 +138,8 @@
 //! - [`open`]: `.keras`, and whole models in `.h5` or `.hdf5` from Keras 1, 2 and 3.
 //! - [`open_with_architecture`]: weights alone, with the JSON of `model.to_json()` beside them.
 //! - [`open_any`]: also weights alone, whose gates can be seen but which cannot predict.
+//! - All of these also open models of sound: RTNeural's and GuitarML's JSON, and `.nam`;
+//!   [`Model::about`] has the sample rate.
 //! - [`open_bytes`]: the same from memory, and [`OpenOptions`] for other [`Limits`].
 //!
 //! ```
@@ -202,13 +204,13 @@ pub use ifco_cell::{
     UnitDigest, WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
-    FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions, Saved,
-    WeightsFile, WeightsGroup, architecture, arrays, open, open_any, open_bytes,
-    open_with_architecture, save,
+    Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions, Saved,
+    WeightsFile, WeightsGroup, WeightsSource, architecture, arrays, open, open_any, open_assuming,
+    open_bytes, open_with_architecture, save,
 };
 pub use ifco_model::{
-    Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask, Model,
-    ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step, StepShape,
-    Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
+    About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
+    Model, ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step,
+    StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
 };
 pub use ifco_view as view;
