@@ -27,8 +27,10 @@ pub struct Format {
     /// Whether ifco opens it; what a file is, its first bytes say.
     pub opens: bool,
     /// Writes a model, if ifco can.
-    save: Option<fn(&Model, &SaveOptions) -> Result<Saved, SaveError>>,
+    save: Option<Save>,
 }
+
+type Save = fn(&Model, &SaveOptions) -> Result<Saved, SaveError>;
 
 /// Every format, in the order in which help and errors list them.
 pub const FORMATS: &[Format] = &[

@@ -204,9 +204,9 @@ pub use ifco_cell::{
     UnitDigest, WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
-    Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions, Saved,
-    WeightsFile, WeightsGroup, WeightsSource, architecture, arrays, open, open_any, open_assuming,
-    open_bytes, open_with_architecture, save,
+    Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions,
+    Saved, WeightsFile, WeightsGroup, WeightsSource, architecture, arrays, open, open_any,
+    open_assuming, open_bytes, open_with_architecture, save,
 };
 pub use ifco_model::{
     About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,

@@ -238,6 +238,57 @@ fn what_cannot_be_carried_over_is_named() {
     assert!(!folder.exists());
 }
 
+#[test]
+fn keras_3_finds_every_class_and_no_name_twice() {
+    let layers = |name: &str, class: &str, config: Value, from: Value| {
+        let mut config = config;
+        config["name"] = json!(name);
+        json!({"class_name": class, "name": name, "config": config, "inbound_nodes": from})
+    };
+    let json = json!({"class_name": "Functional", "config": {"name": "m", "layers": [
+        layers("x", "InputLayer", json!({"batch_input_shape": [null, 4]}), json!([])),
+        layers("e", "Embedding", json!({"input_dim": 3, "output_dim": 2, "mask_zero": true,
+            "batch_input_shape": [null, null]}), json!([[["x", 0, 0, {}]]])),
+        layers("concatenate", "Concatenate", json!({"axis": -1}),
+            json!([[["e", 0, 0, {}], ["e", 0, 0, {}]]])),
+        layers("d", "SpatialDropout1D", json!({"rate": 0.5, "trainable": true}),
+            json!([[["concatenate", 0, 0, {}]]])),
+    ], "input_layers": [["x", 0, 0]], "output_layers": [["d", 0, 0]]}});
+    let mut model = Model::from_config(&json, Generation::Keras2).unwrap();
+    model.set_weights(vec![ArrayD::ones(vec![3, 2])]).unwrap();
+    let saved = SaveOptions::new().to_bytes(&model, "x.keras").unwrap();
+    assert!(
+        saved.notes[0].contains("\"layer_concatenate\""),
+        "{:?}",
+        saved.notes
+    );
+    let copy = reopened(&model, saved, "x.keras");
+    assert!(copy.layer("layer_concatenate").is_ok());
+    for layer in copy.config()["config"]["layers"].as_array().unwrap() {
+        assert_eq!(layer["module"], "keras.layers", "{layer}");
+        let is_input = layer["class_name"] == "InputLayer";
+        assert_eq!(layer["config"].get("batch_input_shape").is_some(), is_input);
+    }
+    let dropout = &copy.config()["config"]["layers"][3]["config"];
+    assert_eq!(dropout.get("trainable"), None);
+}
+
+#[test]
+fn states_that_a_file_begins_with_are_no_kerass() {
+    let model = ifco::open(fixture("audio/nam_lstm.nam")).unwrap();
+    let error = SaveOptions::new().to_bytes(&model, "x.keras").unwrap_err();
+    assert!(error.to_string().contains("begin with states"), "{error}");
+    let saved = SaveOptions::new()
+        .lossy(true)
+        .to_bytes(&model, "x.keras")
+        .unwrap();
+    assert!(
+        saved.notes[0].contains("states of zero"),
+        "{:?}",
+        saved.notes
+    );
+}
+
 /// Attributes above 64 KB: a long configuration, and more layers than one list holds.
 #[test]
 fn large_models() {

@@ -64,11 +64,11 @@ struct Walk {
 
 impl Walk {
     /// A layer, and the arrays from its own on.
-    fn visit<'a>(
+    fn visit(
         &mut self,
         layer: &mut Value,
         outer: &str,
-        arrays: &mut dyn Iterator<Item = &'a mut ArrayD<f32>>,
+        arrays: &mut dyn Iterator<Item = &mut ArrayD<f32>>,
     ) {
         let class = layer.get("class_name").and_then(Value::as_str);
         let class = class.unwrap_or_default().to_owned();

@@ -7,7 +7,9 @@
 //! | `.weights.h5` | | Keras 3, and Keras 2 for the same architecture |
 
 mod activations;
+mod modules;
 mod nodes;
+mod upgrade;
 mod weights;
 mod words;
 
@@ -109,7 +111,7 @@ fn keras_2_to_3(
     let mut config = model.config().clone();
     let mut arrays = weights::of(model)?;
     activations::adapt(&mut config, model.generation(), &mut arrays, options, notes)?;
-    words::keras_2_to_3(&mut config)?;
+    upgrade::keras_2_to_3(&mut config, notes)?;
     Ok((config, arrays))
 }
 
@@ -123,7 +125,7 @@ fn check(model: &Model, options: &SaveOptions, notes: &mut Vec<String>) -> Resul
         });
     }
     for entry in model.layers() {
-        check_layer(entry)?;
+        check_layer(entry, options, notes)?;
     }
     if let Some(what) = words::double_precision(model.config()) {
         let lost = SaveError::Model {
@@ -136,9 +138,26 @@ fn check(model: &Model, options: &SaveOptions, notes: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-fn check_layer(entry: &LayerEntry) -> Result<(), SaveError> {
+fn check_layer(
+    entry: &LayerEntry,
+    options: &SaveOptions,
+    notes: &mut Vec<String>,
+) -> Result<(), SaveError> {
     if let Some(inner) = entry.layer.as_model() {
-        return inner.layers().iter().try_for_each(check_layer);
+        let mut inner = inner.layers().iter();
+        return inner.try_for_each(|entry| check_layer(entry, options, notes));
+    }
+    if entry.layer.initial_states().is_some() {
+        let lost = SaveError::Layer {
+            layer: entry.name.clone(),
+            class: entry.layer.class_name().into(),
+            reason:
+                "its sequences begin with states that the file tells, and Keras's begin with zeros"
+                    .into(),
+            remedy: "go on with zeros (--lossy)".into(),
+        };
+        let change = format!("{}: sequences begin with states of zero", entry.name);
+        options.pass_over(lost, change, notes)?;
     }
     if entry.layer.can_run() {
         return Ok(());

@@ -71,7 +71,7 @@ pub(super) fn lists(model: &Model, arrays: Vec<OfLayer>, root: &mut Tree) {
         for (slot, array) in slots {
             let mut name = weight_name(&entry.name, &slot);
             while !used.insert(name.clone()) {
-                name.insert_str(name.len() - 2, "_");
+                name.insert(name.len() - 2, '_');
             }
             group.array(&name, array);
             weight_names.push(name);

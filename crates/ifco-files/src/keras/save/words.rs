@@ -1,11 +1,10 @@
 //! Configurations in the words of the Keras that shall read them.
 
 use ifco_model::Generation;
-use ifco_model::layers::OPERATIONS;
 use serde_json::{Map, Value, json};
 
+use super::modules::{name_inner, name_modules};
 use super::{activations, nodes};
-use crate::SaveError;
 
 /// Settings of `compile` beside the model's own configuration, as `.keras` and `.h5` have them.
 const COMPILE: &str = "compile_config";
@@ -33,9 +32,7 @@ const IDLE: [&str; 13] = [
 
 /// `config.json` of a `.keras`, from a configuration in the words of Keras 3.
 pub(super) fn archive(mut config: Value, generation: Generation, notes: &mut Vec<String>) -> Value {
-    if generation == Generation::Keras3 {
-        name_operations(&mut config);
-    }
+    name_modules(&mut config, generation);
     let Some(object) = config.as_object_mut() else {
         return config;
     };
@@ -91,111 +88,9 @@ pub(super) fn h5(
             notes.push(format!(
                 "Keras 3 reads the file, Keras 2 does not: it has {why}"
             ));
+            let mut model = model;
+            name_modules(&mut model, generation);
             (model, training)
-        }
-    }
-}
-
-/// Translates a whole model of Keras 1 or 2. What Keras 3 lacks is an error.
-pub(super) fn keras_2_to_3(model: &mut Value) -> Result<(), SaveError> {
-    plain(model);
-    visit(model, &mut |object| {
-        let class = class(object);
-        let new = match class.as_str() {
-            "BatchNormalizationV1" | "BatchNormalizationV2" => "BatchNormalization",
-            "Model" => "Functional",
-            _ => &class,
-        };
-        if new != class {
-            object.insert("class_name".into(), json!(new));
-        }
-        let Some(Value::Object(config)) = object.get_mut("config") else {
-            return Ok(());
-        };
-        name_inner(config);
-        if class == "BatchNormalization"
-            && let Some([axis]) = config
-                .get("axis")
-                .and_then(|axis| axis.as_array())
-                .map(Vec::as_slice)
-        {
-            let axis = axis.clone();
-            config.insert("axis".into(), axis);
-        }
-        if class == "LeakyReLU" {
-            let slope = config.remove("alpha");
-            config.extend(slope.map(|slope| ("negative_slope".into(), slope)));
-        }
-        if matches!(new, "Functional") {
-            nodes::to_keras_3(config);
-        }
-        if class.starts_with("GRU") {
-            config.entry("reset_after").or_insert(json!(false));
-        }
-        let reason = if class == "ThresholdedReLU" {
-            "Keras 3 has no such layer"
-        } else if config.get("causal") == Some(&json!(true)) {
-            "Keras 3 has \"causal\" not as an option of the layer but of its call"
-        } else {
-            return Ok(());
-        };
-        let layer = config.get("name").and_then(Value::as_str);
-        Err(SaveError::Layer {
-            layer: layer.unwrap_or_default().into(),
-            class,
-            reason: reason.into(),
-            remedy: "save it as .h5 for Keras 2".into(),
-        })
-    })
-}
-
-/// Keras 3 writes no modules to an `.h5`, without which it finds its own layers, but not the
-/// operations between them. Of the classes that are both, only a layer has the key `trainable`.
-fn name_operations(json: &mut Value) {
-    match json {
-        Value::Array(items) => items.iter_mut().for_each(name_operations),
-        Value::Object(object) => {
-            let class = class(object);
-            let is_node = object.contains_key("inbound_nodes") && !object.contains_key("module");
-            let trainable = object.get("config").and_then(|c| c.get("trainable"));
-            if is_node && trainable.is_none() && OPERATIONS.contains(&class.as_str()) {
-                let file = match class.as_str() {
-                    "ConvertToTensor" | "StopGradient" | "Cast" => "core",
-                    "Sigmoid" | "Relu" => "nn",
-                    _ => "numpy",
-                };
-                let module = format!("keras.src.ops.{file}");
-                object.insert("module".into(), json!(module));
-                object.insert("registered_name".into(), json!(class));
-            }
-            object.values_mut().for_each(name_operations);
-        }
-        _ => {}
-    }
-}
-
-/// Keras 3 finds the class of a layer in a list by its name alone, but that of a layer or cell inside
-/// of another only in its module.
-fn name_inner(config: &mut Map<String, Value>) {
-    let mut inner: Vec<&mut Value> = Vec::new();
-    for (key, value) in config.iter_mut() {
-        match (key.as_str(), value) {
-            ("layer" | "backward_layer" | "cell", value) => inner.push(value),
-            ("cells", Value::Array(cells)) => inner.extend(cells),
-            _ => {}
-        }
-    }
-    for object in inner.into_iter().filter_map(Value::as_object_mut) {
-        let module = match class(object).as_str() {
-            "Functional" | "Model" => "keras.src.models.functional",
-            "Sequential" => "keras",
-            _ => "keras.layers",
-        };
-        object.insert("module".into(), json!(module));
-        object.insert("registered_name".into(), Value::Null);
-        if let Some(Value::Object(config)) = object.get_mut("config") {
-            // The outer layer says it.
-            config.shift_remove("batch_input_shape");
         }
     }
 }
@@ -216,6 +111,12 @@ fn keras_3_to_2(model: &mut Value) -> Result<(), String> {
             return Ok(());
         };
         name_inner(config);
+        let axes = config.get("axis").and_then(Value::as_array);
+        if axes.is_some_and(|axes| axes.len() > 1) {
+            return Err(
+                "a layer with several axes, of which an .h5 without modules keeps none".into(),
+            );
+        }
         match class.as_str() {
             "InputLayer" => {
                 let shape = config.shift_remove("batch_shape");
@@ -225,10 +126,8 @@ fn keras_3_to_2(model: &mut Value) -> Result<(), String> {
                 config.shift_remove("seed");
             }
             "Functional" if is_inner => return Err("a model inside of the model".into()),
-            "Functional" => {
-                if nodes::to_keras_2(config).is_none() {
-                    return Err("calls with named arguments or operations between layers".into());
-                }
+            "Functional" if nodes::to_keras_2(config).is_none() => {
+                return Err("calls with named arguments or operations between layers".into());
             }
             "LeakyReLU" | "BatchNormalization" | "MultiHeadAttention" | "Attention"
             | "AdditiveAttention" | "UnitNormalization" | "GroupNormalization" | "RNN" => {
@@ -242,7 +141,7 @@ fn keras_3_to_2(model: &mut Value) -> Result<(), String> {
 
 /// Takes away what older readers stumble over: modules, types of numbers as objects, and options
 /// that do nothing.
-fn plain(json: &mut Value) {
+pub(super) fn plain(json: &mut Value) {
     match json {
         Value::Array(items) => items.iter_mut().for_each(plain),
         Value::Object(object) => {
@@ -259,7 +158,7 @@ fn plain(json: &mut Value) {
                     config.retain(|key, value| {
                         let is_idle = value.is_null() || *value == json!(false);
                         let key = key.as_str();
-                        !TOLD.contains(&key) && !(is_idle && IDLE.contains(&key))
+                        !(TOLD.contains(&key) || is_idle && IDLE.contains(&key))
                     });
                     if let Some(name) = config.get("dtype").and_then(|d| d.pointer("/config/name"))
                     {
@@ -279,9 +178,9 @@ fn plain(json: &mut Value) {
 }
 
 /// Visits every object `{class_name, config}`, outer ones first.
-fn visit<E>(
+pub(super) fn visit<E>(
     json: &mut Value,
-    each: &mut dyn FnMut(&mut Map<String, Value>) -> Result<(), E>,
+    each: &mut impl FnMut(&mut Map<String, Value>) -> Result<(), E>,
 ) -> Result<(), E> {
     match json {
         Value::Array(items) => items.iter_mut().try_for_each(|item| visit(item, each)),
@@ -295,7 +194,7 @@ fn visit<E>(
     }
 }
 
-fn class(object: &Map<String, Value>) -> String {
+pub(super) fn class(object: &Map<String, Value>) -> String {
     let class = object.get("class_name").and_then(Value::as_str);
     class.unwrap_or_default().to_owned()
 }
