@@ -28,6 +28,7 @@ mod keras;
 mod limits;
 mod open;
 mod save;
+mod stack;
 mod torch;
 mod zipped;
 
