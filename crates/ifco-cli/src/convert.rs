@@ -21,6 +21,7 @@ The ending of OUT says the format:
   .weights.h5    the weights alone; --json-out saves the architecture that goes with them
   .pt, .pth      PyTorch: a state_dict, as torch.save writes it
   .safetensors   the same as safetensors
+  .json          RTNeural, for plugins: a stack of LSTM, GRU, Dense, causal Conv1D, PReLU, norms
 
 PyTorch's files hold weights alone. Beside them OUT.toml tells ifco the rest, and --python-out saves
 a Python module whose Model takes them with load_state_dict(strict=True). They hold a stack of LSTM,
@@ -50,7 +51,8 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The file to write, by its ending: .keras, .h5, .hdf5, .weights.h5, .pt, .pth or .safetensors
+    /// The file to write, by its ending: .keras, .h5, .hdf5, .weights.h5, .pt, .pth, .safetensors
+    /// or .json (RTNeural)
     #[arg(value_name = "OUT")]
     out: PathBuf,
 

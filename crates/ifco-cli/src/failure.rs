@@ -17,6 +17,8 @@ pub struct Failure {
     is_usage: bool,
     /// The reader of our output has gone: nobody is left to tell.
     is_quiet: bool,
+    /// What was asked has been answered on stdout; the answer is no.
+    is_no: bool,
 }
 
 impl Failure {
@@ -28,6 +30,15 @@ impl Failure {
             help: None,
             is_usage: false,
             is_quiet: false,
+            is_no: false,
+        }
+    }
+
+    /// Nothing went wrong, but the answer, which is printed already, is no; exit code 3.
+    pub fn no() -> Self {
+        Self {
+            is_no: true,
+            ..Self::new("")
         }
     }
 
@@ -68,6 +79,9 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         if self.is_quiet {
             return ExitCode::SUCCESS;
+        }
+        if self.is_no {
+            return ExitCode::from(3);
         }
         // Where stderr cannot be written to, the exit code has to do.
         let _ = write!(io::stderr().lock(), "{self}");

@@ -71,8 +71,12 @@ fn to_pytorch_and_back() {
     let spec = fs::read_to_string(folder.join("w.pt.toml")).unwrap();
     assert!(spec.starts_with("order = [\"encoder.rnn\""), "{spec}");
     // Without a word more, as the spec lies beside it.
-    works(&["convert", &path("w.pt"), &path("w.safetensors")]);
-    works(&["convert", &path("w.safetensors"), &path("back.h5")]);
+    for (from, to) in [("w.pt", "w.safetensors"), ("w.safetensors", "back.h5")] {
+        let output = ifco(&["convert", &path(from), &path(to)]);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("largest difference 0;"), "{text}");
+    }
 
     let error = fails(1, &["convert", &source, &path("w.pt")]);
     assert!(error.contains("--force"), "{error}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ifco_model::{Generation, Model};
 
 use crate::arrays::{ArrayFileError, write_file};
-use crate::{keras, torch};
+use crate::{audio, keras, torch};
 
 /// A format of model files: a row of [`FORMATS`].
 ///
@@ -63,6 +63,12 @@ pub const FORMATS: &[Format] = &[
         extensions: &[".safetensors"],
         opens: true,
         save: Some(torch::save_safetensors),
+    },
+    Format {
+        name: "RTNeural JSON",
+        extensions: &[".json"],
+        opens: true,
+        save: Some(audio::save_rtneural),
     },
 ];
 

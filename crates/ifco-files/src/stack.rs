@@ -58,6 +58,19 @@ impl Stage<'_> {
         self.config[key].as_f64().unwrap_or(default)
     }
 
+    /// Whether a layer that is an activation is the function without options.
+    pub fn plain_activation(&self) -> bool {
+        let plain = |key: &str, value: f64| {
+            let found = &self.config[key];
+            found.is_null() || found.as_f64() == Some(value)
+        };
+        let is_default = plain("negative_slope", 0.0) && plain("threshold", 0.0);
+        is_default
+            && self.config["max_value"].is_null()
+            && plain("alpha", 1.0)
+            && plain("axis", -1.0)
+    }
+
     /// Keras's name of its activation.
     pub fn activation(&self) -> Option<&str> {
         let value = &self.config["activation"];

@@ -178,6 +178,39 @@ fn pytorchs_own_files_come_back_with_the_same_bits() {
 }
 
 #[test]
+fn rtneural_both_ways() {
+    let text = std::fs::read_to_string(fixture("cases.json")).expect("fixtures/cases.json");
+    let cases: Vec<Value> = serde_json::from_str(&text).expect("a list of cases");
+    let mut counted = 0;
+    for case in &cases {
+        let model = open(case);
+        let Ok(saved) = SaveOptions::new().to_bytes(&model, "x.json") else {
+            continue;
+        };
+        let what = format!("{} as RTNeural's", case["file"]);
+        let bytes = saved.bytes.clone();
+        let copy = reopened(&model, saved, "x.json");
+        assert_close(&predictions(&copy, case), &predictions(&model, case), &what);
+        let again = SaveOptions::new().to_bytes(&copy, "x.json").unwrap();
+        assert!(again.bytes == bytes, "{what}");
+        counted += 1;
+    }
+    assert!(counted > 15, "{counted}");
+    // Files of its own come back with the same bits; only a Dense without bias is given zeros.
+    for file in ["rtneural_layers", "rtneural_last"] {
+        let model = ifco::open(fixture(&format!("audio/{file}.json"))).unwrap();
+        let saved = SaveOptions::new().to_bytes(&model, "x.json").unwrap();
+        let is_more = |(_, bits): &(Vec<usize>, Vec<u32>)| bits.iter().any(|bits| *bits != 0);
+        let copy: Vec<_> = bits(&reopened(&model, saved, "x.json"))
+            .into_iter()
+            .filter(is_more)
+            .collect();
+        let own: Vec<_> = bits(&model).into_iter().filter(is_more).collect();
+        assert!(copy == own, "{file}");
+    }
+}
+
+#[test]
 fn what_pytorch_lacks_is_named() {
     let lstm = |more: Value| {
         let mut config = json!({"name": "l", "units": 1});

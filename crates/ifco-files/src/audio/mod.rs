@@ -15,6 +15,7 @@ mod item;
 mod nam;
 mod network;
 mod rtneural;
+mod save;
 
 use std::path::Path;
 
@@ -24,6 +25,8 @@ use serde_json::Value;
 
 use crate::FileError;
 use item::Item;
+
+pub(crate) use save::save_rtneural;
 
 /// The model in this JSON, if it is one of these formats.
 ///
