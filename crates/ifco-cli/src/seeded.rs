@@ -110,7 +110,8 @@ impl Difference {
                 false if (a - b).is_nan() => f64::INFINITY,
                 false => (a - b).abs(),
             };
-            found.is_within &= difference <= tolerance.absolute + tolerance.relative * a.abs();
+            found.is_within &= difference.is_finite()
+                && difference <= tolerance.absolute + tolerance.relative * a.abs();
             if difference > found.largest {
                 found.largest = difference;
                 found.at = ndarray::Dimension::slice(&at).to_vec();

@@ -118,7 +118,7 @@ fn differing(
             let is_same = a == b || a.is_nan() && b.is_nan();
             let allowed = pair.tolerance.absolute + pair.tolerance.relative * a.abs();
             let is_worse = worst.is_none_or(|(known, ..)| difference > known);
-            let is_allowed = is_same || difference <= allowed;
+            let is_allowed = is_same || difference.is_finite() && difference <= allowed;
             if !is_allowed && is_worse {
                 worst = Some((difference, row, unit, values));
             }
