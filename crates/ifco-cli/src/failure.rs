@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ifco::arrays::{ArrayFileError, ArrayProblem};
-use ifco::{FileError, ModelError};
+use ifco::{FileError, ModelError, SaveError};
 
 /// An error on its way to stderr.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Failure {
     is_usage: bool,
     /// The reader of our output has gone: nobody is left to tell.
     is_quiet: bool,
+    /// What was asked has been answered on stdout; the answer is no.
+    is_no: bool,
 }
 
 impl Failure {
@@ -28,6 +30,15 @@ impl Failure {
             help: None,
             is_usage: false,
             is_quiet: false,
+            is_no: false,
+        }
+    }
+
+    /// Nothing went wrong, but the answer, which is printed already, is no; exit code 3.
+    pub fn no() -> Self {
+        Self {
+            is_no: true,
+            ..Self::new("")
         }
     }
 
@@ -69,6 +80,9 @@ impl Failure {
         if self.is_quiet {
             return ExitCode::SUCCESS;
         }
+        if self.is_no {
+            return ExitCode::from(3);
+        }
         // Where stderr cannot be written to, the exit code has to do.
         let _ = write!(io::stderr().lock(), "{self}");
         ExitCode::from(if self.is_usage { 2 } else { 1 })
@@ -102,6 +116,18 @@ impl From<ModelError> for Failure {
         Failure {
             help: error.help(),
             ..Failure::new(error)
+        }
+    }
+}
+
+impl From<SaveError> for Failure {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::Write(error) => error.into(),
+            error => Failure {
+                help: error.help(),
+                ..Failure::new(error)
+            },
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The `ifco` command: parse arguments, call the library, print.
 
 mod bench;
+mod compare;
 mod completions;
+mod convert;
 mod failure;
 mod gates;
 mod inspect;
@@ -15,6 +17,7 @@ mod plot;
 mod precision;
 mod predict;
 mod progress;
+mod seeded;
 mod show;
 mod stream;
 mod threads;
@@ -34,13 +37,16 @@ Start here:
   ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
   ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
+  ifco convert old.h5 new.keras               in another format, checked
+  ifco compare weights.pt port.keras          whether they agree; if not, where and why
   ifco bench model.keras                      how fast it runs here, and what holds it up
   ifco orders pytorch                         where another framework keeps each gate
 
 Exit codes:
   0  it worked
   1  the model or a file cannot be used; stderr says what, where and what to do
-  2  the command line is wrong";
+  2  the command line is wrong
+  3  ifco compare: the models differ";
 
 /// Open any Keras LSTM model, see its gates, run it
 ///
@@ -63,6 +69,8 @@ enum Command {
     Plot(plot::Args),
     View(view::Args),
     Stream(stream::Args),
+    Convert(convert::Args),
+    Compare(compare::Args),
     Bench(bench::Args),
     Orders(orders::Args),
     Completions(completions::Args),
@@ -78,6 +86,8 @@ fn main() -> ExitCode {
         Command::Plot(args) => plot::run(args),
         Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),
+        Command::Convert(args) => convert::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Orders(args) => orders::run(args),
         Command::Completions(args) => completions::run(args),

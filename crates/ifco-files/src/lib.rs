@@ -27,6 +27,8 @@ mod hdf5;
 mod keras;
 mod limits;
 mod open;
+mod save;
+mod stack;
 mod torch;
 mod zipped;
 
@@ -38,6 +40,7 @@ use ndarray::ArrayD;
 pub use open::{
     Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_with_architecture,
 };
+pub use save::{FORMATS, Format, SaveError, SaveOptions, Saved, architecture, save};
 
 /// What a file turned out to hold.
 ///

@@ -15,7 +15,7 @@ use super::packing;
 use crate::FileError;
 
 /// The activations that RTNeural makes of a name.
-const ACTIVATIONS: [&str; 5] = ["tanh", "relu", "sigmoid", "softmax", "elu"];
+pub(super) const ACTIVATIONS: [&str; 5] = ["tanh", "relu", "sigmoid", "softmax", "elu"];
 
 pub(super) fn open(root: &Item<'_>) -> Result<Model, FileError> {
     let in_shape = root.need("in_shape")?;

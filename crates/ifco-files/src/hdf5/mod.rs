@@ -12,6 +12,7 @@
 mod attributes;
 mod element;
 mod meter;
+mod write;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::{FileError, Limits};
 pub(crate) use attributes::Attributes;
 use element::{ElementKind, bf16_to_f32, describe_float, f16_to_f32, halves};
 use meter::{Meter, Metered};
+pub(crate) use write::Tree;
 
 /// The first bytes of an HDF5 file.
 pub(crate) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
