@@ -6,6 +6,8 @@ use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayViewMut2, Axis, s};
 use super::{Trace, TraceOptions};
 use crate::{Activation, Cell, ForwardError, Gate, GruCell, GruGate, RecurrentLayer};
 
+mod extras;
+
 /// How many pre-activations are computed at a time: 1 MiB of them.
 const CHUNK: usize = 1 << 18;
 
@@ -30,7 +32,7 @@ pub(super) fn trace(
                 .into_owned()
         }
         Some(h) => h,
-        None => Array3::zeros((batch, time, cell.units())),
+        None => Array3::zeros((batch, time, cell.outputs())),
     };
     let walk = Walk {
         backward,
@@ -42,6 +44,31 @@ pub(super) fn trace(
         walk.carry(&mut h, &initial_state[0]);
     }
 
+    if let Cell::Lstm(lstm) = cell
+        && lstm.has_longer_step()
+    {
+        let steps = extras::Steps {
+            cell: lstm,
+            walk: &walk,
+            before: &Before {
+                h: &h,
+                initial: &initial_state[0],
+                backward,
+            },
+            inputs: &inputs,
+        };
+        let (mut arrays, pre_activations) = steps.trace(&initial_state[1], options.pre_activations);
+        arrays.push(h);
+        return Ok(Trace {
+            kind: cell.kind(),
+            arrays,
+            inputs,
+            initial_state,
+            mask: mask.map(|mask| mask.to_owned()),
+            pre_activations,
+            reads_backward: backward,
+        });
+    }
     let (units, gates) = (cell.units(), cell.kind().gates());
     let mut sums = Sums {
         pre_activations: options
@@ -205,7 +232,8 @@ impl Sums {
                 Cell::Lstm(cell) => {
                     let weights = cell.weights();
                     let kernels = (weights.fused_kernel(), weights.fused_recurrent_kernel());
-                    sums(kernels, weights.fused_bias(), x, h, &mut z);
+                    let bias = cell.whole_bias();
+                    sums(kernels, bias.as_deref().map(ArrayView1::from), x, h, &mut z);
                 }
                 Cell::Gru(cell) => {
                     let scratch = scratch.slice_mut(s![..count, ..]);
