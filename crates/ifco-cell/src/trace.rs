@@ -275,6 +275,7 @@ impl RecurrentLayer {
         let widest = self.cells().iter().map(|cell| {
             let arrays = cell.kind().trace_names().len() + 2 * cell.kind().gates();
             cell.units()
+                .max(cell.outputs())
                 .saturating_mul(arrays)
                 .saturating_add(cell.features())
         });
