@@ -102,8 +102,7 @@ impl LstmCell {
             ("projection_clip", options.projection_clip),
         ];
         for (option, clip) in clips {
-            // Not `<= 0`: a NaN is no clip either.
-            if let Some(found) = clip.filter(|clip| !(*clip > 0.0)) {
+            if let Some(found) = clip.filter(|clip| clip.is_nan() || *clip <= 0.0) {
                 return Err(LstmOptionsError {
                     option,
                     found,
