@@ -355,21 +355,21 @@ fn an_lstm_takes_the_options_of_other_frameworks() {
             "state_norm/beta",
         ]
     );
-    let shapes: [&[usize]; 11] = [
-        &[features, 4 * units],
-        &[outputs, 4 * units],
-        &[4 * units],
-        &[units, outputs],
-        &[3, units],
-        &[4 * units],
-        &[4 * units],
-        &[4 * units],
-        &[4 * units],
-        &[units],
-        &[units],
+    let shapes = [
+        vec![features, 4 * units],
+        vec![outputs, 4 * units],
+        vec![4 * units],
+        vec![units, outputs],
+        vec![3, units],
+        vec![4 * units],
+        vec![4 * units],
+        vec![4 * units],
+        vec![4 * units],
+        vec![units],
+        vec![units],
     ];
-    let weights = |shapes: &[&[usize]]| {
-        let array = |shape: &&[usize]| ndarray::ArrayD::from_elem(ndarray::IxDyn(shape), 0.5_f32);
+    let weights = |shapes: &[Vec<usize>]| {
+        let array = |shape: &Vec<usize>| ArrayD::from_elem(IxDyn(shape), 0.5_f32);
         shapes.iter().map(array).collect::<Vec<_>>()
     };
     model.set_weights(weights(&shapes)).unwrap();
@@ -386,7 +386,7 @@ fn an_lstm_takes_the_options_of_other_frameworks() {
     assert_eq!(shapes_out, [h.clone(), h, c]);
 
     let mut wrong = shapes;
-    wrong[3] = &[units, outputs + 1];
+    wrong[3] = vec![units, outputs + 1];
     let error = model.set_weights(weights(&wrong)).unwrap_err().to_string();
     assert!(error.contains("with proj_size=2"), "{error}");
     for (own, what) in [
