@@ -156,7 +156,8 @@ pub struct LstmWeights {
     projection: Option<Array2<f32>>,
     /// `(3, units)`: of i, f and o.
     peepholes: Option<Array2<f32>>,
-    layer_norm: Option<LayerNorm>,
+    /// Boxed: it is large, and few have it.
+    layer_norm: Option<Box<LayerNorm>>,
 }
 
 impl LstmWeights {

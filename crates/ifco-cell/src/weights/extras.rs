@@ -217,7 +217,7 @@ impl LstmWeights {
                 }
             }
         }
-        self.layer_norm = Some(layer_norm);
+        self.layer_norm = Some(Box::new(layer_norm));
         Ok(self)
     }
 
@@ -249,6 +249,6 @@ impl LstmWeights {
 
     /// The layer normalization, where there is one.
     pub fn layer_norm(&self) -> Option<&LayerNorm> {
-        self.layer_norm.as_ref()
+        self.layer_norm.as_deref()
     }
 }
