@@ -36,6 +36,6 @@ print(f"h = o·tanh(c) = {gates['o']:.4f}·{np.tanh(c_new):.4f} = {h_new:.4f}")
 print()
 print("and from the trace:")
 columns = [gate * 24 + unit for gate in range(4)]
-print("z        ", *(f"{z:.4f}" for z in trace["pre_activations"][row, t, columns]))
+print("z        ", *(f"{z:.4f}" for z in trace["z"][row, t, columns]))
 print("i f c̃ o  ", *(f"{trace[name][row, t, unit]:.4f}" for name in ("i", "f", "c_tilde", "o")))
 print("c h      ", *(f"{trace[name][row, t, unit]:.4f}" for name in "ch"))

@@ -330,6 +330,21 @@ impl CellKind {
             CellKind::SimpleRnn => &["h"],
         }
     }
+
+    /// What a [`Trace`](crate::Trace) calls what the activations are applied to: `z`, as the
+    /// equations do; of a GRU, whose z is its update gate, `pre_activations`.
+    ///
+    /// ```
+    /// use ifco_cell::CellKind;
+    /// assert_eq!(CellKind::Lstm.pre_activations_name(), "z");
+    /// assert_eq!(CellKind::Gru.pre_activations_name(), "pre_activations");
+    /// ```
+    pub fn pre_activations_name(self) -> &'static str {
+        match self {
+            CellKind::Gru => "pre_activations",
+            CellKind::Lstm | CellKind::SimpleRnn => "z",
+        }
+    }
 }
 
 impl From<LstmCell> for Cell {

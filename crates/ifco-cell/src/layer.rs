@@ -285,6 +285,11 @@ impl RecurrentLayer {
         }
     }
 
+    /// The same, to be kept.
+    pub(crate) fn shared_cells(&self) -> &Arc<[Cell]> {
+        &self.cells
+    }
+
     /// The cells as the engine reads them.
     pub(crate) fn packed(&self) -> &Packed {
         self.packed

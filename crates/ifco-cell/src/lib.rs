@@ -41,7 +41,7 @@ pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, Sequenc
 pub use precision::{Precision, PrecisionError};
 pub use session::{Session, SessionError};
 pub use trace::{
-    ArrayDigest, Change, Digest, DigestBuilder, Memory, Trace, TraceOptions, UnitDigest,
+    ArrayDigest, Change, Digest, DigestBuilder, Memory, Passage, Trace, TraceOptions, UnitDigest,
 };
 pub use weights::{
     GruWeights, LayerNorm, LstmWeights, Norm, NormedSums, SimpleRnnWeights, WeightsError,

@@ -17,9 +17,11 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, concatenate, s};
 use crate::Gate;
 
 mod gru;
+mod simple_rnn;
 mod table;
 
 pub use gru::{GRUS, GruPacking, find_gru};
+pub use simple_rnn::{SIMPLE_RNNS, SimpleRnnPacking};
 pub use table::ALL;
 
 /// One framework's or file format's way of packing an LSTM.

@@ -15,12 +15,14 @@ use ndarray::{
     Array, Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis, RemoveAxis, concatenate, s,
 };
 
-use crate::{CellKind, ForwardError, Precision, RecurrentLayer, SequenceOptions};
+use crate::{CellKind, ForwardError, RecurrentLayer};
 
 mod digest;
 mod gates;
+mod passage;
 
 pub use digest::{ArrayDigest, Change, Digest, DigestBuilder, Memory, UnitDigest};
+pub use passage::Passage;
 
 /// What a trace keeps besides the arrays that every one has.
 ///
@@ -78,7 +80,7 @@ pub struct Trace {
     pub initial_state: Vec<Array2<f32>>,
     /// Which steps counted, `(batch, time)`; `None` is all of them.
     pub mask: Option<Array2<bool>>,
-    /// What the activations were applied to, `(batch, time, gates·units)`, in the columns of Keras's
+    /// z: what the activations were applied to, `(batch, time, gates·units)`, in the columns of Keras's
     /// `kernel`: i f c o; z r h of a GRU; the units of a SimpleRNN. Where it was
     /// [asked for](TraceOptions::pre_activations).
     ///
@@ -103,9 +105,14 @@ impl Trace {
         self.kind.trace_names()
     }
 
-    /// The array of this name, `(batch, time, units)`; h of a projected LSTM has as many columns as
-    /// it puts out.
+    /// The array of this name, `(batch, time, units)`; h of a projected LSTM has as many
+    /// columns as it puts out. Also what the activations were applied to,
+    /// by [its name](CellKind::pre_activations_name), `(batch, time, gates·units)`, where that was
+    /// [asked for](TraceOptions::pre_activations).
     pub fn get(&self, name: &str) -> Option<ArrayView3<'_, f32>> {
+        if name == self.kind.pre_activations_name() {
+            return self.pre_activations.as_ref().map(|sums| sums.view());
+        }
         let index = self.names().iter().position(|known| *known == name)?;
         self.arrays.get(index).map(|array| array.view())
     }
@@ -269,44 +276,8 @@ impl RecurrentLayer {
         initial_state: Option<&[ArrayView2<'_, f32>]>,
         options: &TraceOptions,
     ) -> Result<Vec<Trace>, ForwardError> {
-        self.check(inputs, mask, initial_state)?;
-        let (batch, time, _) = inputs.dim();
-        // In f32 values: all arrays of the widest cell with what it takes.
-        let widest = self.cells().iter().map(|cell| {
-            let arrays = cell.kind().trace_names().len() + 2 * cell.kind().gates();
-            cell.units()
-                .max(cell.outputs())
-                .saturating_mul(arrays)
-                .saturating_add(cell.features())
-        });
-        self.check_size(inputs.shape(), batch, time, widest.max().unwrap_or(0))?;
-
-        let mut states = initial_state.map(|states| states.iter());
-        let mut x = inputs.as_standard_layout().into_owned();
-        let mut traces = Vec::with_capacity(self.cells().len());
-        for cell in self.cells() {
-            let mut layer = match self.cells().len() {
-                1 => self.clone(),
-                _ => RecurrentLayer::of_cell(cell.clone()),
-            };
-            layer.options = SequenceOptions {
-                return_sequences: true,
-                go_backwards: self.options.go_backwards,
-                zero_output_for_mask: false,
-            };
-            layer.set_precision(Precision::F32);
-            let own = cell.state_sizes().map(|units| {
-                let given = states.as_mut().and_then(|states| states.next());
-                given.map_or_else(|| Array2::zeros((batch, units)), |state| state.to_owned())
-            });
-            let own = own.collect();
-            let trace = gates::trace(&layer, cell, x, mask, own, options)?;
-            x = match traces.len() + 1 < self.cells().len() {
-                true => trace.h().to_owned(),
-                false => Array3::zeros((0, 0, 0)),
-            };
-            traces.push(trace);
-        }
-        Ok(traces)
+        let passages = self.pass(inputs, mask, initial_state)?;
+        let traces = passages.into_iter();
+        Ok(traces.map(|passage| passage.into_trace(options)).collect())
     }
 }

@@ -304,6 +304,7 @@ fn a_masked_step_computes_nothing_and_carries_the_states() {
         assert!(array.slice(s![0, 4, ..]).iter().all(|value| *value != 0.0));
     }
     let z = trace.pre_activations.as_ref().unwrap();
+    assert_eq!(trace.get("z"), Some(z.view()));
     assert_eq!(z.slice(s![0, 0, ..]), Array1::<f32>::zeros(8));
     assert!(!trace.counts(0, 3) && trace.counts(0, 4));
 

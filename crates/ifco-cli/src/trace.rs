@@ -24,9 +24,10 @@ the layer reads:
   LSTM       i f c_tilde o c h
   GRU        z r h_tilde h
   SimpleRNN  h
-and pre_activations (batch, time, gates*units): what the activations are applied to, in the columns
-of Keras's kernel. Where steps are masked, mask (batch, time) is true where a step counts; a masked
-step's gates are 0, and its h and c are carried over.
+and z (batch, time, gates*units): what the activations are applied to, in the columns of Keras's
+kernel; of a GRU, whose z is its update gate, it is called pre_activations. Where steps are masked,
+mask (batch, time) is true where a step counts; a masked step's gates are 0, and its h and c are
+carried over. A mask that --arrays names is there in any case.
 
 In FILE.npz the arrays have these names; of several cells, the cell's before it: lstm/f,
 both/backward/f, encoder/lstm/f.
@@ -73,7 +74,7 @@ pub struct Args {
     )]
     arrays: Vec<String>,
 
-    /// Save also what the activations are applied to
+    /// Save also z, what the activations are applied to
     #[arg(long, requires = "output")]
     pre_activations: bool,
 

@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     port: u16,
 
-    /// Open the page in the browser
+    /// Open the page in the browser: $BROWSER, or the desktop's
     #[arg(long)]
     open: bool,
 
@@ -167,15 +167,30 @@ fn serve_page(args: &Args, page: Page) -> Result<(), Failure> {
         let _ = output::print(&format!("{url}\n"));
         eprintln!("the page is served to this machine alone; Ctrl-C ends it");
         if args.open
-            && let Err(error) = open::that_detached(url)
+            && let Err(why) = open_browser(url)
         {
-            eprintln!("no browser could be opened ({error}): open the address yourself");
+            eprintln!("no browser could be opened ({why}): open the address yourself");
         }
     };
     match serve(page, options, ready) {
         Ok(never) => match never {},
         Err(error) => Err(error.into()),
     }
+}
+
+/// Opens the address in the browser of `$BROWSER`, or in the desktop's.
+fn open_browser(url: &str) -> Result<(), String> {
+    if let Some(browser) = std::env::var_os("BROWSER").filter(|name| !name.is_empty()) {
+        let opened = open::with_detached(url, browser.to_string_lossy());
+        return opened.map_err(|error| format!("{}: {error}", browser.to_string_lossy()));
+    }
+    // Without a desktop the programs that open things start, fail, and say so to nobody.
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let desktop = ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"];
+    if cfg!(target_os = "linux") && !desktop.into_iter().any(is_set) {
+        return Err("there is no desktop here".into());
+    }
+    open::that_detached(url).map_err(|error| error.to_string())
 }
 
 impl From<PageError> for Failure {

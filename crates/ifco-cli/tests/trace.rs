@@ -3,7 +3,7 @@
 use std::fs;
 
 use ifco::arrays::{npy, npz};
-use ndarray::{Array3, ArrayD, ArrayViewD, s};
+use ndarray::{Array2, Array3, ArrayD, ArrayViewD, s};
 use serde_json::Value;
 
 mod common;
@@ -97,10 +97,7 @@ fn the_file_holds_every_array_and_the_equations_hold_in_it() {
     assert_eq!(printed, "");
     let arrays = npz::read(&file).unwrap();
     let names: Vec<_> = arrays.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["i", "f", "c_tilde", "o", "c", "h", "pre_activations"]
-    );
+    assert_eq!(names, ["i", "f", "c_tilde", "o", "c", "h", "z"]);
     let of = |name: &str| {
         array(&arrays, name)
             .into_dimensionality::<ndarray::Ix3>()
@@ -114,12 +111,25 @@ fn the_file_holds_every_array_and_the_equations_hold_in_it() {
     close(c.view().into_dyn(), array(&arrays, "c"));
     let h = &of("o") * &of("c").mapv(f32::tanh);
     close(h.view().into_dyn(), array(&arrays, "h"));
-    let z = of("pre_activations");
+    let z = of("z");
     assert_eq!(z.dim(), (7, 4, 20));
     let f = z
         .slice(s![.., .., 5..10])
         .mapv(|z| 1.0 / (1.0 + (-z).exp()));
     close(f.view().into_dyn(), array(&arrays, "f"));
+
+    // By its name alone, and with a mask where nothing is masked.
+    for name in ["z", "pre_activations"] {
+        let arguments = ["trace", &keras, &x, "--layer", "first", "-o", &file];
+        works(&[&arguments[..], &["--arrays", &format!("{name},mask")]].concat());
+        let arrays = npz::read(&file).unwrap();
+        assert_eq!(array(&arrays, "z"), z.view().into_dyn());
+        assert_eq!(
+            array(&arrays, "mask"),
+            Array2::<f32>::ones((7, 4)).into_dyn()
+        );
+        assert_eq!(arrays.len(), 2);
+    }
 
     // Several cells, some arrays.
     works(&["trace", &keras, &x, "--arrays", "f,h", "-o", &file]);

@@ -132,3 +132,83 @@ fn it_serves_until_it_is_ended() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("\"lstm_1\""));
 }
+
+/// What `--open` says, and what the browser was given, with this environment; the page is served
+/// whatever becomes of it.
+#[cfg(target_os = "linux")]
+fn opened(test: &str, environment: &[(&str, &str)]) -> (String, Option<String>) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = folder(test);
+    let given = folder.join("given");
+    for name in ["xdg-open", "browser"] {
+        let script = folder.join(name);
+        let text = format!(
+            "#!/bin/sh\necho \"{name} $1\" > {0}.part\nmv {0}.part {0}\n",
+            given.display()
+        );
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ifco"));
+    for name in ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"] {
+        command.env_remove(name);
+    }
+    let path = format!("{}:/usr/bin:/bin", folder.display());
+    let mut server = command
+        .args(["view", &weights(), "--open"])
+        .env("PATH", path)
+        .envs(environment.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    let mut stdout = BufReader::new(server.stdout.take().unwrap());
+    stdout.read_line(&mut url).unwrap();
+    let expects = !environment.is_empty() && environment[0].1 != "/no/such/browser";
+    let waited = std::time::Instant::now();
+    while expects && !given.exists() && waited.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // It answers.
+    let address = url.trim().strip_prefix("http://").unwrap();
+    let (host, path) = address.split_once('/').unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let ask = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.kill().unwrap();
+    let stderr = server.wait_with_output().unwrap().stderr;
+    let given = fs::read_to_string(&given).ok();
+    let given = given.map(|given| given.trim().replace(url.trim(), "URL"));
+    (String::from_utf8(stderr).unwrap(), given)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn open_asks_a_browser_or_says_that_there_is_none() {
+    let (said, given) = opened("open_nowhere", &[]);
+    assert!(
+        said.contains("no browser could be opened (there is no desktop here)"),
+        "{said}"
+    );
+    assert_eq!(given, None);
+
+    let (said, given) = opened("open_desktop", &[("DISPLAY", ":7")]);
+    assert!(!said.contains("no browser"), "{said}");
+    assert_eq!(given.unwrap(), "xdg-open URL");
+
+    let (said, given) = opened("open_browser", &[("BROWSER", "browser")]);
+    assert!(!said.contains("no browser"), "{said}");
+    assert_eq!(given.unwrap(), "browser URL");
+
+    let (said, given) = opened("open_missing", &[("BROWSER", "/no/such/browser")]);
+    assert!(
+        said.contains("no browser could be opened (/no/such/browser: "),
+        "{said}"
+    );
+    assert_eq!(given, None);
+}

@@ -45,4 +45,4 @@ pub use layer::{Call, Layer, WeightSlot};
 pub use model::{LayerEntry, Model, Port};
 pub use session::{NotStreamable, Session, SessionError, Step, StepShape, Streamed, Time};
 pub use tensor::{Array, Mask, Shape, Tensor, display_shape};
-pub use trace::{ModelTrace, Tap, TraceStream};
+pub use trace::{ModelPassage, ModelTrace, Tap, TraceStream};

@@ -183,6 +183,22 @@ impl Model {
         &self,
         inputs: &[ArrayViewD<'a, f32>],
     ) -> Result<Vec<ArrayViewD<'a, f32>>, ModelError> {
+        self.fit(inputs, false)
+    }
+
+    /// The same, where an input may be a stretch of the steps that the model was built for.
+    pub(crate) fn fit_stretches<'a>(
+        &self,
+        inputs: &[ArrayViewD<'a, f32>],
+    ) -> Result<Vec<ArrayViewD<'a, f32>>, ModelError> {
+        self.fit(inputs, true)
+    }
+
+    fn fit<'a>(
+        &self,
+        inputs: &[ArrayViewD<'a, f32>],
+        any_time: bool,
+    ) -> Result<Vec<ArrayViewD<'a, f32>>, ModelError> {
         if inputs.len() != self.inputs().len() {
             return Err(ModelError::Inputs(format!(
                 "the model takes {} inputs ({}), got {}",
@@ -196,7 +212,13 @@ impl Model {
             let found = input.shape().to_vec();
             let input = match &port.shape {
                 None => Some(input.clone()),
-                Some(shape) => fit_rank(input.clone(), shape).filter(|x| fits(x.shape(), shape)),
+                Some(shape) => {
+                    let mut shape = shape.clone();
+                    if let Some(time) = shape.get_mut(1).filter(|_| any_time) {
+                        *time = None;
+                    }
+                    fit_rank(input.clone(), &shape).filter(|x| fits(x.shape(), &shape))
+                }
             };
             let input = input.filter(|input| input.ndim() > 0).ok_or_else(|| {
                 ModelError::Inputs(format!(

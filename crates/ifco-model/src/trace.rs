@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ifco_cell::{ForwardError, RecurrentLayer, Trace, TraceOptions};
-use ndarray::{ArrayD, ArrayView2, ArrayView3, ArrayViewD, Axis, concatenate};
+use ifco_cell::{ForwardError, Passage, RecurrentLayer, Sequence, Trace, TraceOptions};
+use ndarray::{Array2, ArrayD, ArrayView2, ArrayView3, ArrayViewD, Axis, concatenate};
 
 use crate::layers::cell_name;
 use crate::{Model, ModelError, Tensor};
 
+mod passage;
 mod stream;
 
+pub use passage::ModelPassage;
 pub use stream::TraceStream;
 
 /// What [`Model::trace_all`] returns.
@@ -32,8 +34,8 @@ impl ModelTrace {
     }
 }
 
-/// Where the recurrent layers of one run leave their traces: it knows which cells are asked for,
-/// and in which layer of the model the run is.
+/// Where the recurrent layers of one run leave what they did: it knows which cells are asked for,
+/// in which layer of the model the run is, and from which states the layers go on.
 #[derive(Debug, Clone)]
 pub struct Tap {
     asked: Arc<Asked>,
@@ -45,16 +47,17 @@ pub struct Tap {
 struct Asked {
     /// The paths of the cells.
     paths: Vec<String>,
-    options: TraceOptions,
-    found: Mutex<Vec<(String, Trace)>>,
+    /// By path: the states that a cell begins with, instead of its own.
+    states: Vec<(String, Vec<Array2<f32>>)>,
+    found: Mutex<Vec<(String, Passage)>>,
 }
 
 impl Tap {
-    fn new(paths: Vec<String>, options: TraceOptions) -> Self {
+    fn new(paths: Vec<String>, states: Vec<(String, Vec<Array2<f32>>)>) -> Self {
         Self {
             asked: Arc::new(Asked {
                 paths,
-                options,
+                states,
                 found: Mutex::default(),
             }),
             path: String::new(),
@@ -69,41 +72,50 @@ impl Tap {
         }
     }
 
-    /// Traces a recurrent layer that is about to run, if one of its cells is asked for.
-    pub(crate) fn take(
+    /// Runs a recurrent layer, and keeps the passages of its cells if one of them is asked for.
+    pub(crate) fn forward(
         &self,
         layer: &RecurrentLayer,
         inputs: ArrayView3<'_, f32>,
         mask: Option<ArrayView2<'_, bool>>,
         initial_state: Option<&[ArrayView2<'_, f32>]>,
-    ) -> Result<(), ForwardError> {
+    ) -> Result<Sequence, ForwardError> {
         let cells = layer.cells().len();
         let paths = (0..cells).map(|index| below(&self.path, &cell_name(cells, index)));
         let paths: Vec<String> = paths.collect();
+        let known = |path: &String| self.asked.states.iter().find(|(known, _)| known == path);
+        let given: Option<Vec<_>> = paths.iter().map(known).collect();
+        let given = given.map(|given| given.into_iter().flat_map(|(_, states)| states));
+        let given: Option<Vec<_>> = given.map(|given| given.map(|state| state.view()).collect());
+        let initial_state = given.as_deref().or(initial_state);
         if !paths.iter().any(|path| self.asked.paths.contains(path)) {
-            return Ok(());
+            return layer.forward(inputs, mask, initial_state);
         }
-        let traces = layer.trace(inputs, mask, initial_state, &self.asked.options)?;
+        let passages = layer.pass(inputs, mask, initial_state)?;
+        let sequence = match layer.sequence_of(&passages) {
+            Some(sequence) => sequence,
+            None => layer.forward(inputs, mask, initial_state)?,
+        };
         let mut found = self.lock();
-        for (path, trace) in paths.into_iter().zip(traces) {
+        for (path, passage) in paths.into_iter().zip(passages) {
             if self.asked.paths.contains(&path) {
-                found.push((path, trace));
+                found.push((path, passage));
             }
         }
-        Ok(())
+        Ok(sequence)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Trace)>> {
-        // Whole traces are pushed, so that there is nothing half done to see.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Passage)>> {
+        // Whole passages are pushed, so that there is nothing half done to see.
         let found = self.asked.found.lock();
         found.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was found, in the order of the paths, the calls of one layer in the order of the run.
-    fn finish(self) -> Vec<(String, Trace)> {
+    fn finish(self) -> Vec<(String, Passage)> {
         let found = std::mem::take(&mut *self.lock());
-        let mut named: Vec<(usize, usize, String, Trace)> = Vec::with_capacity(found.len());
-        for (path, trace) in found {
+        let mut named: Vec<(usize, usize, String, Passage)> = Vec::with_capacity(found.len());
+        for (path, passage) in found {
             let place = self.asked.paths.iter().position(|asked| *asked == path);
             let place = place.unwrap_or(usize::MAX);
             let call = named.iter().filter(|other| other.0 == place).count();
@@ -111,11 +123,11 @@ impl Tap {
                 0 => path,
                 _ => format!("{path}#{call}"),
             };
-            named.push((place, call, name, trace));
+            named.push((place, call, name, passage));
         }
         named.sort_by_key(|(place, call, ..)| (*place, *call));
         let named = named.into_iter();
-        named.map(|(_, _, name, trace)| (name, trace)).collect()
+        named.map(|(_, _, name, passage)| (name, passage)).collect()
     }
 }
 
@@ -232,9 +244,11 @@ impl Model {
         let mut outputs: Vec<Vec<ArrayD<f32>>> = Vec::new();
         let size = self.static_batch_size().unwrap_or(usize::MAX);
         self.run_batches(inputs, size, |_, batch, _| {
-            let tap = Tap::new(paths.clone(), *options);
+            let tap = Tap::new(paths.clone(), Vec::new());
             let results = self.run_traced(batch, Some(&tap))?;
-            parts.push(tap.finish());
+            let passages = tap.finish().into_iter();
+            let traces = passages.map(|(name, passage)| (name, passage.into_trace(options)));
+            parts.push(traces.collect());
             outputs.push(results.into_iter().map(Tensor::into_owned).collect());
             Ok(())
         })?;

@@ -122,7 +122,7 @@ fn what_is_written_is_run() {
     let values = run["outputs"][0]["values"].as_array().unwrap().iter();
     let found: Vec<f32> = values.map(|value| value.as_f64().unwrap() as f32).collect();
     assert_eq!(found, expected.iter().copied().collect::<Vec<_>>());
-    assert_eq!(run["inputs"][0]["text"], "1, 2\n3, 4\n-0.5, 0.25");
+    assert_eq!(run["inputs"][0]["shape"], json!([1, 3, 2]));
     assert_eq!(run["traces"][0]["steps"], 3);
     // The run before is still there.
     assert_eq!(get(&page, "step?run=0&trace=0&step=6").0, 200);
@@ -143,6 +143,126 @@ fn what_is_written_is_run() {
         let error = answer["error"].as_str().unwrap();
         assert!(error.contains(wrong), "{error}");
     }
+}
+
+/// A model that returns sequences, with these layers before its LSTM.
+fn sequences(before: &str) -> Model {
+    let json = format!(
+        r#"{{"class_name": "Sequential", "config": {{"name": "long", "layers": [
+        {{"class_name": "InputLayer", "config": {{"name": "x", "batch_shape": [null, null, 2]}}}}, {before}
+        {{"class_name": "LSTM", "config": {{"name": "lstm", "units": 3, "return_sequences": true}}}}]}}}}"#
+    );
+    let mut long =
+        Model::from_config(&serde_json::from_str(&json).unwrap(), Generation::Keras3).unwrap();
+    let count = |shape: &[usize]| shape.iter().product::<usize>();
+    let shapes: [&[usize]; 3] = [&[2, 12], &[3, 12], &[12]];
+    let weights =
+        shapes.map(|shape| array(shape, (0..count(shape)).map(|k| (k as f32 * 0.7).sin())));
+    long.set_weights(weights.into()).unwrap();
+    long
+}
+
+/// What is the same is not computed again, and what comes after it is what the whole run gives;
+/// also where a step is masked, so that the model cannot go on from another one.
+#[test]
+fn an_edit_goes_on_from_what_is_the_same() {
+    let masking = r#"{"class_name": "Masking", "config": {"name": "masking", "mask_value": 9.0}},"#;
+    for (before, changed, goes_on) in [
+        ("", 5000, true),
+        (masking, 5000, true),
+        (masking, 5001, false),
+    ] {
+        let long = sequences(before);
+        let mut x = input(9000);
+        let page = Page::of_model("long.keras", sequences(before));
+        let page = page.with_inputs(vec![x.clone()]).unwrap();
+        let value = if goes_on { 0.25 } else { 9.0 };
+        x.slice_mut(s![0, changed, ..]).fill(value);
+        let lines = x.outer_iter().next().unwrap();
+        let lines = lines
+            .outer_iter()
+            .map(|line| format!("{}, {}", line[0], line[1]));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let (status, run) = post(&page, &json!({ "texts": [text], "before": 0 }));
+        assert_eq!(status, 200, "{run}");
+        assert_eq!(
+            (&run["steps"], &run["changed"]),
+            (&json!(9000), &json!(changed))
+        );
+        let mut now = run.clone();
+        while now["done"] != now["steps"] {
+            now = post(&page, &json!({ "on": 1 })).1;
+        }
+        assert_eq!(now["kept"], if goes_on { 4096 } else { 0 }, "{before}");
+
+        let trace = long.trace("lstm", &x).unwrap();
+        for step in [0, 4095, 4096, changed, 8191, 8999] {
+            let found = numbers(&get(&page, &format!("step?run=1&trace=0&step={step}")).1);
+            let mut expected = trace.inputs.slice(s![0, step, ..]).to_vec();
+            for state in ["h", "c"] {
+                expected.extend(trace.before(state, 0, step).unwrap());
+            }
+            trace
+                .iter()
+                .for_each(|(_, values)| expected.extend(values.slice(s![0, step, ..])));
+            assert_eq!(found.len(), expected.len());
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+            assert!(found.iter().zip(&expected).all(close), "step {step}");
+        }
+        let output = &now["outputs"][0];
+        assert_eq!(output["shape"], json!([1, 9000, 3]));
+        let first = output["first"].as_u64().unwrap() as usize;
+        assert!(first <= changed && changed < first + 60);
+        let h = trace.get("h").unwrap();
+        let values = output["values"].as_array().unwrap();
+        for (k, value) in values.iter().enumerate() {
+            let expected = h[[0, first + k / 3, k % 3]];
+            assert!((value.as_f64().unwrap() as f32 - expected).abs() < 1e-6);
+        }
+        // The run before is what it was.
+        let whole = numbers(&get(&page, "raw?run=0&trace=0&array=5").1);
+        let expected = long.predict(&input(9000)).unwrap();
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+        assert!(whole.iter().zip(&expected).all(close));
+    }
+}
+
+/// The names of each framework, where it has such a cell.
+#[test]
+fn each_kind_of_cell_is_named_in_every_framework() {
+    let element = |page: &Page, gate: usize, part: &str| -> Vec<String> {
+        let places = info(page)["cells"][0]["gates"][gate]["places"].clone();
+        let places = places.as_array().unwrap().iter();
+        places
+            .map(|place| place["parts"][part]["element"].to_string())
+            .collect()
+    };
+    let gru = Page::of_model("gru.keras", model("GRU", 3, "gru"));
+    assert_eq!(
+        element(&gru, 1, "kernel"),
+        [
+            r#""kernel[{row}, {1}]""#,
+            r#""weight_ih_l0[{0}, {row}]""#,
+            r#""W[0, {1}, {row}]""#
+        ],
+    );
+    assert_eq!(
+        element(&gru, 0, "bias"),
+        [
+            r#"["bias[0, {0}]","bias[1, {0}]"]"#,
+            r#"["bias_ih_l0[{1}]","bias_hh_l0[{1}]"]"#,
+            r#"["B[0, {0}]","B[0, {3}]"]"#
+        ],
+    );
+    let rnn = Page::of_model("rnn.keras", model("SimpleRNN", 1, "rnn"));
+    assert_eq!(
+        element(&rnn, 0, "recurrent_kernel"),
+        [
+            r#""recurrent_kernel[{row}, {0}]""#,
+            r#""weight_hh_l0[{0}, {row}]""#,
+            r#""R[0, {0}, {row}]""#
+        ],
+    );
 }
 
 #[test]
@@ -198,8 +318,11 @@ fn the_file_holds_what_the_server_says() {
         BASE64_STANDARD.decode(text).unwrap()
     };
     assert_eq!(decode("weights/0"), get(&page, "weights?cell=0").1);
-    let planes = get(&page, "planes?run=0&trace=0&array=1&from=0&to=7&bins=1000").1;
-    assert_eq!(decode("planes/0/1"), planes);
+    let planes = get(&page, "maps?run=0&trace=0&from=0&to=7&bins=1000&shows=0").1;
+    let all: Vec<u8> = (0..6)
+        .flat_map(|array| decode(&format!("planes/0/{array}")))
+        .collect();
+    assert_eq!(all, planes);
     let steps: Vec<u8> = (0..7)
         .flat_map(|step| get(&page, &format!("step?run=0&trace=0&step={step}")).1)
         .collect();
@@ -221,9 +344,9 @@ proptest! {
     #[test]
     fn any_request_has_an_answer(
         method in "GET|POST|PUT|\\PC{0,8}",
-        path in "|info|weights|planes|raw|step|run|\\PC{0,12}",
-        query in "(((run|trace|array|step|cell|from|to|bins)=(0|1|2|7|18446744073709551615|-1|x)?&){0,7})|\\PC{0,40}",
-        body in "\\{\"(row|texts|before)\":(0|9|\\[\"1,2\"\\]|null|\"[a-z]{0,9}\")\\}|\\PC{0,20}",
+        path in "|info|weights|column|picture|maps|curves|raw|step|run|\\PC{0,12}",
+        query in "(((run|trace|array|step|cell|unit|part|rows|columns|from|to|bins|shows)=(0|1|2|7|18446744073709551615|-1|x)?&){0,7})|\\PC{0,40}",
+        body in "\\{\"(row|texts|before|on)\":(0|9|\\[\"1,2\"\\]|null|\"[a-z]{0,9}\")\\}|\\PC{0,20}",
     ) {
         let page = page();
         let target = format!("{path}?{query}");

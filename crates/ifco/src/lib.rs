@@ -199,10 +199,10 @@
 pub use ifco_cell::{
     Activation, ArrayDigest, Cell, CellKind, Change, Digest, DigestBuilder, ForwardError, Gate,
     GruCell, GruGate, GruWeights, LayerNorm, LstmCell, LstmOptions, LstmOptionsError, LstmWeights,
-    Memory, Norm, NormedSums, Precision, PrecisionError, RecurrentLayer, Sequence, SequenceOptions,
-    SequenceOutput, Session as LayerSession, SessionError as LayerSessionError, SimpleRnnCell,
-    SimpleRnnWeights, Trace, TraceOptions, UnitDigest, WeightsError, join, machine, packing,
-    reference, set_threads, threads,
+    Memory, Norm, NormedSums, Passage, Precision, PrecisionError, RecurrentLayer, Sequence,
+    SequenceOptions, SequenceOutput, Session as LayerSession, SessionError as LayerSessionError,
+    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions, UnitDigest, WeightsError, join, machine,
+    packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
     Assumed, FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, WeightsSource,
@@ -210,7 +210,7 @@ pub use ifco_files::{
 };
 pub use ifco_model::{
     About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
-    Model, ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step,
-    StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
+    Model, ModelError, ModelPassage, ModelTrace, NotStreamable, Port, Session, SessionError, Shape,
+    Step, StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
 };
 pub use ifco_view as view;

@@ -1,9 +1,12 @@
 //! The gates of all steps, from the hidden states that the engine computed.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayViewMut2, Axis, s};
 
-use super::{Trace, TraceOptions};
+use super::{Passage, TraceOptions};
+use crate::engine::pool::{Team, threads};
 use crate::{Activation, Cell, ForwardError, Gate, GruCell, GruGate, RecurrentLayer};
 
 mod extras;
@@ -11,15 +14,16 @@ mod extras;
 /// How many pre-activations are computed at a time: 1 MiB of them.
 const CHUNK: usize = 1 << 18;
 
-/// Traces a layer of one cell that returns sequences and repeats what is masked.
-pub(super) fn trace(
+/// So many multiply-adds are done before another thread has woken up.
+const WORTH_A_THREAD: usize = 1 << 22;
+
+/// The hidden states of a layer of one cell that returns sequences and repeats what is masked.
+pub(super) fn pass(
     layer: &RecurrentLayer,
-    cell: &Cell,
     inputs: Array3<f32>,
     mask: Option<ArrayView2<'_, bool>>,
     initial_state: Vec<Array2<f32>>,
-    options: &TraceOptions,
-) -> Result<Trace, ForwardError> {
+) -> Result<Passage, ForwardError> {
     let backward = layer.options.go_backwards;
     let (batch, time, _) = inputs.dim();
     let views: Vec<_> = initial_state.iter().map(|state| state.view()).collect();
@@ -32,82 +36,83 @@ pub(super) fn trace(
                 .into_owned()
         }
         Some(h) => h,
-        None => Array3::zeros((batch, time, cell.outputs())),
-    };
-    let walk = Walk {
-        backward,
-        mask,
-        time,
+        None => Array3::zeros((batch, time, layer.units())),
     };
     if mask.is_some() {
         // What is put out before the first step that counts is zeros, but the state is not.
+        let walk = Walk {
+            backward,
+            mask,
+            time,
+        };
         walk.carry(&mut h, &initial_state[0]);
     }
+    Ok(Passage {
+        cells: Arc::clone(layer.shared_cells()),
+        index: 0,
+        inputs,
+        h,
+        initial_state,
+        last_states: sequence.states,
+        mask: mask.map(|mask| mask.to_owned()),
+        reads_backward: backward,
+    })
+}
 
+/// What the gates of a passage are, and c of an LSTM, in the order of the equations.
+pub(super) fn gates(
+    passage: &Passage,
+    options: &TraceOptions,
+) -> (Vec<Array3<f32>>, Option<Array3<f32>>) {
+    let cell = passage.cell();
+    let (batch, time, _) = passage.inputs.dim();
+    let walk = Walk {
+        backward: passage.reads_backward,
+        mask: passage.mask.as_ref().map(|mask| mask.view()),
+        time,
+    };
+    let before = Before {
+        h: &passage.h,
+        initial: &passage.initial_state[0],
+        backward: passage.reads_backward,
+    };
     if let Cell::Lstm(lstm) = cell
         && lstm.has_longer_step()
     {
         let steps = extras::Steps {
             cell: lstm,
             walk: &walk,
-            before: &Before {
-                h: &h,
-                initial: &initial_state[0],
-                backward,
-            },
-            inputs: &inputs,
+            before: &before,
+            inputs: &passage.inputs,
         };
-        let (mut arrays, pre_activations) = steps.trace(&initial_state[1], options.pre_activations);
-        arrays.push(h);
-        return Ok(Trace {
-            kind: cell.kind(),
-            arrays,
-            inputs,
-            initial_state,
-            mask: mask.map(|mask| mask.to_owned()),
-            pre_activations,
-            reads_backward: backward,
-        });
+        return steps.trace(&passage.initial_state[1], options.pre_activations);
     }
     let (units, gates) = (cell.units(), cell.kind().gates());
+    let count = match cell {
+        // Its one sum is that of h, which is known.
+        Cell::SimpleRnn(_) => 0,
+        _ => gates,
+    };
     let mut sums = Sums {
         pre_activations: options
             .pre_activations
             .then(|| Array3::zeros((batch, time, gates * units))),
-        gates: (0..gates)
+        gates: (0..count)
             .map(|_| Array3::zeros((batch, time, units)))
             .collect(),
     };
-    if units > 0 && batch > 0 && time > 0 {
-        let before = Before {
-            h: &h,
-            initial: &initial_state[0],
-            backward,
-        };
-        sums.fill(cell, &inputs, &before);
+    let is_asked = count > 0 || options.pre_activations;
+    if is_asked && units > 0 && batch > 0 && time > 0 {
+        sums.fill(cell, &passage.inputs, &before);
     }
     walk.clear_masked(&mut sums);
-
     let mut arrays = sums.gates;
-    match cell {
-        Cell::Lstm(_) => {
-            let mut c = Array3::zeros((batch, time, units));
-            walk.cell_states(&arrays, &initial_state[1], &mut c);
-            arrays.push(c);
-            arrays.push(h);
-        }
-        Cell::Gru(_) => arrays.push(h),
-        Cell::SimpleRnn(_) => arrays = vec![h],
+    if let Cell::Lstm(_) = cell {
+        let mut c = Array3::zeros((batch, time, units));
+        walk.cell_states(&arrays, &passage.initial_state[1], &mut c);
+        arrays.push(c);
     }
-    Ok(Trace {
-        kind: cell.kind(),
-        arrays,
-        inputs,
-        initial_state,
-        mask: mask.map(|mask| mask.to_owned()),
-        pre_activations: sums.pre_activations,
-        reads_backward: backward,
-    })
+    (arrays, sums.pre_activations)
 }
 
 /// The order in which the steps are read, and which of them count.
@@ -205,8 +210,16 @@ struct Sums {
     gates: Vec<Array3<f32>>,
 }
 
+/// Some steps, and where what is computed of them goes.
+struct Stretch<'a> {
+    first: usize,
+    count: usize,
+    pre_activations: Option<&'a mut [f32]>,
+    gates: Vec<&'a mut [f32]>,
+}
+
 impl Sums {
-    /// Computes everything, some steps at a time.
+    /// Computes everything, some steps at a time, on as many threads as there are.
     fn fill(&mut self, cell: &Cell, inputs: &Array3<f32>, before: &Before<'_>) {
         let (batch, time, features) = inputs.dim();
         let steps = batch * time;
@@ -215,59 +228,99 @@ impl Sums {
         let Ok(inputs) = inputs.view().into_shape_with_order((steps, features)) else {
             return; // it is in standard layout
         };
-        let rows = (CHUNK / columns).clamp(1, steps);
-        let mut z = Array2::zeros((rows, columns));
-        let mut h = Array2::zeros((rows, units));
-        let mut scratch = match cell {
-            Cell::Gru(_) => Array2::zeros((rows, columns)),
-            _ => Array2::zeros((0, 0)),
+        let work = steps
+            .saturating_mul(columns)
+            .saturating_mul(features + units);
+        let most = if work < WORTH_A_THREAD { 1 } else { threads() };
+        let rows = (CHUNK / columns).clamp(1, steps.div_ceil(most));
+        let stretches = Mutex::new(self.stretches(steps, rows, columns, units));
+        let next = || {
+            let mut left = stretches.lock().unwrap_or_else(PoisonError::into_inner);
+            left.pop()
         };
-        for first in (0..steps).step_by(rows) {
-            let count = rows.min(steps - first);
-            let x = inputs.slice(s![first..first + count, ..]);
-            let mut z = z.slice_mut(s![..count, ..]);
-            before.copy(first, h.slice_mut(s![..count, ..]));
-            let h = h.slice(s![..count, ..]);
-            match cell {
-                Cell::Lstm(cell) => {
-                    let weights = cell.weights();
-                    let kernels = (weights.fused_kernel(), weights.fused_recurrent_kernel());
-                    let bias = cell.whole_bias();
-                    sums(kernels, bias.as_deref().map(ArrayView1::from), x, h, &mut z);
+        let team = Team::gather(most.min(steps.div_ceil(rows)));
+        team.run(&|_| {
+            let mut z = Array2::zeros((rows, columns));
+            let mut h = Array2::zeros((rows, units));
+            let mut scratch = match cell {
+                Cell::Gru(_) => Array2::zeros((rows, columns)),
+                _ => Array2::zeros((0, 0)),
+            };
+            while let Some(stretch) = next() {
+                let Stretch { first, count, .. } = stretch;
+                let x = inputs.slice(s![first..first + count, ..]);
+                let mut z = z.slice_mut(s![..count, ..]);
+                before.copy(first, h.slice_mut(s![..count, ..]));
+                let h = h.slice(s![..count, ..]);
+                match cell {
+                    Cell::Lstm(cell) => {
+                        let weights = cell.weights();
+                        let kernels = (weights.fused_kernel(), weights.fused_recurrent_kernel());
+                        let bias = cell.whole_bias();
+                        sums(kernels, bias.as_deref().map(ArrayView1::from), x, h, &mut z);
+                    }
+                    Cell::Gru(cell) => {
+                        let scratch = scratch.slice_mut(s![..count, ..]);
+                        gru_sums(cell, x, h, &mut z, scratch);
+                    }
+                    Cell::SimpleRnn(cell) => {
+                        let weights = cell.weights();
+                        let kernels = (weights.kernel(), weights.recurrent_kernel());
+                        sums(kernels, weights.bias(), x, h, &mut z);
+                    }
                 }
-                Cell::Gru(cell) => {
-                    let scratch = scratch.slice_mut(s![..count, ..]);
-                    gru_sums(cell, x, h, &mut z, scratch);
-                }
-                Cell::SimpleRnn(cell) => {
-                    let weights = cell.weights();
-                    let kernels = (weights.kernel(), weights.recurrent_kernel());
-                    sums(kernels, weights.bias(), x, h, &mut z);
-                }
+                stretch.take(cell, z.view());
             }
-            self.take(cell, first, z.view());
-        }
+        });
     }
 
-    /// The sums of the steps from `first` on, and the gates that they make.
-    fn take(&mut self, cell: &Cell, first: usize, z: ArrayView2<'_, f32>) {
-        let (count, columns) = z.dim();
-        if let Some(all) = self
-            .pre_activations
-            .as_mut()
-            .and_then(|all| all.as_slice_mut())
-        {
-            let place = &mut all[first * columns..][..count * columns];
-            place.iter_mut().zip(z).for_each(|(place, z)| *place = *z);
+    /// Everything in stretches of so many steps, the last of which may have fewer.
+    fn stretches(
+        &mut self,
+        steps: usize,
+        rows: usize,
+        columns: usize,
+        units: usize,
+    ) -> Vec<Stretch<'_>> {
+        // They were made in standard layout.
+        let mut stretches: Vec<Stretch<'_>> = (0..steps)
+            .step_by(rows)
+            .map(|first| Stretch {
+                first,
+                count: rows.min(steps - first),
+                pre_activations: None,
+                gates: Vec::with_capacity(self.gates.len()),
+            })
+            .collect();
+        if let Some(all) = &mut self.pre_activations {
+            let parts = all.as_slice_mut().unwrap_or_default();
+            let parts = parts.chunks_mut(rows * columns);
+            for (stretch, part) in stretches.iter_mut().zip(parts) {
+                stretch.pre_activations = Some(part);
+            }
+        }
+        for array in &mut self.gates {
+            let parts = array.as_slice_mut().unwrap_or_default();
+            for (stretch, part) in stretches.iter_mut().zip(parts.chunks_mut(rows * units)) {
+                stretch.gates.push(part);
+            }
+        }
+        stretches
+    }
+}
+
+impl Stretch<'_> {
+    /// The sums of its steps, and the gates that they make.
+    fn take(self, cell: &Cell, z: ArrayView2<'_, f32>) {
+        if let Some(all) = self.pre_activations {
+            all.iter_mut().zip(z).for_each(|(place, z)| *place = *z);
         }
         let units = cell.units();
-        for (gate, array) in self.gates.iter_mut().enumerate() {
-            let Some(all) = array.as_slice_mut() else {
-                continue; // it was made in standard layout
-            };
-            let place = &mut all[first * units..][..count * units];
+        for (gate, place) in self.gates.into_iter().enumerate() {
             let own = z.slice(s![.., gate * units..(gate + 1) * units]);
-            place.iter_mut().zip(own).for_each(|(place, z)| *place = *z);
+            for (place, own) in place.chunks_exact_mut(units).zip(own.outer_iter()) {
+                place.iter_mut().zip(own).for_each(|(place, z)| *place = *z);
+            }
             activation(cell, gate).apply_rows(place, units);
         }
     }

@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering;
 
 use ifco::Trace;
 use ifco::arrays::npz::Growing;
+use ndarray::Array2;
 
 use super::{Args, Cell};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::Progress;
 
-/// What the activations are applied to.
+/// What the activations are applied to: of any cell by this name; the file has each by its own
+/// ([`ifco::CellKind::pre_activations_name`]).
 const SUMS: &str = "pre_activations";
 const MASK: &str = "mask";
 
@@ -53,6 +55,10 @@ pub fn check_arrays(cells: &[(String, Cow<'_, ifco::Cell>)], args: &Args) -> Res
                 known.push(name);
             }
         }
+        let sums = cell.kind().pre_activations_name();
+        if sums != SUMS && !known.contains(&sums) {
+            known.push(sums);
+        }
     }
     known.extend([SUMS, MASK]);
     match args
@@ -81,11 +87,16 @@ impl Save {
     }
 
     pub fn wants_sums(&self) -> bool {
-        self.sums || self.arrays.iter().any(|name| name == SUMS)
+        self.sums || [SUMS, "z"].iter().any(|name| self.asks(name))
+    }
+
+    /// Whether an array is asked for by its name.
+    fn asks(&self, name: &str) -> bool {
+        self.arrays.iter().any(|wanted| wanted == name)
     }
 
     fn wants(&self, name: &str) -> bool {
-        self.arrays.is_empty() || self.arrays.iter().any(|wanted| wanted == name)
+        self.arrays.is_empty() || self.asks(name)
     }
 
     /// An array of the cell at `path` in the file.
@@ -100,10 +111,10 @@ impl Save {
 
     /// Adds what follows.
     pub fn append(&mut self, path: &str, trace: &Trace) -> Result<(), Failure> {
-        let sums = trace
-            .pre_activations
-            .as_ref()
-            .map(|sums| (SUMS, sums.view()));
+        let own = trace.kind().pre_activations_name();
+        let asks = self.sums || self.asks(SUMS) || self.asks(own);
+        let sums = trace.pre_activations.as_ref().filter(|_| asks);
+        let sums = sums.map(|sums| (own, sums.view()));
         let arrays: Vec<_> = trace
             .iter()
             .filter(|(name, _)| self.wants(name))
@@ -115,7 +126,14 @@ impl Save {
             widths.push((name.to_string(), Some(array.dim().2)));
             self.file.append(&member, array.into_dyn())?;
         }
-        if let Some(mask) = trace.mask.as_ref().filter(|_| self.wants(MASK)) {
+        // Who asks for it by its name gets it also where every step counts.
+        let all = || Array2::from_elem((trace.batch(), trace.time()), true);
+        let mask = match &trace.mask {
+            Some(mask) if self.wants(MASK) => Some(mask.clone()),
+            None if self.asks(MASK) => Some(all()),
+            _ => None,
+        };
+        if let Some(mask) = mask {
             widths.push((MASK.into(), None));
             let member = self.name(path, MASK);
             self.file.append_bools(&member, mask.view().into_dyn())?;

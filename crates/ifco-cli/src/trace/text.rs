@@ -61,7 +61,14 @@ fn cell(text: &mut String, report: &Report) {
     text.push('\n');
     if let Some(memory) = &digest.memory {
         let longest = memory.longest().into_iter().take(NAMED);
-        let longest = longest.map(|(unit, steps)| format!("unit {unit} {}", self::steps(steps)));
+        let longest = longest.enumerate().map(|(place, (unit, steps))| {
+            let of = if place == 0 && steps.is_finite() {
+                " steps"
+            } else {
+                ""
+            };
+            format!("unit {unit} ({}{of})", self::steps(steps))
+        });
         line!(
             text,
             "  memory 1/(1 - {}): {} steps in the median unit; longest {}",

@@ -157,10 +157,10 @@ impl Recurrent {
         } else {
             None
         };
-        if let Some(tap) = tap {
-            tap.take(layer, sequence, mask, states)?;
-        }
-        let mut result = layer.forward(sequence, mask, states)?;
+        let mut result = match tap {
+            Some(tap) => tap.forward(layer, sequence, mask, states)?,
+            None => layer.forward(sequence, mask, states)?,
+        };
         if let (true, Some(mask), SequenceOutput::Sequences(all)) =
             (self.zeroes_unreversed(), mask, &mut result.output)
         {

@@ -242,7 +242,7 @@ impl TraceStream<'_> {
         }
         self.steps += steps;
 
-        let tap = Tap::new(self.cells.clone(), self.options);
+        let tap = Tap::new(self.cells.clone(), Vec::new());
         let mut call = Call {
             // What it had for its first chunk it has for all.
             mask_given: self.masked,
@@ -256,11 +256,14 @@ impl TraceStream<'_> {
         let inputs = Tensor::new(inputs.into_dyn()).with_mask(mask);
         let called = self.entry.layer.call(&[inputs], &call);
         called.map_err(|source| self.entry.error(source))?;
-        let mut traces = tap.finish();
-        let states = traces.iter().flat_map(|(_, trace)| trace.last_states());
-        self.states = Some(states.map(|state| Tensor::new(state.into_dyn())).collect());
-        match self.asked < traces.len() {
-            true => Ok(traces.swap_remove(self.asked).1),
+        let mut passages = tap.finish();
+        let states = passages
+            .iter()
+            .flat_map(|(_, passage)| passage.last_states());
+        let states = states.map(|state| Tensor::new(state.clone().into_dyn()));
+        self.states = Some(states.collect());
+        match self.asked < passages.len() {
+            true => Ok(passages.swap_remove(self.asked).1.into_trace(&self.options)),
             false => Err(ModelError::Inputs("the layer did not run".into())),
         }
     }

@@ -1,14 +1,14 @@
 //! A request in, an answer out: the page without a network.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use ifco_cell::Trace;
+use ifco_cell::Cell;
 use serde_json::{Value, json};
 
-use super::planes::{Scale, bytes, planes};
-use super::run::{Run, step};
+use super::planes::{Scale, Shows, bytes, curve, picture, planes};
+use super::run::Progress;
 use super::{Page, PageError, assets, facts};
+use crate::parts::fused;
 
 /// Bodies of requests are not larger: the text of an input.
 pub const LARGEST_BODY: usize = 4 << 20;
@@ -163,68 +163,144 @@ impl Page {
                 info["run"] = first.map_or(Value::Null, |run| self.run_facts(&run));
                 Answer::json(&info)
             }
-            "weights" => {
-                let cells = self.cells();
-                let cell = cells.get(query.number("cell")?);
-                let (_, cell) = cell.ok_or(Wrong::Parameter("cell"))?;
-                Answer::numbers(facts::weights(cell).iter())
-            }
-            "planes" => self.answer_planes(&query)?,
+            "weights" => Answer::numbers(facts::weights(self.cell_of(&query)?).iter()),
+            "column" => self.answer_column(&query)?,
+            "picture" => self.answer_picture(&query)?,
+            "maps" => self.answer_maps(&query)?,
+            "curves" => self.answer_curves(&query)?,
             "raw" => {
                 let (run, trace) = self.trace_of(&query)?;
                 let values = run.array(trace, query.number("array")?);
                 let (_, values) = values.ok_or(Wrong::Parameter("array"))?;
-                Answer::numbers(values.iter())
+                let numbers: Vec<f32> = values.iter().copied().collect();
+                Answer::numbers(numbers.iter())
             }
             "step" => {
                 let (run, trace) = self.trace_of(&query)?;
-                let trace: &Trace = &run.traces[trace].1;
-                let numbers = step(trace, query.number("step")?);
+                let numbers = run.step(trace, query.number("step")?);
                 Answer::numbers(numbers.ok_or(Wrong::Parameter("step"))?.iter())
             }
             _ => return Err(Wrong::NoSuchPage),
         })
     }
 
-    /// A run that is in memory, and the index of one of its traces.
-    fn trace_of(&self, query: &Query<'_>) -> Result<(Arc<Run>, usize), Wrong> {
+    /// A run that is in memory, as far as it is, and the index of one of its traces.
+    fn trace_of(&self, query: &Query<'_>) -> Result<(Progress, usize), Wrong> {
         let run = self
             .run_of(query.number("run")? as u64)
             .ok_or(Wrong::Gone)?;
+        let progress = run.progress();
         match query.number("trace")? {
-            trace if trace < run.traces.len() => Ok((run, trace)),
+            trace if trace < progress.traces().len() => Ok((progress, trace)),
             _ => Err(Wrong::Parameter("trace")),
         }
     }
 
-    fn answer_planes(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
+    fn cell_of(&self, query: &Query<'_>) -> Result<&Cell, Wrong> {
+        let cells = self.cells();
+        let cell = cells.into_iter().nth(query.number("cell")?);
+        let (_, cell) = cell.ok_or(Wrong::Parameter("cell"))?;
+        Ok(cell)
+    }
+
+    /// A unit's weights: of kernel, recurrent kernel and bias, in each row a number for each gate.
+    fn answer_column(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
+        let cell = self.cell_of(query)?;
+        let unit = query.number("unit")?;
+        if unit >= cell.units() {
+            return Err(Wrong::Parameter("unit"));
+        }
+        let mut numbers: Vec<f32> = Vec::new();
+        for part in fused(cell) {
+            for row in part.values.outer_iter() {
+                numbers.extend(row.iter().skip(unit).step_by(cell.units()));
+            }
+        }
+        Ok(Answer::numbers(numbers.iter()))
+    }
+
+    /// One of the fused arrays as bytes, as many as there are pixels.
+    fn answer_picture(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
+        let cell = self.cell_of(query)?;
+        let parts = fused(cell);
+        let part = parts.get(query.number("part")?);
+        let part = part.ok_or(Wrong::Parameter("part"))?;
+        let most = (query.number("rows")?, query.number("columns")?);
+        if most.0 == 0 || most.1 == 0 {
+            return Err(Wrong::Parameter("rows"));
+        }
+        Ok(Answer::of(BYTES, picture(part.values, most)))
+    }
+
+    /// The heat maps of all arrays of a trace, one after the other.
+    fn answer_maps(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
         let (run, trace) = self.trace_of(query)?;
-        let values = run.array(trace, query.number("array")?);
-        let (name, values) = values.ok_or(Wrong::Parameter("array"))?;
         let (from, to) = (query.number("from")?, query.number("to")?);
-        if from >= to || to > values.nrows() {
+        if from >= to || to > run.all_time(trace) {
             return Err(Wrong::Parameter("to"));
         }
         let bins = query.number("bins")?;
         if bins == 0 {
             return Err(Wrong::Parameter("bins"));
         }
-        let scale = Scale::of(name, values);
-        Ok(Answer::of(BYTES, planes(values, from..to, bins, scale)))
+        let shows = query.number("shows")?;
+        let shows = Shows::ALL
+            .get(shows..=shows)
+            .ok_or(Wrong::Parameter("shows"))?;
+        let names = run.traces()[trace].1.cell().kind().trace_names();
+        let mut maps = Vec::new();
+        for index in 0..names.len() {
+            let values = run.array(trace, index);
+            let (name, values) = values.ok_or(Wrong::Parameter("trace"))?;
+            let scale = Scale::of(name, &values);
+            maps.extend(planes(&values, from..to, bins, scale, shows));
+        }
+        Ok(Answer::of(BYTES, maps))
     }
 
-    /// `{"row": 3}` runs a row of the inputs, `{"texts": ["..."], "before": 0}` what was written.
+    /// A unit's states at all steps: of each state as many means.
+    fn answer_curves(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
+        let (run, trace) = self.trace_of(query)?;
+        let cell = run.traces()[trace].1.cell();
+        let (unit, bins) = (query.number("unit")?, query.number("bins")?);
+        if unit >= cell.units() {
+            return Err(Wrong::Parameter("unit"));
+        }
+        if bins == 0 {
+            return Err(Wrong::Parameter("bins"));
+        }
+        let names = cell.kind().trace_names();
+        let steps = run.all_time(trace);
+        let mut curves = Vec::new();
+        // c before h, as in the trace.
+        for (index, name) in names.iter().enumerate() {
+            if cell.kind().states().contains(name) {
+                let values = run.array(trace, index);
+                let (_, values) = values.ok_or(Wrong::Parameter("trace"))?;
+                curves.extend(curve(&values, steps, unit, bins));
+            }
+        }
+        Ok(Answer::numbers(curves.iter()))
+    }
+
+    /// `{"row": 3}` runs a row of the inputs, `{"texts": ["..."], "before": 0}` what was written,
+    /// `{"on": 1}` more of a run that is not done.
     fn answer_run(&self, body: &[u8]) -> Result<Answer, Wrong> {
         let body: Value = serde_json::from_slice(body)
             .map_err(|error| Wrong::Body(format!("the request is not JSON: {error}")))?;
+        if let Some(id) = body["on"].as_u64() {
+            let run = self.run_of(id).ok_or(Wrong::Gone)?;
+            self.go_on(&run)?;
+            return Ok(Answer::json(&self.progress_facts(&run)));
+        }
         let run = if let Some(row) = body["row"].as_u64() {
-            self.run_row(usize::try_from(row).unwrap_or(usize::MAX))?
+            self.begin_row(usize::try_from(row).unwrap_or(usize::MAX))?
         } else if let Some(texts) = body["texts"].as_array() {
             let texts = texts.iter().map(|text| text.as_str().map(String::from));
             let texts: Option<Vec<String>> = texts.collect();
             let texts = texts.ok_or_else(|| Wrong::Body("texts are strings".into()))?;
             let before = body["before"].as_u64().and_then(|id| self.run_of(id));
-            self.run_texts(&texts, before.as_deref())?
+            self.begin_texts(&texts, before.as_deref())?
         } else {
             return Err(Wrong::Body("a run needs a row or texts".into()));
         };

@@ -4,8 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::planes::{Scale, bytes, planes};
-use super::run::step;
+use super::planes::{Scale, Shows, bytes, planes};
 use super::{Page, PageError, assets, facts};
 
 /// What the numbers in a file may take, before they are written as text: the page must open fast.
@@ -75,21 +74,24 @@ impl Page {
     }
 
     fn put_planes(&self, run: &super::run::Run, blobs: &mut Blobs) {
-        let count = run.traces.len();
-        for (index, (name, trace)) in run.traces.iter().enumerate() {
+        let progress = run.progress();
+        let count = progress.traces().len();
+        for (index, (name, passage)) in progress.traces().iter().enumerate() {
             // An equal share of half the room for each trace.
-            let arrays = trace.names().len() + 1;
-            let units = trace.units().max(trace.inputs.shape()[2]);
+            let cell = passage.cell();
+            let arrays = cell.kind().trace_names().len() + 1;
+            let units = cell.units().max(cell.features());
             let share = MOST_BYTES / 2 / count / arrays / units.max(1) / 3;
-            let bins = trace.time().min(MOST_BINS).min(share);
-            if bins == 0 || trace.time() == 0 {
+            let time = progress.time(index);
+            let bins = time.min(MOST_BINS).min(share);
+            if bins == 0 {
                 blobs.left_out.push(format!("the heat maps of {name}"));
                 continue;
             }
             for array in 0..arrays {
-                if let Some((name, values)) = run.array(index, array) {
-                    let scale = Scale::of(name, values);
-                    let bytes = planes(values, 0..trace.time(), bins, scale);
+                if let Some((name, values)) = progress.array(index, array) {
+                    let scale = Scale::of(name, &values);
+                    let bytes = planes(&values, 0..time, bins, scale, &Shows::ALL);
                     blobs.put(format!("planes/{index}/{array}"), &bytes);
                 }
             }
@@ -99,22 +101,23 @@ impl Page {
 
 /// Exact numbers, step after step from the first, as many as there is room for.
 fn put_steps(run: &super::run::Run, blobs: &mut Blobs) {
-    let count = run.traces.len();
-    for (index, (name, trace)) in run.traces.iter().enumerate() {
+    let progress = run.progress();
+    let count = progress.traces().len();
+    for (index, (name, _)) in progress.traces().iter().enumerate() {
         let share = blobs.room() / (count - index);
         let mut numbers = Vec::new();
         let mut steps = 0;
-        while let Some(step) = step(trace, steps) {
+        while let Some(step) = progress.step(index, steps) {
             if (numbers.len() + step.len()) * size_of::<f32>() > share {
                 break;
             }
             numbers.extend(step);
             steps += 1;
         }
-        if steps < trace.time() {
+        let time = progress.time(index);
+        if steps < time {
             blobs.left_out.push(format!(
-                "exact numbers of {name} after its first {steps} of {} steps",
-                trace.time()
+                "exact numbers of {name} after its first {steps} of {time} steps"
             ));
         }
         blobs.put(format!("steps/{index}"), &bytes(numbers.iter()));

@@ -1,6 +1,6 @@
 //! What the page is told of the model, as JSON.
 
-use ifco_cell::packing::{self, Packing, Part};
+use ifco_cell::packing::{self, GruPacking, Packing, Part, SIMPLE_RNNS, SimpleRnnPacking};
 use ifco_cell::{Cell, Gate, GruGate};
 use ifco_model::{LayerEntry, Model, Port};
 use ndarray::ArrayView2;
@@ -180,7 +180,7 @@ fn cell_facts(path: &str, cell: &Cell) -> Value {
                 "letter": gate.letter(),
                 "array": if gate == GruGate::Candidate { "h_tilde".into() } else { gate.letter().to_string() },
                 "name": gate.name(),
-                "places": gru_places(gate, gru.weights().fused_bias().map_or(0, |bias| bias.nrows())),
+                "places": gru_places(gate, if gru.reset_after() { 2 } else { 1 }),
             })),
         }),
         Cell::SimpleRnn(rnn) => json!({
@@ -191,12 +191,7 @@ fn cell_facts(path: &str, cell: &Cell) -> Value {
                 "letter": "h",
                 "array": "h",
                 "name": "hidden state",
-                "places": [place("Keras SimpleRNN", "numpy", [
-                    ("kernel", "kernel[:, :]".into(), Some("kernel[{row}, {0}]".into())),
-                    ("recurrent_kernel", "recurrent_kernel[:, :]".into(),
-                        Some("recurrent_kernel[{row}, {0}]".into())),
-                    ("bias", "bias[:]".into(), Some("bias[{0}]".into())),
-                ])],
+                "places": simple_rnn_places(),
             })],
         }),
         _ => json!({ "kind": "unknown", "gates": [], "biases": 0 }),
@@ -207,54 +202,74 @@ fn cell_facts(path: &str, cell: &Cell) -> Value {
     facts
 }
 
+const PARTS: [(&str, Part); 3] = [
+    ("kernel", Part::Kernel),
+    ("recurrent_kernel", Part::RecurrentKernel),
+    ("bias", Part::Bias),
+];
+
+/// The unit's place in a block, for the page to fill in.
+fn index(block: usize) -> String {
+    format!("{{{block}}}")
+}
+
 /// Where a gate's weights are in each framework: the slice, and how one reads a single weight,
-/// with `{2}` for the unit's place in block 2 and `{row}` for the input.
+/// with `{2}` for the unit's place in block 2 and `{row}` for the input. Where the rows of a part
+/// are not alike there is one for each row.
 fn lstm_places(gate: Gate) -> Vec<Value> {
-    let parts = [
-        ("kernel", Part::Kernel),
-        ("recurrent_kernel", Part::RecurrentKernel),
-        ("bias", Part::Bias),
-    ];
     let place_in = |packing: &Packing| {
-        let names = parts.map(|(name, part)| {
-            let index = |block: usize| format!("{{{block}}}");
+        let parts = PARTS.map(|(name, part)| {
             let element = packing.element(part, gate, index, "{row}");
-            (name, packing.slice(part, gate), element)
+            (name, json!(packing.slice(part, gate)), json!(element))
         });
-        place(packing.name, packing.key, names)
+        place(packing.name, packing.key, parts)
     };
     let known = FRAMEWORKS.iter().filter_map(|key| packing::find(key));
     known.map(place_in).collect()
 }
 
 fn gru_places(gate: GruGate, biases: usize) -> Vec<Value> {
-    let block = gate as usize;
-    let range = ["[:, :u]", "[:, u:2*u]", "[:, 2*u:]"][block];
-    // Two rows with reset_after=True: the input's bias and the recurrent one.
-    let bias = match biases {
-        2 => format!("bias[{{row}}, {{{block}}}]"),
-        _ => format!("bias[{{{block}}}]"),
+    let place_in = |packing: &GruPacking| {
+        let of = |part, bias| {
+            let slice = packing.slice(part, gate, bias)?;
+            let element = packing.element(part, gate, bias, index, "{row}")?;
+            Some((slice, element))
+        };
+        let parts = PARTS.map(|(name, part)| {
+            // Two rows with reset_after=True: the input's bias and the recurrent one.
+            let rows = match part {
+                Part::Bias if biases == 2 => vec![of(part, Some(0)), of(part, Some(1))],
+                _ => vec![of(part, None)],
+            };
+            let rows: Option<Vec<_>> = rows.into_iter().collect();
+            let (slices, elements): (Vec<_>, Vec<_>) = rows.unwrap_or_default().into_iter().unzip();
+            match slices.len() {
+                0 => (name, Value::Null, Value::Null),
+                1 => (name, json!(slices[0]), json!(elements[0])),
+                _ => (name, json!(slices), json!(elements)),
+            }
+        });
+        place(packing.name, packing.key, parts)
     };
-    vec![place(
-        "Keras GRU",
-        "keras",
-        [
-            (
-                "kernel",
-                format!("kernel{range}"),
-                Some(format!("kernel[{{row}}, {{{block}}}]")),
-            ),
-            (
-                "recurrent_kernel",
-                format!("recurrent_kernel{range}"),
-                Some(format!("recurrent_kernel[{{row}}, {{{block}}}]")),
-            ),
-            ("bias", format!("bias{range}"), Some(bias)),
-        ],
-    )]
+    let known = FRAMEWORKS.iter().filter_map(|key| packing::find_gru(key));
+    // PyTorch has no GRU whose reset gate comes before the product.
+    let known =
+        known.filter(|packing| biases != 1 || packing.slice(Part::Bias, gate, None).is_some());
+    known.map(place_in).collect()
 }
 
-fn place(name: &str, key: &str, parts: [(&str, String, Option<String>); 3]) -> Value {
+fn simple_rnn_places() -> Vec<Value> {
+    let place_in = |packing: &SimpleRnnPacking| {
+        let parts = PARTS.map(|(name, part)| {
+            let element = packing.element(part, index, "{row}");
+            (name, json!(packing.slice(part)), json!(element))
+        });
+        place(packing.name, packing.key, parts)
+    };
+    SIMPLE_RNNS.iter().map(place_in).collect()
+}
+
+fn place(name: &str, key: &str, parts: [(&str, Value, Value); 3]) -> Value {
     let parts: Map<String, Value> = parts
         .into_iter()
         .map(|(part, slice, element)| (part.into(), json!({ "slice": slice, "element": element })))

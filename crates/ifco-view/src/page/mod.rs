@@ -13,8 +13,11 @@ mod planes;
 mod run;
 mod serve;
 mod text;
+mod told;
+mod work;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ifco_cell::Cell;
 use ifco_model::{Model, ModelError};
@@ -63,6 +66,11 @@ pub struct Page {
     row: usize,
     /// One run at a time: a stateful layer keeps its states in the model.
     running: Mutex<()>,
+    /// How many runs wait to begin.
+    waiting: AtomicUsize,
+    /// Whether the model runs in stretches, once somebody has asked: see
+    /// [`goes_on`](Self::goes_on).
+    goes_on: OnceLock<Option<Vec<bool>>>,
     runs: Mutex<Runs>,
 }
 
@@ -214,6 +222,8 @@ impl Page {
             labels: Labels::default(),
             row: 0,
             running: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            goes_on: OnceLock::new(),
             runs: Mutex::default(),
         }
     }
@@ -275,7 +285,7 @@ impl Page {
 
     /// The steps of each input.
     pub fn steps(&self) -> Vec<usize> {
-        self.inputs.iter().flatten().map(run::steps).collect()
+        self.inputs.iter().flatten().map(work::steps).collect()
     }
 
     /// Whether every cell is one that the page can show.

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use ndarray::ArrayView2;
 
+use super::run::Steps;
+
 /// Bytes go from 0 to this; [`NOT_A_NUMBER`] is beside the scale.
 const LARGEST: f32 = 254.0;
 const NOT_A_NUMBER: u8 = 255;
@@ -20,7 +22,7 @@ pub(super) struct Scale {
 impl Scale {
     /// The scale of the array of this name: from 0 to 1 for a gate, else as far below zero as
     /// above, so that zero has the colour of the paper.
-    pub fn of(name: &str, values: ArrayView2<'_, f32>) -> Self {
+    pub fn of(name: &str, values: &Steps<'_>) -> Self {
         let finite = || values.iter().copied().filter(|value| value.is_finite());
         if is_gate(name) {
             // An activation like `linear` leaves 0 to 1.
@@ -64,60 +66,137 @@ pub(super) fn is_gate(name: &str) -> bool {
     matches!(name, "i" | "f" | "o" | "z" | "r")
 }
 
-/// The steps `range` of `(time, units)` in at most `bins` stretches of as many steps each, give or
-/// take one: for each unit, stretch after stretch, the mean; where a stretch has several steps,
-/// then the least and the largest likewise.
+/// What a byte tells of the several steps that it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
+    Mean,
+    Least,
+    Largest,
+}
+
+impl Shows {
+    pub const ALL: [Self; 3] = [Self::Mean, Self::Least, Self::Largest];
+}
+
+/// A heat map of the steps `range` in at most `bins` stretches of as many steps each, give or take
+/// one: for each unit, stretch after stretch, a byte. Where each stretch is one step there is one
+/// plane of them, else one for each of `shows`. Stretches that are not all there yet are
+/// [`NOT_A_NUMBER`].
 ///
-/// Little endian: units, stretches and planes (1 or 3) as u32, low and high of the scale as f32,
-/// then the bytes.
+/// Little endian: units, stretches and planes as u32, low and high of the scale as f32, then the
+/// bytes.
 pub(super) fn planes(
-    values: ArrayView2<'_, f32>,
+    values: &Steps<'_>,
     range: Range<usize>,
     bins: usize,
     scale: Scale,
+    shows: &[Shows],
 ) -> Vec<u8> {
-    let units = values.ncols();
+    let units = values.columns;
+    let there = values.len();
     let steps = range.len();
     let bins = bins.min(steps);
-    let has_several = bins < steps;
-    let planes = if has_several { 3 } else { 1 };
+    let shows = if bins < steps {
+        shows
+    } else {
+        &Shows::ALL[..1]
+    };
     let size = units * bins;
-    let mut bytes = Vec::with_capacity(20 + planes * size);
+    let mut bytes = head(units, bins, shows.len(), scale);
+    let start = bytes.len();
+    bytes.resize(start + shows.len() * size, NOT_A_NUMBER);
+    let mut folded = vec![0.0_f32; units];
+    for (plane, shows) in bytes[start..].chunks_exact_mut(size.max(1)).zip(shows) {
+        for bin in 0..bins {
+            let stretch = stretch(bin, bins, steps);
+            let count = stretch.len() as f32;
+            if range.start + stretch.end > there {
+                break;
+            }
+            let rows = stretch.map(|step| values.row(range.start + step));
+            match shows {
+                Shows::Mean => fold(&mut folded, 0.0, rows, |a, b| a + b),
+                Shows::Least => fold(&mut folded, f32::INFINITY, rows, f32::min),
+                Shows::Largest => fold(&mut folded, f32::NEG_INFINITY, rows, f32::max),
+            }
+            let divide = if *shows == Shows::Mean { count } else { 1.0 };
+            for (place, value) in plane[bin..].iter_mut().step_by(bins).zip(&folded) {
+                *place = scale.byte(value / divide);
+            }
+        }
+    }
+    bytes
+}
+
+fn head(units: usize, bins: usize, planes: usize, scale: Scale) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(20 + planes * units * bins);
     for number in [units, bins, planes] {
         bytes.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
     }
     bytes.extend(scale.low.to_le_bytes());
     bytes.extend(scale.high.to_le_bytes());
-    let start = bytes.len();
-    bytes.resize(start + planes * size, 0);
-    let out = &mut bytes[start..];
-    let (mut sum, mut least, mut largest) = (
-        vec![0.0_f32; units],
-        vec![0.0_f32; units],
-        vec![0.0_f32; units],
-    );
-    for bin in 0..bins {
+    bytes
+}
+
+fn fold<'a>(
+    folded: &mut [f32],
+    first: f32,
+    rows: impl Iterator<Item = &'a [f32]>,
+    f: impl Fn(f32, f32) -> f32,
+) {
+    folded.fill(first);
+    for row in rows {
+        for (own, value) in folded.iter_mut().zip(row) {
+            *own = f(*own, *value);
+        }
+    }
+}
+
+/// The means of one unit over all steps, in at most `bins` stretches; what is not there yet is no
+/// number.
+pub(super) fn curve(values: &Steps<'_>, steps: usize, unit: usize, bins: usize) -> Vec<f32> {
+    let bins = bins.min(steps);
+    let there = values.len();
+    let mean = |bin| {
         let stretch = stretch(bin, bins, steps);
         let count = stretch.len() as f32;
-        sum.fill(0.0);
-        least.fill(f32::INFINITY);
-        largest.fill(f32::NEG_INFINITY);
-        for step in stretch {
-            let row = values.row(range.start + step);
-            for (unit, &value) in row.iter().enumerate() {
-                sum[unit] += value;
-                least[unit] = least[unit].min(value);
-                largest[unit] = largest[unit].max(value);
+        if stretch.end > there {
+            return f32::NAN;
+        }
+        let values = stretch.map(|step| values.row(step).get(unit).copied().unwrap_or(f32::NAN));
+        values.sum::<f32>() / count
+    };
+    (0..bins).map(mean).collect()
+}
+
+/// A matrix `(rows, columns)` as bytes, no larger than `most`: each stands for several numbers, of
+/// which it tells the one farthest from zero. As [`planes`], zero in the middle.
+pub(super) fn picture(values: ArrayView2<'_, f32>, most: (usize, usize)) -> Vec<u8> {
+    let (rows, columns) = values.dim();
+    let (r, c) = (rows.min(most.0), columns.min(most.1));
+    let finite = values.iter().filter(|value| value.is_finite());
+    let largest = finite.fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let high = if largest > 0.0 { largest } else { 1.0 };
+    let scale = Scale { low: -high, high };
+    let mut bytes = head(r, c, 1, scale);
+    let place: Vec<usize> = (0..columns).map(|column| column * c / columns).collect();
+    let mut line = vec![0.0_f32; c];
+    let mut last = 0;
+    for (row, values) in values.outer_iter().enumerate() {
+        let at = row * r / rows;
+        if at != last {
+            bytes.extend(line.iter().map(|value| scale.byte(*value)));
+            line.fill(0.0);
+            last = at;
+        }
+        for (&place, &value) in place.iter().zip(values) {
+            if value.abs() > line[place].abs() || value.is_nan() {
+                line[place] = value;
             }
         }
-        for unit in 0..units {
-            let place = unit * bins + bin;
-            out[place] = scale.byte(sum[unit] / count);
-            if has_several {
-                out[size + place] = scale.byte(least[unit]);
-                out[2 * size + place] = scale.byte(largest[unit]);
-            }
-        }
+    }
+    if rows > 0 {
+        bytes.extend(line.iter().map(|value| scale.byte(*value)));
     }
     bytes
 }
@@ -135,7 +214,8 @@ mod tests {
     #[test]
     fn every_step_has_its_byte_where_there_is_room() {
         let values = array![[0.0, 1.0], [0.5, f32::NAN]];
-        let scale = Scale::of("f", values.view());
+        let values = Steps::of(values.view());
+        let scale = Scale::of("f", &values);
         assert_eq!(
             scale,
             Scale {
@@ -143,7 +223,7 @@ mod tests {
                 high: 1.0
             }
         );
-        let bytes = planes(values.view(), 0..2, 1000, scale);
+        let bytes = planes(&values, 0..2, 1000, scale, &Shows::ALL);
         assert_eq!(bytes[..12], [2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(bytes[20..], [0, 127, 254, NOT_A_NUMBER]);
     }
@@ -169,7 +249,7 @@ mod tests {
             low: -1.0,
             high: 1.0,
         };
-        let bytes = planes(values.view(), 1..5, 2, scale);
+        let bytes = planes(&Steps::of(values.view()), 1..5, 2, scale, &Shows::ALL);
         // -1 0 | 1 0
         assert_eq!(bytes[20..], [64, 191, 0, 127, 127, 254]);
     }
@@ -178,12 +258,12 @@ mod tests {
     fn a_scale_for_any_numbers() {
         let odd = array![[f32::INFINITY, f32::NAN], [f32::MAX, f32::MIN]];
         for name in ["f", "c", "c_tilde"] {
-            let scale = Scale::of(name, odd.view());
+            let scale = Scale::of(name, &Steps::of(odd.view()));
             assert!(scale.low < scale.high && scale.high.is_finite(), "{name}");
             assert_eq!(scale.byte(f32::MAX), 254, "{name}");
             assert_eq!(scale.byte(f32::INFINITY), 254, "{name}");
         }
         let zeros = Array2::zeros((2, 2));
-        assert_eq!(Scale::of("h", zeros.view()).byte(0.0), 127);
+        assert_eq!(Scale::of("h", &Steps::of(zeros.view())).byte(0.0), 127);
     }
 }

@@ -1,50 +1,265 @@
-//! Runs of the model, with what its cells did.
+//! Runs of the model: what its cells did, in stretches of steps that runs share.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ifco_cell::{Trace, TraceOptions};
-use ifco_model::Model;
-use ndarray::{ArrayD, ArrayView2, Axis, Slice, s};
-use serde_json::{Value, json};
+use ifco_cell::Passage;
+use ifco_model::ModelPassage;
+use ndarray::{Array3, ArrayD, ArrayView2, ArrayView3, Axis, s};
 
-use super::text::{
-    Writing, numbers_from_text, text_from_numbers, text_from_tokens, token_labels, tokens_from_text,
-};
-use super::{Page, PageError, Subject, TextError, facts};
-
-/// A run on one row, and its traces.
+/// A run on one row.
 #[derive(Debug)]
 pub(super) struct Run {
     pub id: u64,
     /// The row of the page's inputs; `None` for an input that was edited.
-    row: Option<usize>,
+    pub row: Option<usize>,
     /// `(1, ...)` each.
-    inputs: Vec<ArrayD<f32>>,
-    outputs: Vec<ArrayD<f32>>,
+    pub inputs: Vec<ArrayD<f32>>,
+    progress: Mutex<Progress>,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    /// From the first step on.
+    pub stretches: Vec<Arc<Stretch>>,
+    /// The steps of each stretch but the last; of a run that is done in one, no less than all.
+    pub size: usize,
+    /// All steps that there are to do.
+    pub steps: usize,
+    /// The steps that were taken over from another run.
+    pub kept: usize,
+    /// The first step that differs from the run before.
+    pub changed: usize,
+    /// How long it took so far.
+    pub seconds: f64,
+    /// Whether there is no more to do.
+    pub is_done: bool,
+}
+
+/// Some steps of a run, which other runs may share.
+#[derive(Debug)]
+pub(super) struct Stretch {
     /// By the cell's path; a further call of the same layer is `path#1`.
-    pub traces: Vec<(String, Trace)>,
-    /// How long it took.
-    seconds: f64,
+    pub passage: ModelPassage,
+    /// Of each passage, once somebody has asked.
+    gates: Vec<OnceLock<Vec<Array3<f32>>>>,
+}
+
+impl Stretch {
+    pub fn new(passage: ModelPassage) -> Self {
+        let gates = passage.passages.iter().map(|_| OnceLock::new()).collect();
+        Self { passage, gates }
+    }
+
+    /// What one of its cells computed besides h.
+    fn gates(&self, trace: usize) -> &[Array3<f32>] {
+        self.gates[trace].get_or_init(|| self.passage.passages[trace].1.gates())
+    }
+}
+
+impl Progress {
+    /// Nothing done yet.
+    pub fn new(steps: usize, size: usize) -> Self {
+        Self {
+            stretches: Vec::new(),
+            size,
+            steps,
+            kept: 0,
+            changed: 0,
+            seconds: 0.0,
+            is_done: false,
+        }
+    }
+
+    /// How many steps are done.
+    pub fn done(&self) -> usize {
+        match self.is_done {
+            true => self.steps,
+            false => (self.stretches.len().saturating_mul(self.size)).min(self.steps),
+        }
+    }
+
+    /// Of every trace, its name and the passage of its first stretch.
+    pub fn traces(&self) -> &[(String, Passage)] {
+        let first = self.stretches.first();
+        first.map_or(&[], |stretch| &stretch.passage.passages)
+    }
+
+    /// The parts of one trace.
+    fn parts(&self, trace: usize) -> impl Iterator<Item = &Passage> {
+        let passages = self.stretches.iter().map(|stretch| &stretch.passage);
+        passages.filter_map(move |passage| Some(&passage.passages.get(trace)?.1))
+    }
+
+    /// The steps of a trace that are done.
+    pub fn time(&self, trace: usize) -> usize {
+        self.parts(trace).map(|part| part.h().dim().1).sum()
+    }
+
+    /// The steps that a trace will have.
+    pub fn all_time(&self, trace: usize) -> usize {
+        match self.is_done {
+            true => self.time(trace),
+            // What is done in stretches has the steps of the input.
+            false => self.steps,
+        }
+    }
+
+    /// What the page draws of one trace, by name: the arrays of the cell, and x, what it read.
+    pub fn array(&self, trace: usize, index: usize) -> Option<(&'static str, Steps<'_>)> {
+        let kind = self.traces().get(trace)?.1.cell().kind();
+        let names = kind.trace_names();
+        let name = match index == names.len() {
+            true => "x",
+            false => names.get(index)?,
+        };
+        let parts = self.stretches.iter().filter_map(|stretch| {
+            let passage = &stretch.passage.passages.get(trace)?.1;
+            let array = if index == names.len() {
+                passage.inputs()
+            } else if index + 1 == names.len() {
+                passage.h()
+            } else {
+                stretch.gates(trace).get(index)?.view()
+            };
+            // Of a layer that ran on several sequences, the first.
+            (array.dim().0 > 0).then(|| array.index_axis_move(Axis(0), 0))
+        });
+        let parts: Vec<ArrayView2<'_, f32>> = parts.collect();
+        let columns = parts.first()?.ncols();
+        Some((
+            name,
+            Steps {
+                parts,
+                size: self.size.max(1),
+                columns,
+            },
+        ))
+    }
+
+    /// Everything about one step of a trace, as f32: what it read (features), the states it read
+    /// and then each array (units).
+    pub fn step(&self, trace: usize, step: usize) -> Option<Vec<f32>> {
+        let (stretch, within) = (step / self.size.max(1), step % self.size.max(1));
+        let stretch = self.stretches.get(stretch)?;
+        let passage = &stretch.passage.passages.get(trace)?.1;
+        let (batch, time, _) = passage.h().dim();
+        if batch == 0 || within >= time {
+            return None;
+        }
+        let gates = stretch.gates(trace);
+        let before = match passage.reads_backward() {
+            false => within.checked_sub(1),
+            true => Some(within + 1).filter(|step| *step < time),
+        };
+        let at = |array: ArrayView3<'_, f32>, step: usize| array.slice(s![0, step, ..]).to_vec();
+        let mut numbers = at(passage.inputs(), within);
+        for (index, state) in passage.cell().kind().states().iter().enumerate() {
+            numbers.extend(match before {
+                None => passage.initial_state()[index].row(0).to_vec(),
+                Some(before) if *state == "h" => at(passage.h(), before),
+                // c is the last of what is computed besides h.
+                Some(before) => at(gates.last()?.view(), before),
+            });
+        }
+        for array in gates {
+            numbers.extend(at(array.view(), within));
+        }
+        numbers.extend(at(passage.h(), within));
+        Some(numbers)
+    }
+
+    /// Computes all gates.
+    pub fn fill(&self) {
+        for trace in 0..self.traces().len() {
+            self.stretches.iter().for_each(|stretch| {
+                stretch.gates(trace);
+            });
+        }
+    }
+
+    /// The steps of a trace that are masked.
+    pub fn skipped(&self, trace: usize) -> Vec<usize> {
+        let masks = self.parts(trace).map(|part| {
+            let mask = part.mask().filter(|mask| mask.nrows() > 0);
+            let row = mask.map(|mask| mask.row(0).to_vec());
+            row.unwrap_or_else(|| vec![true; part.h().dim().1])
+        });
+        let counts: Vec<bool> = masks.flatten().collect();
+        let steps = counts.iter().enumerate();
+        let skipped = steps.filter(|(_, counts)| !**counts);
+        skipped.map(|(step, _)| step).collect()
+    }
+}
+
+/// An array `(time, columns)` in parts, one for each stretch of a run.
+#[derive(Debug)]
+pub(super) struct Steps<'a> {
+    parts: Vec<ArrayView2<'a, f32>>,
+    size: usize,
+    pub columns: usize,
+}
+
+impl<'a> Steps<'a> {
+    /// An array that is whole.
+    #[cfg(test)]
+    pub fn of(array: ArrayView2<'a, f32>) -> Self {
+        Self {
+            size: array.nrows().max(1),
+            columns: array.ncols(),
+            parts: vec![array],
+        }
+    }
+
+    /// How many are there.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.nrows()).sum()
+    }
+
+    /// The values of a step that is there.
+    pub fn row(&self, step: usize) -> &[f32] {
+        let part = self.parts.get(step / self.size);
+        let part = part.and_then(|part| part.to_slice());
+        let first = (step % self.size) * self.columns;
+        part.and_then(|part| part.get(first..first + self.columns))
+            .unwrap_or_default()
+    }
+
+    /// All values, step after step.
+    pub fn iter(&self) -> impl Iterator<Item = &f32> {
+        self.parts.iter().flat_map(|part| part.iter())
+    }
 }
 
 impl Run {
-    /// What the page draws of one trace, by name: the arrays of the cell, and x, what it read;
-    /// `(time, units)`, x `(time, features)`.
-    pub fn array(&self, trace: usize, index: usize) -> Option<(&'static str, ArrayView2<'_, f32>)> {
-        let (_, trace) = self.traces.get(trace)?;
-        let names = trace.names();
-        if index == names.len() {
-            return Some(("x", trace.inputs.index_axis(Axis(0), 0)));
+    pub fn new(row: Option<usize>, inputs: Vec<ArrayD<f32>>, progress: Progress) -> Self {
+        Self {
+            id: 0,
+            row,
+            inputs,
+            progress: Mutex::new(progress),
         }
-        let name = names.get(index)?;
-        let values = trace.get(name)?;
-        Some((name, values.index_axis_move(Axis(0), 0)))
     }
 
+    /// How far it has come, as of now.
+    pub fn progress(&self) -> Progress {
+        self.lock().clone()
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Progress> {
+        // Stretches are put in whole.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it takes once all of its gates are computed.
     fn size(&self) -> usize {
-        let sizes = self.traces.iter().map(|(_, trace)| {
-            let (batch, time, units) = trace.dim();
-            batch * time * units * trace.names().len() + trace.inputs.len()
+        let progress = self.lock();
+        let sizes = (0..progress.traces().len()).map(|trace| {
+            let passage = &progress.traces()[trace].1;
+            let (batch, _, units) = passage.h().dim();
+            let (_, _, features) = passage.inputs().dim();
+            let arrays = passage.cell().kind().trace_names().len();
+            batch * progress.all_time(trace) * (units * arrays + features)
         });
         sizes.sum::<usize>() * size_of::<f32>()
     }
@@ -58,7 +273,7 @@ pub(super) struct Runs {
 }
 
 /// What the traces of the runs that are kept may take.
-const MOST_MEMORY: usize = 2 << 30;
+pub(super) const MOST_MEMORY: usize = 2 << 30;
 
 impl Runs {
     pub fn get(&self, id: u64) -> Option<Arc<Run>> {
@@ -69,7 +284,7 @@ impl Runs {
         self.kept.first().cloned()
     }
 
-    fn put(&mut self, mut run: Run) -> Arc<Run> {
+    pub fn put(&mut self, mut run: Run) -> Arc<Run> {
         run.id = self.next;
         self.next += 1;
         let run = Arc::new(run);
@@ -80,225 +295,5 @@ impl Runs {
             size -= self.kept.remove(0).size();
         }
         run
-    }
-}
-
-/// The steps of an input `(batch, time, ...)`.
-pub(super) fn steps(input: &ArrayD<f32>) -> usize {
-    input.shape().get(1).copied().unwrap_or(1)
-}
-
-/// More numbers than this are no text to edit.
-const MOST_EDITED: usize = 100_000;
-
-/// More numbers of an output are not shown.
-const MOST_SHOWN: usize = 20_000;
-
-impl Page {
-    /// The run that the page begins with.
-    pub(super) fn first_run(&mut self) -> Result<(), PageError> {
-        *self.lock() = Runs::default();
-        let row = self.row;
-        self.run_row(row).map(drop)
-    }
-
-    /// Runs the model on one row of the page's inputs.
-    pub(super) fn run_row(&self, row: usize) -> Result<Arc<Run>, PageError> {
-        let inputs = self.inputs.as_deref().unwrap_or_default();
-        let rows = self.rows();
-        if row >= rows {
-            return Err(PageError::Row { row, rows });
-        }
-        let one = |input: &ArrayD<f32>| {
-            let slice = Slice::from(row..row + 1);
-            input.slice_axis(Axis(0), slice).to_owned()
-        };
-        self.run(inputs.iter().map(one).collect(), Some(row))
-    }
-
-    /// Runs the model on what somebody wrote. What is not written is padded as in the run before.
-    pub(super) fn run_texts(
-        &self,
-        texts: &[String],
-        before: Option<&Run>,
-    ) -> Result<Arc<Run>, PageError> {
-        let before = before.map_or(&[][..], |run| &run.inputs);
-        let inputs = self.inputs_from_texts(texts, before)?;
-        self.run(inputs, None)
-    }
-
-    /// An input `(1, ...)` from each text.
-    pub(super) fn inputs_from_texts(
-        &self,
-        texts: &[String],
-        before: &[ArrayD<f32>],
-    ) -> Result<Vec<ArrayD<f32>>, PageError> {
-        let Subject::Model(model) = &self.subject else {
-            return Err(PageError::NoModel);
-        };
-        let ports = model.inputs();
-        if texts.len() != ports.len() {
-            let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
-            return Err(PageError::Texts {
-                found: texts.len(),
-                expected: format!("{} inputs: {}", ports.len(), names.join(", ")),
-            });
-        }
-        let writings = self.writings();
-        let input = |index: usize| -> Result<ArrayD<f32>, TextError> {
-            let sizes = ports[index].shape.as_deref().unwrap_or(&[None, None]);
-            match writings[index] {
-                Writing::Numbers => numbers_from_text(&texts[index], sizes),
-                Writing::Tokens { known } => {
-                    let vocabulary = self.vocabulary.as_ref();
-                    let front = before
-                        .get(index)
-                        .is_some_and(|row| text_from_tokens(row.view(), vocabulary).1);
-                    tokens_from_text(&texts[index], vocabulary, known, sizes, front)
-                }
-            }
-        };
-        (0..ports.len())
-            .map(|index| {
-                input(index).map_err(|source| PageError::Text {
-                    input: ports[index].name.clone(),
-                    source,
-                })
-            })
-            .collect()
-    }
-
-    fn run(&self, inputs: Vec<ArrayD<f32>>, row: Option<usize>) -> Result<Arc<Run>, PageError> {
-        let Subject::Model(model) = &self.subject else {
-            return Err(PageError::NoModel);
-        };
-        check_size(model, &inputs)?;
-        let _alone = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        model.reset_states();
-        let start = std::time::Instant::now();
-        let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
-        let traced = model.trace_all(&[], &views, &TraceOptions::default())?;
-        let run = Run {
-            id: 0,
-            row,
-            seconds: start.elapsed().as_secs_f64(),
-            traces: traced.traces,
-            outputs: traced.outputs,
-            inputs,
-        };
-        Ok(self.lock().put(run))
-    }
-
-    /// What the page is told of a run.
-    pub(super) fn run_facts(&self, run: &Run) -> Value {
-        let Subject::Model(model) = &self.subject else {
-            return Value::Null;
-        };
-        let vocabulary = self.vocabulary.as_ref();
-        let writings = self.writings();
-        let labels_of = |index: usize| -> Option<Vec<String>> {
-            let input = run.inputs.get(index)?;
-            let is_text = matches!(writings[index], Writing::Tokens { .. });
-            // Who wrote another text has read it.
-            let given = match run.row {
-                None if is_text => None,
-                row => self.labels.of(row.unwrap_or(self.row), steps(input)),
-            };
-            given.or_else(|| is_text.then(|| token_labels(input.view(), vocabulary)))
-        };
-        let inputs = model.inputs().iter().zip(&run.inputs).enumerate();
-        let inputs: Vec<Value> = inputs
-            .map(|(index, (port, input))| {
-                let text = (input.len() <= MOST_EDITED).then(|| match writings[index] {
-                    Writing::Numbers => text_from_numbers(input.view()),
-                    Writing::Tokens { .. } => text_from_tokens(input.view(), vocabulary).0,
-                });
-                json!({ "name": port.name, "shape": input.shape(), "text": text })
-            })
-            .collect();
-        let outputs = model.outputs().iter().zip(&run.outputs);
-        let outputs: Vec<Value> = outputs
-            .map(|(port, output)| {
-                let values: Vec<Value> = output.iter().take(MOST_SHOWN).map(number).collect();
-                json!({ "name": port.name, "shape": output.shape(), "values": values })
-            })
-            .collect();
-        let traces: Vec<Value> = run
-            .traces
-            .iter()
-            .map(|(name, trace)| {
-                let path = name
-                    .rsplit_once('#')
-                    .map_or(name.as_str(), |(path, _)| path);
-                let source = facts::source(model, path);
-                let labels = source.and_then(labels_of);
-                let labels = labels.filter(|labels| labels.len() == trace.time());
-                let skipped: Vec<usize> = (0..trace.time())
-                    .filter(|step| !trace.counts(0, *step))
-                    .collect();
-                json!({
-                    "name": name,
-                    "cell": self.cells().iter().position(|(known, _)| known == path),
-                    "steps": trace.time(),
-                    "sequences": trace.batch(),
-                    "labels": labels,
-                    "skipped": skipped,
-                    "backward": trace.reads_backward,
-                    "arrays": trace.names(),
-                })
-            })
-            .collect();
-        json!({
-            "run": run.id,
-            "row": run.row,
-            "inputs": inputs,
-            "outputs": outputs,
-            "traces": traces,
-            "seconds": run.seconds,
-        })
-    }
-}
-
-/// Everything about one step of a trace, as f32: what it read (features), the states it read and
-/// then each array (units).
-pub(super) fn step(trace: &Trace, step: usize) -> Option<Vec<f32>> {
-    if step >= trace.time() {
-        return None;
-    }
-    let mut numbers = trace.inputs.slice(s![0, step, ..]).to_vec();
-    for state in trace.kind().states() {
-        numbers.extend(trace.before(state, 0, step)?);
-    }
-    for (_, array) in trace.iter() {
-        numbers.extend(array.slice(s![0, step, ..]));
-    }
-    Some(numbers)
-}
-
-/// A number for JSON; what is not finite as a word.
-fn number(value: &f32) -> Value {
-    match value.is_finite() {
-        true => f64::from(*value).into(),
-        false => value.to_string().into(),
-    }
-}
-
-fn check_size(model: &Model, inputs: &[ArrayD<f32>]) -> Result<(), PageError> {
-    let steps = inputs.iter().map(steps).max().unwrap_or(0);
-    let per_step = model
-        .cells()
-        .into_iter()
-        .map(|(_, cell)| cell.units() * cell.kind().trace_names().len() + cell.features());
-    let size = per_step
-        .sum::<usize>()
-        .saturating_mul(steps)
-        .saturating_mul(size_of::<f32>());
-    match size > MOST_MEMORY {
-        true => Err(PageError::TooLong {
-            steps,
-            size: size >> 20,
-            most: MOST_MEMORY >> 20,
-        }),
-        false => Ok(()),
     }
 }

@@ -8,47 +8,42 @@ async function rest() {
 
 /** What a layer shows first, each by a function that gets it. */
 function firstOf({ cell: own, trace: at }) {
-  const of = info.cells[own];
   const { steps } = state.run.traces[at];
+  const unit = clamp(state.unit, 0, info.cells[own].units - 1);
   return [
-    async () => [await drawnWeights(own, of)],
-    () => mapPlanes(at, 0, steps),
-    () => stripPlanes(at),
+    () => stepMaps(at, 0, steps),
+    () => matrices.kernel && matrixPictures(own),
+    () => stripCurves(at, unit),
+    () => source.step(state.run.run, at, clamp(state.step, 0, steps - 1)),
+    () => source.column(own, unit),
   ];
-}
-
-/** The weights, with the pictures of their matrices made. */
-async function drawnWeights(own, of) {
-  const weights = await source.weights(own);
-  const { base } = matrices.kernel || {};
-  if (!weights || !base) return weights;
-  const ratio = window.devicePixelRatio || 1;
-  for (const part of MATRICES) {
-    const rows = rowsOf(part, of);
-    const height = matrixHeight(part, of, base.parentElement.clientWidth);
-    if (rows) pictureOf(weights[part], rows, weights.columns, base.width, Math.round(height * ratio));
-  }
-  return weights;
 }
 
 let rounds = 0;
 
 async function askAhead() {
   const round = ++rounds;
-  if (!trace()) return;
+  if (!isLive || !trace() || state.run.done < state.run.steps) return;
   const all = views();
   // The next layer first.
-  const others = [...all.slice(state.view + 1), ...all.slice(0, state.view)].filter((of) => of.trace !== null);
-  let bytes = 0;
-  for (const of of others) {
+  const others = [...all.slice(state.view + 1), ...all.slice(0, state.view)];
+  // More would push out what has been looked at.
+  const asked = others.filter((of) => of.trace !== null).slice(0, 12);
+  for (const of of asked) {
     for (const get of firstOf(of)) {
       await rest();
-      // Half of what is kept is left to what has been looked at.
-      if (round !== rounds || bytes > MOST_KEPT / 2) return;
-      for (const result of await get()) bytes += bytesIn(result);
+      if (round !== rounds) return;
+      await get();
     }
   }
 }
 
 // What fails here is told when it is asked for.
 watch(["view", "run", "theme"], () => askAhead().catch(() => {}));
+// Who edits the input does so more than once.
+let pause = 0;
+watch(["data"], () => {
+  rounds++;
+  clearTimeout(pause);
+  pause = setTimeout(() => askAhead().catch(() => {}), 1500);
+});

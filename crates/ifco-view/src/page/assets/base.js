@@ -122,8 +122,11 @@ function colorMap(name) {
   return maps.get(key);
 }
 
-/** Makes a canvas as large as its place, in the screen's own pixels, and gives what to draw with. */
-function prepare(canvas, width, height) {
+/**
+ * Makes a canvas as large as its place, in the screen's own pixels, and gives what to draw with.
+ * What was drawn in it goes, where nothing else is said.
+ */
+function prepare(canvas, width, height, clears = true) {
   const ratio = window.devicePixelRatio || 1;
   const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
   if (canvas.width !== w || canvas.height !== h) {
@@ -133,6 +136,6 @@ function prepare(canvas, width, height) {
   }
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
+  if (clears) context.clearRect(0, 0, width, height);
   return context;
 }

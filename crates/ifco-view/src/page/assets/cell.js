@@ -34,14 +34,17 @@ const drawCell = latest(async (isLatest) => {
   const shown = cell();
   if (!diagram || !trace()) return;
   const [index, { trace: at, cell: own }] = [state.step, view()];
-  const [step, weights] = await Promise.all([source.step(state.run.run, at, index), source.weights(own)]);
+  diagram.root.classList.toggle("stale", isStale(index));
+  // What the step was before says more than nothing.
+  if (isStale(index)) return;
+  const unit = clamp(state.unit, 0, shown.units - 1);
+  const [step, weights] = await Promise.all([source.step(state.run.run, at, index), source.column(own, unit)]);
   if (!isLatest() || !diagram) return;
   if (!step) {
     notice(new Error(`the exact numbers of ${stepName(index)} are not in this file`));
     return;
   }
   if (!isLive) notice(null);
-  const unit = clamp(state.unit, 0, shown.units - 1);
   const values = wireNumbers(shown, step, unit);
   for (const [name, label] of diagram.labels) {
     if (name === "x") {
@@ -88,51 +91,41 @@ function openSum(shown, step, weights, unit, values) {
 
 const statesOf = (of) => (of.kind === "LSTM" ? ["c", "h"] : ["h"]);
 
-/** The states of a trace at all steps, or at more stretches of them than there are pixels. */
-const stripPlanes = (at) => {
-  const { run, traces } = state.run;
-  const { cell: own, arrays, steps } = traces[at];
-  const array = (name) => arrays.indexOf(name);
-  return Promise.all(statesOf(info.cells[own]).map((name) => source.planes(run, at, array(name), 0, steps, 1500)));
-};
+/** The states of a unit of a trace at all steps, or at more stretches of them than there are pixels. */
+const stripCurves = (at, unit) => source.curves(state.run.run, state.run.done, at, unit, 1500);
 
 /** The states of the unit at all steps, as curves. */
 const drawStrip = latest(async (isLatest) => {
   if (!diagram || !trace()) return;
   const shown = cell();
   const names = statesOf(shown);
-  const planes = await stripPlanes(view().trace);
-  if (!isLatest() || !diagram || planes.some((plane) => !plane)) return;
+  const unit = clamp(state.unit, 0, shown.units - 1);
+  const curves = await stripCurves(view().trace, unit);
+  if (!isLatest() || !diagram || curves.some((curve) => !curve)) return;
   const canvas = byId("strip").querySelector("canvas");
   const width = canvas.parentElement.clientWidth;
   const height = 64;
   const context = prepare(canvas, width, height);
-  const unit = clamp(state.unit, 0, shown.units - 1);
-  const valueOf = (plane, column) => {
-    const byte = plane.mean[unit * plane.columns + column];
-    return plane.low + (byte / 254) * (plane.high - plane.low);
-  };
-  let top = 1e-9;
-  for (const plane of planes) {
-    for (let column = 0; column < plane.columns; column++) top = Math.max(top, Math.abs(valueOf(plane, column)));
-  }
+  const top = Math.max(1e-9, ...curves.map((curve) => largest(curve, 0)));
   context.strokeStyle = theme().grid;
   context.beginPath();
   context.moveTo(0, height / 2);
   context.lineTo(width, height / 2);
   context.stroke();
   const styles = names.map((name) => (name === "c" ? theme().curves[2] : theme().ink));
-  planes.forEach((plane, index) => {
+  curves.forEach((curve, index) => {
     context.strokeStyle = styles[index];
-    context.lineWidth = index === planes.length - 1 ? 2 : 1.5;
+    context.lineWidth = index === curves.length - 1 ? 2 : 1.5;
     context.setLineDash(names[index] === "c" ? [5, 3] : []);
     context.beginPath();
-    for (let column = 0; column < plane.columns; column++) {
-      const x = ((column + 0.5) / plane.columns) * width;
-      const y = height / 2 - (valueOf(plane, column) / top) * (height / 2 - 4);
+    curve.forEach((value, column) => {
+      // What is not done yet is no number.
+      if (Number.isNaN(value)) return;
+      const x = ((column + 0.5) / curve.length) * width;
+      const y = height / 2 - (value / top) * (height / 2 - 4);
       if (column) context.lineTo(x, y);
       else context.moveTo(x, y);
-    }
+    });
     context.stroke();
   });
   context.setLineDash([]);
@@ -162,11 +155,11 @@ function pickStep(event) {
 }
 
 watch(["view", "run", "theme"], buildCell);
-watch(["unit", "step", "open"], () => {
+watch(["unit", "step", "open", "data"], () => {
   drawCell();
   drawStripCursor();
 });
-watch(["unit"], drawStrip);
+watch(["unit", "data"], drawStrip);
 watch(["gate", "view", "run"], () => {
   for (const part of document.querySelectorAll(".diagram [data-node-gate], .diagram path[data-gate]")) {
     const own = part.dataset.nodeGate ?? part.dataset.gate;

@@ -6,22 +6,26 @@ const numberOf = Float32Array.from({ length: 256 }, (_, byte) => (byte === 255 ?
 /**
  * Draws bytes `(rows, columns)` through a map of colours over the whole of a canvas, each pixel the
  * mean of its numbers. `order` says which row stands where; `crop` which columns are shown, from
- * and to.
+ * and to; `part` from where to where of the width is drawn at all.
  */
-function drawBytes(canvas, bytes, rows, columns, map, order, crop) {
-  const { width, height } = canvas;
+function drawBytes(canvas, bytes, rows, columns, map, order, crop, part = [0, 1]) {
+  const { height } = canvas;
+  const [left, right] = [Math.floor(part[0] * canvas.width), Math.ceil(part[1] * canvas.width)];
+  const width = right - left;
+  if (width <= 0) return;
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
   const colors = packed(map);
-  const across = placesOf(width, ...(crop || [0, columns]));
+  const across = placesOf(canvas.width, ...(crop || [0, columns])).subarray(left);
+  const [start, stop] = [across[0], Math.min(columns, Math.max(across[width - 1] + 1, across[width]))];
   const down = placesOf(height, 0, rows);
   const sums = new Float32Array(columns);
   for (let y = 0; y < height; y++) {
     const end = Math.max(down[y] + 1, down[y + 1]);
-    sums.fill(0);
+    sums.fill(0, start, stop);
     for (let row = down[y]; row < end; row++) {
       const from = (order ? order[row] : row) * columns;
-      for (let column = 0; column < columns; column++) sums[column] += numberOf[bytes[from + column]];
+      for (let column = start; column < stop; column++) sums[column] += numberOf[bytes[from + column]];
     }
     for (let x = 0; x < width; x++) {
       const last = Math.max(across[x] + 1, across[x + 1]);
@@ -31,7 +35,7 @@ function drawBytes(canvas, bytes, rows, columns, map, order, crop) {
       pixels[y * width + x] = colors[mean <= 254 ? (mean + 0.5) | 0 : 255];
     }
   }
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.getContext("2d").putImageData(image, left, 0);
 }
 
 /** Where the numbers of each pixel begin, and where the last one's end. */
@@ -63,14 +67,15 @@ function bytesOf(values, most) {
   return bytes;
 }
 
-function largest(values) {
+/** The largest size in it; `none` where all are 0. */
+function largest(values, none = 1) {
   // By index: a million numbers are looked through in a millisecond or two.
   let most = 0;
   for (let i = 0; i < values.length; i++) {
     const size = Math.abs(values[i]);
     if (size > most && size < Infinity) most = size;
   }
-  return most || 1;
+  return most || none;
 }
 
 /** Fewer rows and columns, in which each number is the one of those it stands for that is largest. */

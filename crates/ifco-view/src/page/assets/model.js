@@ -94,7 +94,6 @@ function buildInputs() {
   host.replaceChildren();
   if (!info.model) return host.append(el("p", { class: "hint" }, "Nothing to run."));
   host.append(el("h3", {}, info.inputs.length > 1 ? "The inputs" : "The input"));
-  const edit = eachPause(180, runTexts);
   info.inputs.forEach((input, index) => {
     const own = state.run ? state.run.inputs[index] : null;
     const isTokens = input.kind === "tokens";
@@ -109,7 +108,7 @@ function buildInputs() {
       spellcheck: "false",
       "data-input": index,
       readonly: !isLive || (own && own.text === null),
-      oninput: edit,
+      oninput: runTexts,
       "aria-describedby": `${id}-how`,
     });
     field.value = own && own.text !== null ? own.text : "";
@@ -120,66 +119,133 @@ function buildInputs() {
     );
   });
   if (!isLive) host.append(el("p", { class: "hint strong" }, "Editing runs the model, which needs the engine: open the model with `ifco view`."));
-  else if (state.run && state.run.row === null) {
-    host.append(el("p", {}, el("button", { type: "button", id: "restore", onclick: () => runRow(0), hidden: !info.rows }, "back to the file's input")));
-  }
+  else host.append(el("p", {}, el("button", { type: "button", id: "restore", onclick: () => runRow(0) }, "back to the file's input")));
+  tellEdited();
+}
+
+/** Whether there is a way back. */
+function tellEdited() {
+  const restore = byId("restore");
+  if (restore) restore.hidden = !(info.rows && state.run && state.run.row === null);
 }
 
 const shapeText = (shape) => `(${shape.map((size) => size ?? "None").join(", ")}${shape.length === 1 ? "," : ""})`;
 
-/** Once there was no further call for some milliseconds. */
-function eachPause(milliseconds, work) {
-  let timer = 0;
-  return () => {
-    clearTimeout(timer);
-    timer = setTimeout(work, milliseconds);
-  };
-}
-
 let isRunning = false;
-let isStale = false;
+let isOld = false;
+/** Counts the runs, so that one that is still under way ends where another one begins. */
+let runs = 0;
 
 /** Runs what is written; what is written meanwhile is run afterwards, the last of it alone. */
 async function runTexts() {
+  tellRunning("running…");
   if (isRunning) {
-    isStale = true;
+    isOld = true;
     return;
   }
   isRunning = true;
   do {
-    isStale = false;
+    isOld = false;
     await runWritten();
-  } while (isStale);
+  } while (isOld);
   isRunning = false;
 }
 
 const runWritten = latest(async (isLatest) => {
+  const own = ++runs;
   const fields = [...document.querySelectorAll("[data-input]")];
   const texts = fields.map((field) => field.value);
-  byId("inputs").setAttribute("aria-busy", "true");
   try {
     const run = await source.run({ texts, before: state.run ? state.run.run : null });
-    if (!isLatest()) return;
-    notice(null);
-    for (const field of fields) field.removeAttribute("aria-invalid");
+    if (!isLatest() || own !== runs) return;
+    tellWrong(null);
     showRun(run, true);
+    followRun(own, run.run);
   } catch (error) {
-    if (isLatest()) for (const field of fields) field.setAttribute("aria-invalid", "true");
-    throw error;
-  } finally {
-    if (isLatest()) byId("inputs").removeAttribute("aria-busy");
+    if (own !== runs) return;
+    tellRunning("");
+    if (isLatest()) tellWrong(error);
   }
 });
 
+let wrong = null;
+
+/** Says what is wrong with what is written; only when it has rested, since half a number is none. */
+function tellWrong(error) {
+  if (wrong !== null) {
+    clearTimeout(wrong);
+    wrong = null;
+    busy(-1);
+  }
+  const fields = [...document.querySelectorAll("[data-input]")];
+  if (!error) {
+    notice(null);
+    for (const field of fields) field.removeAttribute("aria-invalid");
+    return;
+  }
+  busy(1);
+  wrong = setTimeout(() => {
+    wrong = null;
+    busy(-1);
+    for (const field of fields) field.setAttribute("aria-invalid", "true");
+    notice(error);
+  }, 300);
+}
+
 const runRow = latest(async (isLatest, row) => {
-  const run = await source.run({ row });
-  if (!isLatest()) return;
-  notice(null);
-  showRun(run, false);
+  const own = ++runs;
+  tellRunning("running…");
+  try {
+    const run = await source.run({ row });
+    if (!isLatest() || own !== runs) return;
+    notice(null);
+    showRun(run, false);
+    followRun(own, run.run);
+  } catch (error) {
+    if (own === runs) tellRunning("");
+    throw error;
+  }
 });
+
+/** Asks for more of a run until it is done, and draws what there is as fast as can be drawn. */
+const followRun = latest(async (isLatest, own, id) => {
+  let drawn = performance.now();
+  while (state.run.done < state.run.steps) {
+    tellRunning(`running: step ${state.run.done.toLocaleString("en")} of ${state.run.steps.toLocaleString("en")}`);
+    const more = await source.run({ on: id });
+    if (own !== runs || state.run.run !== id) return;
+    // What was drawn last is still being drawn: the next time, then.
+    while (underWay > 1 && more.done === more.steps) await new Promise((done) => requestAnimationFrame(done));
+    if (own !== runs || state.run.run !== id) return;
+    // A picture takes time from the run, which is waited for too.
+    if (more.done < more.steps && (underWay > 1 || performance.now() - drawn < 200)) continue;
+    drawn = performance.now();
+    state.run = { ...state.run, ...more };
+    changed.add("data");
+    tell();
+  }
+  tellRunning("");
+});
+
+/** What is told of a run that is not done. */
+function tellRunning(text) {
+  byId("running").textContent = text;
+  document.body.classList.toggle("is-running", text !== "");
+}
+
+/** Whether a run can be drawn in the places of the last one. */
+function isAlike(run) {
+  const shape = ({ traces }) => JSON.stringify(traces.map(({ name, steps, sequences }) => [name, steps, sequences]));
+  return state.run !== null && shape(state.run) === shape(run);
+}
 
 /** Shows a run; what is being written stays as it is. */
 function showRun(run, isWriting) {
+  if (isWriting && isAlike(run)) {
+    state.run = run;
+    changed.add("data");
+    return tell();
+  }
   const name = view() ? view().name : null;
   state.run = run;
   const same = views().findIndex((of) => of.name === name);
@@ -187,6 +253,20 @@ function showRun(run, isWriting) {
   changed.add("run");
   if (isWriting) changed.add("written");
   tell();
+}
+
+/** What is shown of each output, with what made it. */
+const shownOutputs = new Map();
+
+/** Made anew only where it has changed: a long table takes the browser a while. */
+function outputOf(output) {
+  const key = JSON.stringify(output);
+  let own = shownOutputs.get(output.name);
+  if (!own || own.key !== key) {
+    own = { key, nodes: outputNodes(output) };
+    shownOutputs.set(output.name, own);
+  }
+  return own.nodes;
 }
 
 function buildOutputs() {
@@ -199,13 +279,17 @@ function buildOutputs() {
   }
   host.append(el("h3", {}, "What it predicts"));
   for (const output of state.run.outputs) {
-    host.append(el("p", { class: "output-name" }, el("code", {}, output.name), ` ${shapeText(output.shape)}`), outputNodes(output));
+    host.append(el("p", { class: "output-name" }, el("code", {}, output.name), ` ${shapeText(output.shape)}`), outputOf(output));
   }
-  host.append(el("p", { class: "hint" }, `Ran in ${(state.run.seconds * 1000).toFixed(state.run.seconds < 0.01 ? 1 : 0)} ms, with every gate kept.`));
+  const { seconds, kept, steps, done } = state.run;
+  const from = kept ? `, from step ${kept.toLocaleString("en")} on` : "";
+  if (done === steps) host.append(el("p", { class: "hint" }, `Ran in ${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms${from}.`));
 }
 
 /** One number large, a list of tokens as text, and otherwise a table. */
 function outputNodes(output) {
+  if (output.values === null) return el("p", { class: "hint" }, "known when the last step has run");
+  const { first } = output;
   const values = output.values.map(Number);
   const size = output.shape.reduce((product, n) => product * n, 1);
   const last = output.shape[output.shape.length - 1] || 1;
@@ -224,13 +308,13 @@ function outputNodes(output) {
       el("p", { class: "prediction" }, chosen.map((token) => tokens[token]).join(isText ? "" : " ")),
       el("table", { class: "terms short" },
         el("caption", {}, "Each step's most likely token"),
-        el("tbody", {}, chosen.map((token, row) => el("tr", {}, el("td", { class: "value" }, row), el("th", { scope: "row" }, `“${tokens[token]}”`), el("td", { class: "value" }, numeral(values[row * last + token])))))));
+        el("tbody", {}, chosen.map((token, row) => el("tr", {}, el("td", { class: "value" }, first + row), el("th", { scope: "row" }, `“${tokens[token]}”`), el("td", { class: "value" }, numeral(values[row * last + token])))))));
   }
   const columns = Math.min(last, 12);
   const isVector = rows === 1 && last > 12;
   const body = isVector
     ? Array.from({ length: Math.min(last, 200) }, (_, k) => el("tr", {}, el("th", { scope: "row" }, k), el("td", { class: "value" }, numeral(values[k]))))
-    : Array.from({ length: rows }, (_, row) => el("tr", {}, el("th", { scope: "row" }, row), Array.from({ length: columns }, (_, k) => el("td", { class: "value" }, numeral(values[row * last + k])))));
+    : Array.from({ length: rows }, (_, row) => el("tr", {}, el("th", { scope: "row" }, first + row), Array.from({ length: columns }, (_, k) => el("td", { class: "value" }, numeral(values[row * last + k])))));
   const left = isVector ? size - Math.min(last, 200) : size - rows * columns;
   return el("div", { "data-output": output.name },
     el("table", { class: "terms short" }, el("tbody", {}, body)),
@@ -238,7 +322,8 @@ function outputNodes(output) {
 }
 
 watch(["view", "run", "theme"], buildGraph);
-watch(["run"], (now) => {
-  if (!now.has("written")) buildInputs();
+watch(["run", "data"], (now) => {
+  if (now.has("run") && !now.has("written")) buildInputs();
+  tellEdited();
   buildOutputs();
 });

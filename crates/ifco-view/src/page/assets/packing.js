@@ -107,26 +107,26 @@ function matrixHeight(part, of, width) {
   return clamp(rows * side, Math.min(rows * 12, 130), 215);
 }
 
-const pictures = new WeakMap();
-
-/** A matrix as bytes, as many as there are pixels for; made once. */
-function pictureOf(values, rows, columns, width, height) {
-  let picture = pictures.get(values);
-  if (!picture || picture.width !== width || picture.height !== height) {
-    const small = shrink(values, rows, columns, height, width);
-    const most = largest(values);
-    picture = { ...small, bytes: bytesOf(small.values, most), most, width, height };
-    pictures.set(values, picture);
-  }
-  return picture;
-}
+/** The pictures of a cell's matrices, as large as they are drawn: `[part, {width, height, picture}]`. */
+const matrixPictures = async (own) => {
+  const of = info.cells[own];
+  const width = matrices.kernel.base.parentElement.clientWidth;
+  const ratio = window.devicePixelRatio || 1;
+  return Promise.all(
+    MATRICES.filter((part) => rowsOf(part, of)).map(async (part) => {
+      const height = matrixHeight(part, of, width);
+      const [w, h] = [width, height].map((size) => Math.max(1, Math.round(size * ratio)));
+      return [part, { width, height, picture: await source.picture(own, part, w, h) }];
+    }),
+  );
+};
 
 const drawPacking = latest(async (isLatest) => {
   const shown = view();
-  if (!shown) return;
-  const weights = await source.weights(shown.cell);
+  if (!shown || !matrices.kernel) return;
+  const drawn = await matrixPictures(shown.cell);
   if (!isLatest() || !matrices.kernel) return;
-  if (!weights) {
+  if (drawn.some(([, { picture }]) => !picture)) {
     for (const matrix of Object.values(matrices)) {
       matrix.base.width = matrix.over.width = 0;
       matrix.scale.replaceChildren();
@@ -135,21 +135,15 @@ const drawPacking = latest(async (isLatest) => {
     byId("where").replaceChildren(el("p", { class: "hint" }, "The weights of this layer are too large for this file. `ifco view` shows them."));
     return;
   }
-  for (const part of Object.keys(matrices)) {
+  for (const [part, { width, height, picture }] of drawn) {
     const { base, over, scale } = matrices[part];
-    const rows = rowsOf(part);
-    const width = base.parentElement.clientWidth;
-    const height = matrixHeight(part, cell(), width);
-    matrices[part].size = { width, height, rows };
+    matrices[part].size = { width, height, rows: rowsOf(part) };
     const context = prepare(base, width, height);
-    const picture = pictureOf(weights[part], rows, weights.columns, base.width, base.height);
     drawBytes(base, picture.bytes, picture.rows, picture.columns, colorMap("diverging"), null, null);
     scale.replaceChildren(legend(colorMap("diverging"), -picture.most, picture.most));
-    const units = cell().units;
+    const gates = cell().gates.length;
     context.fillStyle = theme().ink;
-    for (let gate = 1; gate < cell().gates.length; gate++) {
-      context.fillRect((gate * units * width) / weights.columns - 0.5, 0, 1, height);
-    }
+    for (let gate = 1; gate < gates; gate++) context.fillRect((gate * width) / gates - 0.5, 0, 1, height);
     prepare(over, width, height);
   }
   drawPointer();
@@ -196,8 +190,9 @@ function point(part, event) {
 const pointAt = latest(async (isLatest, part, row, column) => {
   pointed = { part, row, column };
   drawPointer();
-  const weights = await source.weights(view().cell);
-  if (isLatest() && weights) tellWhere(weights[part][row * weights.columns + column]);
+  const { gate, unit } = placeOf(column);
+  const weights = await source.column(view().cell, unit);
+  if (isLatest() && weights) tellWhere(weights[part][row * gates().length + gate]);
 });
 
 /** `feature 3`, `unit 3's h`. */
@@ -220,7 +215,7 @@ function tellWhere(value) {
   const target = hasGates ? `unit ${unit}’s ${of.name}` : `unit ${unit}`;
   const meaning = part === "bias" ? `${inputName(part, row)} of ${target}` : `${inputName(part, row)} to ${target}`;
   const places = of.places.map(({ name: framework, parts }) => {
-    const { slice, element } = parts[part];
+    const [slice, element] = [parts[part].slice, parts[part].element].map((of) => (Array.isArray(of) ? of[row] : of));
     const where = element
       ? element
           .replaceAll(/\{(\d+)\}/g, (_, block) => String(Number(block) * cell().units + unit))

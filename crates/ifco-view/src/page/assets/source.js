@@ -61,6 +61,20 @@ function remember(most, work, weigh = () => 1) {
 const MOST_KEPT = 128 << 20;
 const bytesIn = (result) => (result ? result.bytes : 0);
 
+/** Heat maps, one after the other: `{rows, columns, low, high, planes}` each. */
+function mapsFrom(buffer) {
+  const maps = [];
+  for (let at = 0; at < buffer.byteLength; ) {
+    const head = new DataView(buffer, at);
+    const [rows, columns, count] = [0, 4, 8].map((place) => head.getUint32(place, true));
+    const size = rows * columns;
+    const planes = Array.from({ length: count }, (_, n) => new Uint8Array(buffer, at + 20 + n * size, size));
+    maps.push({ rows, columns, low: head.getFloat32(12, true), high: head.getFloat32(16, true), planes });
+    at += 20 + count * size;
+  }
+  return maps;
+}
+
 const numbersOf = async (path) => new Float32Array(await (await ask(path)).arrayBuffer());
 
 /** What a cell's numbers of one step are, in order: each `{name, size}`. */
@@ -90,7 +104,7 @@ const source = {
     return isLive ? (await ask("info")).json() : file.info;
   },
 
-  /** Runs the model: `{row}` or `{texts, before}`. */
+  /** Runs the model: `{row}` or `{texts, before}`; `{on}` works on a run that is not done. */
   async run(what) {
     const response = await ask("run", {
       method: "POST",
@@ -100,12 +114,12 @@ const source = {
     return response.json();
   },
 
-  /** kernel, recurrent_kernel and bias of a cell, each row by row; `null` where a file left them out. */
+  /** A file's kernel, recurrent_kernel and bias of a cell, each row by row; `null` where it left them out. */
   weights: remember(MOST_KEPT, async (index) => {
     const cell = info.cells[index];
-    const bytes = isLive ? null : blob(`weights/${index}`);
-    if (!isLive && !bytes) return null;
-    const numbers = isLive ? await numbersOf(`weights?cell=${index}`) : new Float32Array(bytes);
+    const bytes = blob(`weights/${index}`);
+    if (!bytes) return null;
+    const numbers = new Float32Array(bytes);
     const columns = cell.units * cell.gates.length;
     const [kernel, recurrent] = [cell.features * columns, cell.units * columns];
     return {
@@ -117,28 +131,84 @@ const source = {
     };
   }, bytesIn),
 
-  /** A heat map: bytes for each unit and stretch of time (see planes.rs). */
-  planes: remember(MOST_KEPT, async (run, trace, array, from, to, bins) => {
-    const path = `planes?run=${run}&trace=${trace}&array=${array}&from=${from}&to=${to}&bins=${bins}`;
-    const buffer = isLive ? await (await ask(path)).arrayBuffer() : blob(`planes/${trace}/${array}`);
-    if (!buffer) return null;
-    const head = new DataView(buffer);
-    const [rows, columns, planes] = [0, 4, 8].map((at) => head.getUint32(at, true));
-    const size = rows * columns;
-    const plane = (n) => new Uint8Array(buffer, 20 + n * size, size);
-    return {
-      bytes: buffer.byteLength,
+  /**
+   * What makes a unit's gates: of each of the three the numbers of every row, gate by gate. `null`
+   * where a file left them out.
+   */
+  column: remember(256, async (index, unit) => {
+    const cell = info.cells[index];
+    const gates = cell.gates.length;
+    if (isLive) {
+      const numbers = await numbersOf(`column?cell=${index}&unit=${unit}`);
+      const [kernel, recurrent] = [cell.features * gates, cell.units * gates];
+      return {
+        kernel: numbers.subarray(0, kernel),
+        recurrent_kernel: numbers.subarray(kernel, kernel + recurrent),
+        bias: numbers.subarray(kernel + recurrent),
+      };
+    }
+    const weights = await source.weights(index);
+    if (!weights) return null;
+    const column = (values) =>
+      Float32Array.from({ length: values.length / cell.units }, (_, at) => values[at * cell.units + unit]);
+    return { kernel: column(weights.kernel), recurrent_kernel: column(weights.recurrent_kernel), bias: column(weights.bias) };
+  }),
+
+  /** A matrix as bytes, as many as there are pixels for; `null` where a file left it out. */
+  picture: remember(MOST_KEPT, async (index, part, width, height) => {
+    if (isLive) {
+      const path = `picture?cell=${index}&part=${MATRICES.indexOf(part)}&rows=${height}&columns=${width}`;
+      const [picture] = mapsFrom(await (await ask(path)).arrayBuffer());
+      return { ...picture, bytes: picture.planes[0], most: picture.high, weight: picture.planes[0].length };
+    }
+    const weights = await source.weights(index);
+    if (!weights) return null;
+    const small = shrink(weights[part], rowsOf(part, info.cells[index]), weights.columns, height, width);
+    const most = largest(weights[part]);
+    const bytes = bytesOf(small.values, most);
+    return { rows: small.rows, columns: small.columns, bytes, most, weight: bytes.length };
+  }, (picture) => (picture ? picture.weight : 0)),
+
+  /**
+   * The heat maps of a trace, one for each array: bytes for each unit and stretch of time (see
+   * planes.rs). `done` is how far the run is: what is not done has no colour yet.
+   */
+  maps: remember(MOST_KEPT, async (run, done, trace, from, to, bins, shows) => {
+    const own = currentRun().traces[trace];
+    const of = ({ rows, columns, low, high, planes }) => ({
       rows,
       columns,
+      low,
+      high,
       from: isLive ? from : 0,
-      to: isLive ? to : currentRun().traces[trace].steps,
-      low: head.getFloat32(12, true),
-      high: head.getFloat32(16, true),
-      mean: plane(0),
-      least: planes === 3 ? plane(1) : null,
-      largest: planes === 3 ? plane(2) : null,
-    };
-  }, bytesIn),
+      to: isLive ? to : own.steps,
+      bytes: planes[planes.length === 3 ? shows : 0],
+    });
+    if (!isLive) {
+      const blobs = own.arrays.map((_, array) => blob(`planes/${trace}/${array}`));
+      return blobs.map((bytes) => bytes && of(mapsFrom(bytes)[0]));
+    }
+    const path = `maps?run=${run}&trace=${trace}&from=${from}&to=${to}&bins=${bins}&shows=${shows}`;
+    return mapsFrom(await (await ask(path)).arrayBuffer()).map(of);
+  }, (maps) => maps.reduce((sum, map) => sum + (map ? map.bytes.length : 0), 0)),
+
+  /** The states of a unit at all steps, c before h: means over stretches; `null` as above. */
+  curves: remember(256, async (run, done, trace, unit, bins) => {
+    const own = currentRun().traces[trace];
+    const states = statesOf(info.cells[own.cell]);
+    if (isLive) {
+      const numbers = await numbersOf(`curves?run=${run}&trace=${trace}&unit=${unit}&bins=${bins}`);
+      const size = numbers.length / states.length;
+      return states.map((_, index) => numbers.subarray(index * size, (index + 1) * size));
+    }
+    const maps = await source.maps(run, done, trace, 0, own.steps, bins, 0);
+    return states.map((name) => {
+      const map = maps[own.arrays.indexOf(name)];
+      if (!map) return null;
+      const bytes = map.bytes.subarray(unit * map.columns, (unit + 1) * map.columns);
+      return Float32Array.from(bytes, (byte) => (byte === 255 ? NaN : map.low + (byte / 254) * (map.high - map.low)));
+    });
+  }),
 
   /** Everything about one step, or `null` where a file left it out. */
   step: remember(64, async (run, index, step) => {

@@ -77,6 +77,7 @@ function showBar() {
 }
 
 function showStep() {
+  if (state.run) byId("row").value = state.run.row ?? "";
   if (!trace()) return;
   const slider = byId("step");
   slider.max = trace().steps - 1;
@@ -113,7 +114,7 @@ async function start() {
     width = contentRect.width;
   }).observe(document.querySelector("main"));
   watch(["view", "run"], showBar);
-  watch(["step", "run", "view"], showStep);
+  watch(["step", "run", "data", "view"], showStep);
   watch(["unit"], () => (byId("unit").value = state.unit));
   buildBar();
   showPlay();

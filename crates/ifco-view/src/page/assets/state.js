@@ -67,6 +67,9 @@ const view = () => views()[state.view] || null;
 const cell = () => (view() ? info.cells[view().cell] : null);
 const trace = () => (view() && view().trace !== null ? state.run.traces[view().trace] : null);
 
+/** Whether a step of the current run is still to come: what is drawn there is of the run before. */
+const isStale = (step) => Boolean(state.run) && state.run.done < state.run.steps && step >= state.run.done;
+
 /** What a step is called. */
 function stepLabel(step) {
   const labels = trace() && trace().labels;

@@ -4,12 +4,11 @@
 const SHOWN = 8;
 
 /**
- * The terms of a gate's sum for one unit: `{bias, items: [{from, index, value, weight, product}], total}`.
+ * The terms of a gate's sum for one unit, whose `weights` these are: `{bias, items: [{from, index, value, weight, product}], total}`.
  * `from` is "x" or "h". A GRU's candidate sees the hidden state through its reset gate.
  */
 function gateSum(shown, weights, step, gate, unit) {
-  const column = gate * shown.units + unit;
-  const at = (values, row) => values[row * weights.columns + column];
+  const at = (values, row) => values[row * shown.gates.length + gate];
   const isCandidate = shown.kind === "GRU" && gate === 2;
   const after = isCandidate && shown.reset_after;
   const before = isCandidate && !shown.reset_after;

@@ -16,6 +16,15 @@ function titleOf(array) {
   return { c: "cell state", h: "hidden state", x: "what the layer reads" }[array] || array;
 }
 
+/** What was done so far, in the same places. */
+function redrawTrace() {
+  if (!trace()) return;
+  tellTrace();
+  // Sorted anew when all is there.
+  if (state.run.done < state.run.steps || state.sort === "stored") drawMaps();
+  else sortUnits();
+}
+
 function buildTrace() {
   byId("found").replaceChildren();
   byId("here").textContent = "";
@@ -27,13 +36,17 @@ function buildTrace() {
     buildMaps([]);
     return;
   }
+  tellTrace();
+  buildMaps(trace().arrays);
+  sortUnits();
+}
+
+function tellTrace() {
   const { steps, sequences, skipped } = trace();
   const more = sequences > 1 ? ` The layer ran on ${sequences} sequences of this input; this is the first.` : "";
   const masked = skipped.length ? ` ${skipped.length === 1 ? "One step is" : `${skipped.length} steps are`} masked (grey): nothing is computed there.` : "";
   byId("trace-lead").textContent =
     `${view().name}: ${count(cell().units, "unit")} × ${count(steps, "step")}.${masked}${more}`;
-  buildMaps(trace().arrays);
-  sortUnits();
 }
 
 /** The places of the heat maps, the same for every layer of this kind. */
@@ -114,6 +127,7 @@ function buildTools() {
 
 const sortUnits = latest(async (isLatest) => {
   if (!trace()) return;
+  if (state.sort !== "stored" && state.run.done < state.run.steps) return drawMaps();
   const { trace: at } = view();
   const shown = cell();
   let next = null;
@@ -151,11 +165,13 @@ const rowOf = (unit) => (order ? order.indexOf(unit) : unit);
 /** As many stretches of time as the screen has columns. */
 const binsOf = (width) => Math.ceil(width * Math.min(2, window.devicePixelRatio || 1));
 
+const SHOWS = ["mean", "least", "largest"];
+
 /** The heat maps of a trace between two steps. */
-const mapPlanes = (at, from, to) => {
+const stepMaps = (at, from, to) => {
   const bins = binsOf(heats[0].base.parentElement.clientWidth);
-  const { run, traces } = state.run;
-  return Promise.all(traces[at].arrays.map((_, index) => source.planes(run, at, index, from, to, bins)));
+  const { run, done } = state.run;
+  return source.maps(run, done, at, from, to, bins, SHOWS.indexOf(state.shows));
 };
 
 const drawMaps = latest(async (isLatest) => {
@@ -163,19 +179,29 @@ const drawMaps = latest(async (isLatest) => {
   const width = heats[0].base.parentElement.clientWidth;
   // Three rows of maps fit on a laptop's screen.
   mapHeight = window.innerHeight < 860 ? 126 : 165;
-  const planes = await mapPlanes(view().trace, state.from, state.to);
+  const planes = await stepMaps(view().trace, state.from, state.to);
   if (!isLatest()) return;
   const below = heats.length - gridColumns();
   heats.forEach((heat, index) => {
+    const before = heat.drawn;
     heat.plane = planes[index];
-    const context = prepare(heat.base, width, mapHeight);
     heat.scale.replaceChildren();
-    if (!heat.plane) return;
-    const { rows, columns, from, to, low, high } = heat.plane;
-    const bytes = heat.plane[state.shows] || heat.plane.mean;
+    heat.drawn = null;
+    if (!heat.plane) return prepare(heat.base, width, mapHeight);
+    const { rows, columns, from, to, low, high, bytes } = heat.plane;
+    const { kept, done, steps } = state.run;
+    const place = [view().name, state.from, state.to, state.shows, width, mapHeight, state.theme, columns].join(" ");
+    const isSame = before && before.place === place && before.order === order;
+    // Where nothing is done yet the run before stays to be seen, and what is as it was need not be
+    // drawn again.
+    const until = done < steps ? clamp((done - state.from) / (state.to - state.from), 0, 1) : 1;
+    const isKept = isSame && before.low === low && before.high === high && !trace().skipped.length && !before.skipped;
+    const same = isKept ? clamp((Math.min(kept, before.done) - state.from - 1) / (state.to - state.from) - 1 / columns, 0, 1) : 0;
+    const context = prepare(heat.base, width, mapHeight, !isSame);
+    heat.drawn = { place, order, low, high, skipped: trace().skipped.length, done };
     const map = colorMap(isGateArray(heat.name) ? "sequential" : "diverging");
     const crop = [((state.from - from) / (to - from)) * columns, ((state.to - from) / (to - from)) * columns];
-    drawBytes(heat.base, bytes, rows, columns, map, order, crop);
+    drawBytes(heat.base, bytes, rows, columns, map, order, crop, [same, until]);
     context.fillStyle = theme().blank;
     for (const step of trace().skipped) {
       if (step < state.from || step >= state.to) continue;
@@ -259,6 +285,13 @@ function drawCursor() {
       context.lineWidth = 1.5;
       context.strokeRect(x + 0.75, 0.75, Math.max(1, end - x - 1.5), mapHeight - 1.5);
     }
+    if (isStale(state.to - 1)) {
+      const [x] = columnOf(Math.max(state.run.done, state.from), width);
+      context.fillStyle = theme().paper;
+      context.globalAlpha = 0.6;
+      context.fillRect(x, 0, width - x, mapHeight);
+      context.globalAlpha = 1;
+    }
     const h = mapHeight / heat.plane.rows;
     const y = rowOf(state.unit) * h;
     const [x, w] = columnOf(state.step, width);
@@ -305,7 +338,7 @@ function endDrag(event) {
 
 const hoverAt = latest(async (isLatest, place) => {
   const { unit, step } = place || state;
-  if (!trace()) return;
+  if (!trace() || isStale(step)) return;
   const numbers = await source.step(state.run.run, view().trace, step);
   if (!isLatest() || !trace()) return;
   const line = byId("here");
@@ -340,6 +373,7 @@ function keyInMap(event) {
 /** Units that are on in the selection and off elsewhere, and where else they are. */
 const findUnits = latest(async (isLatest) => {
   const host = byId("found");
+  if (state.run && state.run.done < state.run.steps) return;
   if (!state.selection || !trace()) {
     found = null;
     threshold = null;
@@ -401,8 +435,9 @@ watch(["sort", "sortBy"], sortUnits);
 watch(["sort", "sortBy", "selection", "from", "to"], buildTools);
 watch(["from", "to", "shows"], drawMaps);
 watch(["unit", "step", "selection"], drawCursor);
-watch(["unit", "step"], () => hoverAt(null));
-watch(["selection", "view", "run"], findUnits);
+watch(["unit", "step", "data"], () => hoverAt(null));
+watch(["selection", "view", "run", "data"], findUnits);
+watch(["data"], redrawTrace);
 watch(["gate", "view", "run"], () => {
   for (const { figure } of heats) {
     const own = figure.dataset.gateMap;
