@@ -3,7 +3,12 @@
 use crate::{Activation, Gate, GruGate, GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};
 use ndarray::ArrayView2;
 
-/// An LSTM's weights and activations: Keras's `LSTMCell`.
+mod options;
+
+pub use options::{LstmOptions, LstmOptionsError};
+
+/// An LSTM's weights and activations: Keras's `LSTMCell`, and with [`LstmOptions`] and the further
+/// arrays of its weights what other frameworks' LSTMs do besides.
 ///
 /// ```
 /// use ifco_cell::{Activation, Gate, LstmCell, LstmWeights};
@@ -26,6 +31,7 @@ pub struct LstmCell {
     weights: LstmWeights,
     activation: Activation,
     recurrent_activation: Activation,
+    options: LstmOptions,
 }
 
 impl LstmCell {
@@ -39,6 +45,7 @@ impl LstmCell {
             weights,
             activation,
             recurrent_activation,
+            options: LstmOptions::default(),
         }
     }
 
@@ -218,6 +225,15 @@ impl Cell {
         }
     }
 
+    /// How many values its hidden state h has, which is what it puts out: as many as units, unless
+    /// an LSTM's is [projected](LstmWeights::projected).
+    pub fn outputs(&self) -> usize {
+        match self {
+            Cell::Lstm(cell) => cell.weights.outputs(),
+            _ => self.units(),
+        }
+    }
+
     /// Number of input features.
     pub fn features(&self) -> usize {
         match self {
@@ -239,6 +255,24 @@ impl Cell {
     /// How many state arrays it carries: h and c for an LSTM, h for the others.
     pub fn states(&self) -> usize {
         self.kind().states().len()
+    }
+
+    /// How many values each state has: h, and c for an LSTM.
+    ///
+    /// ```
+    /// use ifco_cell::{Activation, Cell, LstmCell, LstmWeights};
+    /// use ndarray::Array2;
+    ///
+    /// let (kernel, recurrent) = (Array2::zeros((1, 32)), Array2::zeros((2, 32)));
+    /// let weights = LstmWeights::projected(kernel, recurrent, None, Array2::zeros((8, 2)))?;
+    /// let cell = Cell::from(LstmCell::new(weights, Activation::Tanh, Activation::Sigmoid));
+    /// assert!(cell.state_sizes().eq([2, 8]));
+    /// # Ok::<(), ifco_cell::WeightsError>(())
+    /// ```
+    pub fn state_sizes(&self) -> impl Iterator<Item = usize> + use<> {
+        [self.outputs(), self.units()]
+            .into_iter()
+            .take(self.states())
     }
 }
 

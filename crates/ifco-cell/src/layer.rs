@@ -96,7 +96,7 @@ pub struct Sequence {
     /// The output of the last step, or of every one.
     pub output: SequenceOutput,
     /// The states after the last step, `(batch, units)` each, in Keras's order: for each cell
-    /// h, and c for an LSTM.
+    /// h, and c for an LSTM. h of a projected LSTM is `(batch, outputs)`.
     pub states: Vec<Array2<f32>>,
 }
 
@@ -184,7 +184,7 @@ impl RecurrentLayer {
     /// A layer of one cell, or of several stacked.
     ///
     /// # Errors
-    /// When there is no cell, or one's features are not the units of the one before.
+    /// When there is no cell, or one's features are not as many as the one before puts out.
     ///
     /// ```
     /// use ifco_cell::{Activation, GruCell, GruWeights, RecurrentLayer, SequenceOptions};
@@ -212,13 +212,13 @@ impl RecurrentLayer {
             });
         }
         for (index, pair) in cells.windows(2).enumerate() {
-            let (units, features) = (pair[0].units(), pair[1].features());
+            let (units, features) = (pair[0].outputs(), pair[1].features());
             if features != units {
                 return Err(WeightsError {
                     array: "kernel",
                     found: pair[1].kernel().shape().to_vec(),
                     expected: format!(
-                        "{units} rows in stacked cell {}, as cell {index} has {units} units",
+                        "{units} rows in stacked cell {}, as cell {index} puts out {units} values",
                         index + 1,
                     ),
                 });
@@ -318,16 +318,14 @@ impl RecurrentLayer {
         self.cells.first().map_or(0, Cell::features)
     }
 
-    /// Number of units of the output: those of the last cell.
+    /// Number of units of the output: those of the last cell, or what its projection makes of them.
     pub fn units(&self) -> usize {
-        self.cells.last().map_or(0, Cell::units)
+        self.cells.last().map_or(0, Cell::outputs)
     }
 
     /// The units of each state array, in Keras's order: for each cell h, and c for an LSTM.
     pub fn state_sizes(&self) -> impl Iterator<Item = usize> {
-        self.cells
-            .iter()
-            .flat_map(|cell| std::iter::repeat_n(cell.units(), cell.states()))
+        self.cells.iter().flat_map(Cell::state_sizes)
     }
 
     /// Runs the layer over `inputs` `(batch, time, features)`.

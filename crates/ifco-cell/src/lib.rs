@@ -15,6 +15,10 @@
 //! Weights stay in Keras's layout everywhere: `kernel` is `(features, 4·units)` with the
 //! columns in the order **i f c o**.
 
+// For what the tests share.
+#[cfg(test)]
+extern crate self as ifco_cell;
+
 mod activation;
 mod cell;
 mod engine;
@@ -30,7 +34,7 @@ mod trace;
 mod weights;
 
 pub use activation::Activation;
-pub use cell::{Cell, CellKind, GruCell, LstmCell, SimpleRnnCell};
+pub use cell::{Cell, CellKind, GruCell, LstmCell, LstmOptions, LstmOptionsError, SimpleRnnCell};
 pub use engine::pool::{join, set_threads, threads};
 pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
@@ -39,4 +43,6 @@ pub use session::{Session, SessionError};
 pub use trace::{
     ArrayDigest, Change, Digest, DigestBuilder, Memory, Passage, Trace, TraceOptions, UnitDigest,
 };
-pub use weights::{GruWeights, LstmWeights, SimpleRnnWeights, WeightsError};
+pub use weights::{
+    GruWeights, LayerNorm, LstmWeights, Norm, NormedSums, SimpleRnnWeights, WeightsError,
+};

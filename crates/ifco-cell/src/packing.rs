@@ -166,7 +166,7 @@ pub enum Part {
 pub struct PackingError {
     /// The packing's name.
     pub packing: &'static str,
-    /// `matrix` or `biases`.
+    /// `matrix`, `biases` or `peepholes`.
     pub what: &'static str,
     /// Its shape; of biases, their lengths.
     pub found: Vec<usize>,
@@ -318,6 +318,47 @@ impl Packing {
             .replace("{8}", &index(block))
             .replace("{8+4}", &index(block + 4));
         Some(element)
+    }
+
+    /// Brings peepholes that are packed one after the other, `(3·u)`, into what
+    /// [`LstmWeights::with_peepholes`](crate::LstmWeights::with_peepholes) takes: `(3, u)`, of i, f
+    /// and o. They stand in [`order`](Self::order), without the candidate, which has none.
+    ///
+    /// # Errors
+    /// When they are not three of the same length.
+    ///
+    /// ```
+    /// use ifco_cell::packing::find;
+    /// use ndarray::array;
+    ///
+    /// let onnx = find("onnx").unwrap(); // P[0] of ONNX: i o f
+    /// let p = array![1.0, 1.1, 3.0, 3.1, 2.0, 2.1];
+    /// let keras = onnx.peepholes_to_keras(p.view())?;
+    /// assert_eq!(keras, array![[1.0, 1.1], [2.0, 2.1], [3.0, 3.1]]);
+    /// # Ok::<(), ifco_cell::packing::PackingError>(())
+    /// ```
+    pub fn peepholes_to_keras(
+        &self,
+        peepholes: ArrayView1<'_, f32>,
+    ) -> Result<Array2<f32>, PackingError> {
+        let units = peepholes.len() / 3;
+        if peepholes.len() != 3 * units {
+            return Err(PackingError {
+                packing: self.name,
+                what: "peepholes",
+                found: peepholes.shape().to_vec(),
+                expected: "three gates, as 3·u values",
+            });
+        }
+        let candidate = self.position(Gate::Cell);
+        let gates = [Gate::Input, Gate::Forget, Gate::Output];
+        let places = gates.map(|gate| {
+            let position = self.position(gate);
+            position - usize::from(position > candidate)
+        });
+        Ok(Array2::from_shape_fn((3, units), |(gate, unit)| {
+            peepholes[places[gate] * units + unit]
+        }))
     }
 
     /// Brings a packed matrix into Keras's layout: `(inputs, 4·u)`, columns i f c o.

@@ -21,16 +21,24 @@
 //! ```
 //!
 //! σ is the cell's `recurrent_activation` and φ its `activation`: by default the sigmoid and tanh.
+//! What an LSTM may do besides (peepholes, projection, clipping, …) stands at
+//! [`LstmOptions`](crate::LstmOptions).
+
+use std::ops::Range;
 
 use ndarray::{Array1, Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis};
 
-use crate::{Activation, Cell, Gate, GruCell, GruGate, LstmCell, RecurrentLayer, SimpleRnnCell};
+use crate::{
+    Activation, Cell, Gate, GruCell, GruGate, LayerNorm, LstmCell, Norm, NormedSums,
+    RecurrentLayer, SimpleRnnCell,
+};
 
 mod activate;
 
 pub use activate::activate;
 
-/// Everything that one step of an LSTM computes, `(units)` each.
+/// Everything that one step of an LSTM computes, `(units)` each; h of a projected one is
+/// `(outputs)`.
 ///
 /// Of a cell without weights, to see what each is:
 ///
@@ -63,7 +71,8 @@ pub struct LstmStep {
     pub h: Array1<f64>,
 }
 
-/// One step of an LSTM on one sequence: `x` is `(features)`, `h` and `c` are `(units)`.
+/// One step of an LSTM on one sequence: `x` is `(features)`, `h` and `c` are `(units)`. All
+/// [options](crate::LstmOptions) are here; without any it is the six lines above.
 ///
 /// ```
 /// use ifco_cell::{Activation, LstmCell, LstmWeights, reference::lstm_step};
@@ -87,22 +96,37 @@ pub fn lstm_step(
     h: ArrayView1<'_, f64>,
     c: ArrayView1<'_, f64>,
 ) -> LstmStep {
-    let weights = cell.weights();
+    let (weights, options) = (cell.weights(), cell.options());
     let phi = |z| activated(cell.activation(), z);
     let sigma = |z| activated(cell.recurrent_activation(), z);
-    let z = |gate: Gate| {
-        let b = weights
-            .bias(gate)
-            .map_or(Array1::zeros(weights.units()), wide);
-        x.dot(&wide2(weights.kernel(gate))) + h.dot(&wide2(weights.recurrent_kernel(gate))) + b
+    let z = |gate: Gate| lstm_sum(cell, gate, x, h);
+    let peephole = |gate: Gate, c: ArrayView1<'_, f64>| match weights.peephole(gate) {
+        Some(p) => wide(p) * c,
+        None => Array1::zeros(weights.units()),
     };
+    let clip = |z| clipped(z, options.clip);
 
-    let i = sigma(z(Gate::Input));
-    let f = sigma(z(Gate::Forget));
-    let c_tilde = phi(z(Gate::Cell));
-    let o = sigma(z(Gate::Output));
+    let i = sigma(clip(z(Gate::Input) + peephole(Gate::Input, c)));
+    let f = match options.input_forget {
+        true => 1.0 - &i,
+        false => {
+            let z = z(Gate::Forget) + f64::from(options.forget_bias);
+            sigma(clip(z + peephole(Gate::Forget, c)))
+        }
+    };
+    let c_tilde = phi(clip(z(Gate::Cell)));
     let c = &f * &c + &i * &c_tilde;
-    let h = &o * &phi(c.clone());
+    let c = match weights.layer_norm() {
+        Some(norm) => normalized(c, &norm.state, 0..weights.units(), norm.epsilon),
+        None => c,
+    };
+    let c = clipped(c, options.cell_clip);
+    let o = sigma(clip(z(Gate::Output) + peephole(Gate::Output, c.view())));
+    let h = &o * &activated(cell.output_activation(), c.clone());
+    let h = match weights.projection() {
+        Some(projection) => clipped(h.dot(&wide2(projection)), options.projection_clip),
+        None => h,
+    };
     LstmStep {
         i,
         f,
@@ -110,6 +134,59 @@ pub fn lstm_step(
         o,
         c,
         h,
+    }
+}
+
+/// x·W + h·U + b of one gate; with layer normalization, of what it normalizes.
+fn lstm_sum(
+    cell: &LstmCell,
+    gate: Gate,
+    x: ArrayView1<'_, f64>,
+    h: ArrayView1<'_, f64>,
+) -> Array1<f64> {
+    let weights = cell.weights();
+    let columns = gate.columns(weights.units());
+    let b = weights
+        .bias(gate)
+        .map_or(Array1::zeros(weights.units()), wide);
+    let Some(LayerNorm { sums, epsilon, .. }) = weights.layer_norm() else {
+        return x.dot(&wide2(weights.kernel(gate)))
+            + h.dot(&wide2(weights.recurrent_kernel(gate)))
+            + b;
+    };
+    match sums {
+        NormedSums::Gates(norm) => {
+            let z = x.dot(&wide2(weights.kernel(gate)))
+                + h.dot(&wide2(weights.recurrent_kernel(gate)))
+                + b;
+            normalized(z, norm, columns, *epsilon)
+        }
+        // Over the four gates together, of which this one's part is wanted.
+        NormedSums::Products { kernel, recurrent } => {
+            let all = 0..4 * weights.units();
+            let from_x = x.dot(&wide2(weights.fused_kernel()));
+            let from_h = h.dot(&wide2(weights.fused_recurrent_kernel()));
+            let z = normalized(from_x, kernel, all.clone(), *epsilon)
+                + normalized(from_h, recurrent, all, *epsilon);
+            z.slice(ndarray::s![columns]).to_owned() + b
+        }
+    }
+}
+
+/// `(z − mean) / sqrt(variance + ε)·γ + β`, with a part of γ and β.
+fn normalized(z: Array1<f64>, norm: &Norm, part: Range<usize>, epsilon: f32) -> Array1<f64> {
+    let mean = z.mean().unwrap_or(0.0);
+    let variance = z.mapv(|z| (z - mean).powi(2)).mean().unwrap_or(0.0);
+    let gamma = wide(norm.gamma.slice(ndarray::s![part.clone()]));
+    let beta = wide(norm.beta.slice(ndarray::s![part]));
+    (z - mean) / (variance + f64::from(epsilon)).sqrt() * gamma + beta
+}
+
+/// Between −limit and limit, where there is a limit. A NaN stays one.
+fn clipped(z: Array1<f64>, limit: Option<f32>) -> Array1<f64> {
+    match limit.map(f64::from) {
+        Some(limit) => z.mapv_into(|z| z.clamp(-limit, limit)),
+        None => z,
     }
 }
 
@@ -265,11 +342,7 @@ pub fn sequence(
 ) -> ReferenceSequence {
     let (batch, time, _) = inputs.dim();
     let units = layer.units();
-    let sizes: Vec<usize> = layer
-        .cells()
-        .iter()
-        .flat_map(|cell| std::iter::repeat_n(cell.units(), cell.states()))
-        .collect();
+    let sizes: Vec<usize> = layer.state_sizes().collect();
     let mut outputs = Array3::zeros((batch, time, units));
     let mut last = Array2::zeros((batch, units));
     let mut finals: Vec<_> = sizes.iter().map(|u| Array2::zeros((batch, *u))).collect();

@@ -113,15 +113,22 @@ impl RecurrentLayer {
 
 fn has_sparsemax(cell: &Cell) -> bool {
     let activations = match cell {
-        Cell::Lstm(cell) => [cell.activation(), cell.recurrent_activation()],
-        Cell::Gru(cell) => [cell.activation(), cell.recurrent_activation()],
-        Cell::SimpleRnn(cell) => [cell.activation(); 2],
+        Cell::Lstm(cell) => [
+            cell.activation(),
+            cell.recurrent_activation(),
+            cell.output_activation(),
+        ],
+        Cell::Gru(cell) => {
+            let phi = cell.activation();
+            [phi, phi, cell.recurrent_activation()]
+        }
+        Cell::SimpleRnn(cell) => [cell.activation(); 3],
     };
     activations.contains(&Activation::Sparsemax)
 }
 
 impl Session {
-    /// Takes one step: `x` holds `features` values, the output `units`.
+    /// Takes one step: `x` holds `features` values, the output [`units`](Self::units).
     ///
     /// In real time: it allocates nothing, takes no lock, makes no system call and does not
     /// panic. Therefore an `x` of another length is no error: missing values count as zeros, and
@@ -210,7 +217,8 @@ impl Session {
         output.fill(0.0);
     }
 
-    /// The states in Keras's order: for each cell h, and c for an LSTM, `units` values each.
+    /// The states in Keras's order: for each cell h, and c for an LSTM, `units` values each (h of a
+    /// projected LSTM has as many as its projection puts out).
     ///
     /// ```
     /// # use ifco_cell::*;
@@ -274,7 +282,8 @@ impl Session {
         self.x.len()
     }
 
-    /// How many values a step gives: the units of the last cell.
+    /// How many values a step gives: the units of the last cell, or what its projection makes of
+    /// them.
     pub fn units(&self) -> usize {
         self.output.len()
     }

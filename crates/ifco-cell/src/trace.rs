@@ -6,7 +6,8 @@
 //! SimpleRNN   h
 //! ```
 //!
-//! in the order of the equations ([`reference`](mod@crate::reference)), each `(batch, time, units)`.
+//! in the order of the equations ([`reference`](mod@crate::reference)), each `(batch, time, units)`;
+//! h of a projected LSTM is `(batch, time, outputs)`.
 //! h is what [`RecurrentLayer::forward`] computes; the gates follow from it, for all steps at once:
 //! `z = b + x·W + h_before·U`, and the activations of the cell's gates on its columns.
 
@@ -85,7 +86,9 @@ pub struct Trace {
     ///
     /// Of a GRU's candidate that is the whole sum, the reset gate included:
     /// `x·W_h + b_h + r∘(h·U_h + b'_h)` with `reset_after=True`,
-    /// `x·W_h + b_h + (r∘h)·U_h` without.
+    /// `x·W_h + b_h + (r∘h)·U_h` without. Of an LSTM with [options](crate::LstmOptions) it is what
+    /// comes of them too: normalized, with the peephole and the forget bias, and clipped; of a
+    /// forget gate that is coupled to the input gate it is 0.
     pub pre_activations: Option<Array3<f32>>,
     /// Whether the last input step was read first.
     pub reads_backward: bool,
@@ -102,7 +105,8 @@ impl Trace {
         self.kind.trace_names()
     }
 
-    /// The array of this name, `(batch, time, units)`; also what the activations were applied to,
+    /// The array of this name, `(batch, time, units)`; h of a projected LSTM has as many
+    /// columns as it puts out. Also what the activations were applied to,
     /// by [its name](CellKind::pre_activations_name), `(batch, time, gates·units)`, where that was
     /// [asked for](TraceOptions::pre_activations).
     pub fn get(&self, name: &str) -> Option<ArrayView3<'_, f32>> {
@@ -119,14 +123,15 @@ impl Trace {
         self.names().iter().copied().zip(arrays)
     }
 
-    /// The hidden states, `(batch, time, units)`: what the cell puts out.
+    /// The hidden states, `(batch, time, units)`: what the cell puts out. Of a projected LSTM
+    /// `(batch, time, outputs)`.
     pub fn h(&self) -> ArrayView3<'_, f32> {
         self.arrays[self.arrays.len() - 1].view()
     }
 
     /// How many sequences, steps and units.
     pub fn dim(&self) -> (usize, usize, usize) {
-        self.h().dim()
+        self.arrays[0].dim()
     }
 
     /// Number of sequences.

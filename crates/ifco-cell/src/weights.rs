@@ -4,6 +4,10 @@ use ndarray::{Array, Array1, Array2, ArrayView1, ArrayView2, Dimension, s};
 
 use crate::{Gate, GruGate};
 
+mod extras;
+
+pub use extras::{LayerNorm, Norm, NormedSums};
+
 /// Arrays whose shapes do not make a recurrent layer.
 ///
 /// ```
@@ -18,7 +22,8 @@ use crate::{Gate, GruGate};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{array} has shape {found:?}, expected {expected}")]
 pub struct WeightsError {
-    /// The array that is wrong: `kernel`, `recurrent_kernel` or `bias`.
+    /// The array that is wrong: `kernel`, `recurrent_kernel`, `bias`, `projection`, `peepholes`, or
+    /// one of layer normalization.
     pub array: &'static str,
     /// Its shape.
     pub found: Vec<usize>,
@@ -45,10 +50,7 @@ fn check_kernels(
     gates: usize,
 ) -> Result<(), WeightsError> {
     let units = recurrent_kernel.nrows();
-    let columns = match gates {
-        1 => "units".to_string(),
-        _ => format!("{gates}·units"),
-    };
+    let columns = gate_columns(gates);
     let fits = units
         .checked_mul(gates)
         .is_some_and(|columns| units >= 1 && columns == recurrent_kernel.ncols());
@@ -59,18 +61,36 @@ fn check_kernels(
             format!("(units, {columns}) with at least one unit"),
         ));
     }
-    if kernel.ncols() != recurrent_kernel.ncols() {
-        return Err(WeightsError::new(
-            "kernel",
-            kernel.shape(),
-            format!(
-                "(features, {}), that is (features, {columns}) with the {units} units of \
-                 recurrent_kernel",
-                recurrent_kernel.ncols(),
-            ),
-        ));
+    check_columns(kernel, recurrent_kernel.ncols(), gates, units)
+}
+
+/// Checks that `kernel` has the columns of the recurrent kernel.
+fn check_columns(
+    kernel: &Array2<f32>,
+    columns: usize,
+    gates: usize,
+    units: usize,
+) -> Result<(), WeightsError> {
+    if kernel.ncols() == columns {
+        return Ok(());
     }
-    Ok(())
+    let of_gates = gate_columns(gates);
+    Err(WeightsError::new(
+        "kernel",
+        kernel.shape(),
+        format!(
+            "(features, {columns}), that is (features, {of_gates}) with the {units} units of \
+             recurrent_kernel",
+        ),
+    ))
+}
+
+/// The columns of a fused array, in words.
+fn gate_columns(gates: usize) -> String {
+    match gates {
+        1 => "units".to_string(),
+        _ => format!("{gates}·units"),
+    }
 }
 
 fn check_bias(bias: Option<&Array1<f32>>, columns: usize) -> Result<(), WeightsError> {
@@ -98,7 +118,9 @@ fn standard<D: Dimension>(array: Array<f32, D>) -> Array<f32, D> {
 /// The weights of one LSTM, fused as Keras keeps them.
 ///
 /// `kernel` is `(features, 4·units)`, `recurrent_kernel` is `(units, 4·units)`, `bias` is
-/// `(4·units)`; columns in the order i f c o.
+/// `(4·units)`; columns in the order i f c o. A projection, peepholes and layer normalization may
+/// stand beside them: see [`projected`](Self::projected),
+/// [`with_peepholes`](Self::with_peepholes) and [`with_layer_norm`](Self::with_layer_norm).
 ///
 /// ```
 /// use ifco_cell::{Gate, LstmWeights};
@@ -130,6 +152,12 @@ pub struct LstmWeights {
     kernel: Array2<f32>,
     recurrent_kernel: Array2<f32>,
     bias: Option<Array1<f32>>,
+    /// `(units, outputs)`.
+    projection: Option<Array2<f32>>,
+    /// `(3, units)`: of i, f and o.
+    peepholes: Option<Array2<f32>>,
+    /// Boxed: it is large, and few have it.
+    layer_norm: Option<Box<LayerNorm>>,
 }
 
 impl LstmWeights {
@@ -148,17 +176,25 @@ impl LstmWeights {
             kernel: standard(kernel),
             recurrent_kernel: standard(recurrent_kernel),
             bias: bias.map(standard),
+            projection: None,
+            peepholes: None,
+            layer_norm: None,
         })
     }
 
-    /// Gives the fused arrays back: `kernel`, `recurrent_kernel`, `bias`.
+    /// Gives the fused arrays back: `kernel`, `recurrent_kernel`, `bias`. A projection, peepholes
+    /// and layer normalization are left out: see [`LstmCell::extras`](crate::LstmCell::extras).
     pub fn into_parts(self) -> (Array2<f32>, Array2<f32>, Option<Array1<f32>>) {
         (self.kernel, self.recurrent_kernel, self.bias)
     }
 
-    /// Number of units u: the size of the hidden state and of the cell state.
+    /// Number of units u: the size of the cell state, and of the hidden state unless that is
+    /// [projected](Self::projected).
     pub fn units(&self) -> usize {
-        self.recurrent_kernel.nrows()
+        match &self.projection {
+            Some(projection) => projection.nrows(),
+            None => self.recurrent_kernel.nrows(),
+        }
     }
 
     /// Number of input features.
@@ -171,7 +207,7 @@ impl LstmWeights {
         self.kernel.slice(s![.., gate.columns(self.units())])
     }
 
-    /// U of one gate, `(units, units)`. A view.
+    /// U of one gate, `(units, units)`; `(outputs, units)` with a projection. A view.
     pub fn recurrent_kernel(&self, gate: Gate) -> ArrayView2<'_, f32> {
         self.recurrent_kernel
             .slice(s![.., gate.columns(self.units())])
@@ -188,7 +224,7 @@ impl LstmWeights {
         self.kernel.view()
     }
 
-    /// The whole `recurrent_kernel`, `(units, 4·units)`.
+    /// The whole `recurrent_kernel`, `(units, 4·units)`; `(outputs, 4·units)` with a projection.
     pub fn fused_recurrent_kernel(&self) -> ArrayView2<'_, f32> {
         self.recurrent_kernel.view()
     }

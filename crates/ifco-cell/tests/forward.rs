@@ -147,7 +147,7 @@ fn shapes_that_do_not_fit_are_errors() {
     let error = RecurrentLayer::new(cells, SequenceOptions::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "kernel has shape [4, 12], expected 3 rows in stacked cell 1, as cell 0 has 3 units"
+        "kernel has shape [4, 12], expected 3 rows in stacked cell 1, as cell 0 puts out 3 values"
     );
 
     let layer = RecurrentLayer::new(vec![lstm(2, 3)], SequenceOptions::default()).unwrap();

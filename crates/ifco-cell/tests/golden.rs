@@ -6,9 +6,9 @@ use ifco_cell::{
 };
 use ndarray::{Array1, Array2, Array3, ArrayD, Ix1, Ix2, Ix3};
 
-fn numbers(text: &str) -> Vec<f32> {
-    text.split(' ').map(|word| word.parse().unwrap()).collect()
-}
+mod paragraphs;
+
+use paragraphs::{Named, array, numbers};
 
 /// The greatest difference, beside 1 or the size of what is right.
 fn difference<'a>(
@@ -86,17 +86,6 @@ fn activations_are_keras() {
         );
     }
     println!("greatest difference from Keras: {worst:e}");
-}
-
-/// An array and its name.
-type Named<'a> = (&'a str, ArrayD<f32>);
-
-fn array(line: &str) -> Named<'_> {
-    let mut words = line.splitn(3, ' ');
-    let (name, shape) = (words.next().unwrap(), words.next().unwrap());
-    let shape: Vec<usize> = shape.split('x').map(|size| size.parse().unwrap()).collect();
-    let values = numbers(words.next().unwrap());
-    (name, ArrayD::from_shape_vec(shape, values).unwrap())
 }
 
 fn build(words: &[&str], arrays: &[Named<'_>], keras2: bool) -> Cell {

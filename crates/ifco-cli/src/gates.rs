@@ -17,6 +17,9 @@ The arrays, for `units` u and `features` n:
   LSTM       kernel_i kernel_f kernel_c kernel_o                  (n, u) each: the columns of kernel
              recurrent_kernel_i _f _c _o                          (u, u) each
              bias_i bias_f bias_c bias_o                          (u,) each
+             and where it has them: peephole_i _f _o              p_i p_f p_o, (u,) each
+             projection                                           W_p, (u, outputs)
+             norm_gamma, norm_beta, state_norm_gamma, …           of layer normalization
   GRU        the same with _z _r _h; with reset_after=True the biases are (2, u):
              the input's row and the recurrent row
   SimpleRNN  kernel, recurrent_kernel, bias
@@ -76,7 +79,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let gates = inspect::gates(cell);
     match (&args.output, format) {
         (Some(output), Some(format)) => {
-            let arrays = named(&gates);
+            let arrays = named(cell, &gates);
             interrupt::write_whole(|| match format {
                 Format::Npz => npz::write(output, &arrays),
                 Format::Safetensors => safetensors::write(output, &arrays),
@@ -112,19 +115,20 @@ impl Format {
 }
 
 /// `kernel_i kernel_f … recurrent_kernel_i … bias_i …`
-fn named<'a>(gates: &'a [GateView<'_>]) -> Vec<(String, ArrayViewD<'a, f32>)> {
+fn named<'a>(cell: &'a Cell, gates: &'a [GateView<'_>]) -> Vec<(String, ArrayViewD<'a, f32>)> {
     in_order(gates)
         .into_iter()
         .map(|(gate, array, view)| (gate.array_name(array), view))
+        .chain(inspect::besides(cell))
         .collect()
 }
 
-/// First the kernel of every gate, then the recurrent kernels, then the biases.
+/// First the kernel of every gate, then the recurrent kernels, the biases and the peepholes.
 fn in_order<'a, 'b>(
     gates: &'a [GateView<'b>],
 ) -> Vec<(&'a GateView<'b>, &'static str, ArrayViewD<'a, f32>)> {
     let mut arrays = Vec::new();
-    for wanted in ["kernel", "recurrent_kernel", "bias"] {
+    for wanted in ["kernel", "recurrent_kernel", "bias", inspect::PEEPHOLE] {
         for gate in gates {
             let found = gate.arrays().into_iter().find(|(name, _)| *name == wanted);
             if let Some((name, array)) = found {
@@ -146,15 +150,26 @@ fn text(path: &str, cell: &Cell, gates: &[GateView<'_>]) -> String {
     for (gate, name, array) in in_order(gates) {
         // Writing to a String does not fail.
         let _ = match gate.letter {
-            Some(_) => writeln!(
-                text,
-                "\n# {} = {}, {}",
-                gate.array_name(name),
-                gate.slice(name),
-                gate.name
-            ),
+            Some(letter) => {
+                let name_of_gate = match name == inspect::PEEPHOLE {
+                    true => format!("{} (p_{letter})", gate.array_name(name)),
+                    false => gate.array_name(name),
+                };
+                writeln!(
+                    text,
+                    "\n# {name_of_gate} = {}, {}",
+                    gate.slice(name),
+                    gate.name
+                )
+            }
             None => writeln!(text, "\n# {name}"),
         };
+        text.push_str(&numpy::repr(array));
+        text.push('\n');
+    }
+    for (name, array) in inspect::besides(cell) {
+        let letter = if name == "projection" { ", W_p" } else { "" };
+        let _ = writeln!(text, "\n# {name}{letter}");
         text.push_str(&numpy::repr(array));
         text.push('\n');
     }
@@ -178,7 +193,7 @@ mod tests {
         let cell = GruCell::new(weights, Activation::Tanh, Activation::Sigmoid, true).unwrap();
         let cell = Cell::Gru(cell);
         let gates = inspect::gates(&cell);
-        let named = named(&gates);
+        let named = named(&cell, &gates);
         let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names.join(" "),

@@ -5,7 +5,7 @@ mod text;
 
 use std::borrow::Cow;
 
-use ifco::{Cell, Opened};
+use ifco::{Cell, LstmCell, NormedSums, Opened};
 
 use crate::failure::Failure;
 use crate::inspect::{self, Figures, GateView, Odd};
@@ -21,8 +21,9 @@ For each gate of a recurrent layer:
   mean b      mean of its part of bias (of the sum of both rows, for a GRU with
               reset_after=True); for the forget gate this is the forget bias
   radius U    spectral radius of U, the largest modulus of its eigenvalues; ≈ marks an
-              estimate (more than 96 units)
+              estimate (more than 96 units); of U·W_p where an LSTM's h is projected
   near 0      share of its weights in W and U below 0.001 in size
+  norm p      of an LSTM with peepholes: Frobenius norm of p_i, p_f or p_o
 
 Below the table stands what is odd about the weights, in words.
 
@@ -110,6 +111,7 @@ impl<'a> CellReport<'a> {
                 options.push(("activation", cell.activation().name().into()));
                 let recurrent = cell.recurrent_activation().name();
                 options.push(("recurrent_activation", recurrent.into()));
+                options.extend(extras(cell));
             }
             Cell::Gru(cell) => {
                 options.push(("activation", cell.activation().name().into()));
@@ -124,7 +126,32 @@ impl<'a> CellReport<'a> {
         options
     }
 
+    fn has_peepholes(&self) -> bool {
+        self.gates.iter().any(|(gate, _)| gate.peephole.is_some())
+    }
+
     fn has_bias(&self) -> bool {
         self.gates.iter().any(|(gate, _)| gate.bias.is_some())
     }
+}
+
+/// What an LSTM does otherwise than Keras's.
+fn extras(cell: &LstmCell) -> Vec<(&'static str, String)> {
+    let (weights, options) = (cell.weights(), cell.options());
+    let number = |value: Option<f32>| value.map_or(String::new(), |value| value.to_string());
+    let value = |name: &'static str| match name {
+        "projection" => weights.outputs().to_string(),
+        "layer_norm" => match weights.layer_norm().map(|norm| &norm.sums) {
+            Some(NormedSums::Gates(_)) => "gates".into(),
+            _ => "products".into(),
+        },
+        "clip" => number(options.clip),
+        "cell_clip" => number(options.cell_clip),
+        "projection_clip" => number(options.projection_clip),
+        "forget_bias" => options.forget_bias.to_string(),
+        "output_activation" => cell.output_activation().name().into(),
+        _ => "True".into(),
+    };
+    let names = cell.extras().into_iter();
+    names.map(|name| (name, value(name))).collect()
 }

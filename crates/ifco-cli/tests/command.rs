@@ -91,13 +91,13 @@ fn show_as_json_keeps_its_schema() {
     let cell = &report["cells"][0];
     assert_eq!(
         keys(cell),
-        "path class units features parameters options gates odd"
+        "path class units features outputs parameters options gates besides odd"
     );
     let forget = &cell["gates"][1];
     assert_eq!(
         keys(forget),
-        "gate name columns slices kernel_norm recurrent_kernel_norm bias_mean spectral_radius \
-         spectral_radius_is_estimate near_zero"
+        "gate name columns slices kernel_norm recurrent_kernel_norm bias_mean peephole_norm \
+         spectral_radius spectral_radius_is_estimate near_zero"
     );
     assert_eq!(forget["slices"]["bias"], "bias[5:10]");
     // The same from the arrays that Keras itself gave.

@@ -33,6 +33,33 @@ fn show_and_gates_go_by_names() {
 }
 
 #[test]
+fn a_projection_is_shown_by_name() {
+    let file = fixture("projection_deep.pt");
+    let layer = ["--layer", "lstm/l1/backward"];
+    let shown = works(&["show", &file, layer[0], layer[1]]);
+    assert!(shown.contains("projection=4"), "{shown}");
+    assert!(shown.contains("projection W_p: (5, 4)"), "{shown}");
+    // W (8, 20), U (4, 20), b and W_p.
+    assert!(shown.contains("280 parameters"), "{shown}");
+    let json: serde_json::Value =
+        serde_json::from_str(&works(&["show", &file, "--json", layer[0], layer[1]])).unwrap();
+    let cell = &json["cells"][0];
+    assert_eq!((&cell["outputs"], &cell["units"]), (&4.into(), &5.into()));
+    assert_eq!(cell["options"]["projection"], 4);
+    assert_eq!(cell["besides"][0]["shape"], serde_json::json!([5, 4]));
+
+    let saved = folder("torch-projection").join("gates.npz");
+    let name = saved.display().to_string();
+    works(&["gates", &file, layer[0], layer[1], "-o", &name]);
+    let arrays = npz::read(&saved).unwrap();
+    let names: Vec<&str> = arrays.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.last(), Some(&"projection"));
+    assert_eq!(arrays.last().unwrap().1.shape(), [5, 4]);
+    let printed = works(&["gates", &file, layer[0], layer[1]]);
+    assert!(printed.contains("# projection, W_p\narray("), "{printed}");
+}
+
+#[test]
 fn predict_says_what_it_assumes_and_a_spec_corrects_it() {
     let folder = folder("torch-predict");
     let (x, y) = (folder.join("x.npy"), folder.join("y.npy"));

@@ -315,3 +315,86 @@ fn run_with_odd_data(case: &Value, generation: Generation, config: &Value) {
         run(build(), case, |_| (), transposed);
     }
 }
+
+/// What an LSTM has beyond Keras's comes below the key `ifco`, its arrays after Keras's.
+#[test]
+fn an_lstm_takes_the_options_of_other_frameworks() {
+    let (features, units, outputs) = (3, 4, 2);
+    let build = |own: serde_json::Value| {
+        let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+            {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 5, features]}},
+            {"class_name": "LSTM", "config": {"name": "lstm", "units": units,
+                "return_state": true, "ifco": own}},
+        ]}});
+        ifco_model::Model::from_config(&json, ifco_model::Generation::Keras3)
+    };
+    let mut model = build(serde_json::json!({
+        "proj_size": outputs, "peepholes": true, "layer_norm": "products", "epsilon": 1e-3,
+        "input_forget": true, "clip": 0.5, "cell_clip": 0.4, "projection_clip": 0.3,
+        "forget_bias": 1.0, "output_activation": "softsign",
+    }))
+    .unwrap();
+    let slots: Vec<String> = model
+        .weight_slots()
+        .into_iter()
+        .map(|slot| slot.name)
+        .collect();
+    assert_eq!(
+        slots,
+        [
+            "kernel",
+            "recurrent_kernel",
+            "bias",
+            "projection",
+            "peepholes",
+            "kernel_norm/gamma",
+            "kernel_norm/beta",
+            "recurrent_norm/gamma",
+            "recurrent_norm/beta",
+            "state_norm/gamma",
+            "state_norm/beta",
+        ]
+    );
+    let shapes = [
+        vec![features, 4 * units],
+        vec![outputs, 4 * units],
+        vec![4 * units],
+        vec![units, outputs],
+        vec![3, units],
+        vec![4 * units],
+        vec![4 * units],
+        vec![4 * units],
+        vec![4 * units],
+        vec![units],
+        vec![units],
+    ];
+    let weights = |shapes: &[Vec<usize>]| {
+        let array = |shape: &Vec<usize>| ArrayD::from_elem(IxDyn(shape), 0.5_f32);
+        shapes.iter().map(array).collect::<Vec<_>>()
+    };
+    model.set_weights(weights(&shapes)).unwrap();
+    let lstm = model.lstm("lstm").unwrap();
+    assert_eq!(lstm.extras().len(), 9);
+    let shapes_out = model
+        .layers()
+        .last()
+        .unwrap()
+        .output_shapes
+        .clone()
+        .unwrap();
+    let (h, c) = (vec![None, Some(outputs)], vec![None, Some(units)]);
+    assert_eq!(shapes_out, [h.clone(), h, c]);
+
+    let mut wrong = shapes;
+    wrong[3] = vec![units, outputs + 1];
+    let error = model.set_weights(weights(&wrong)).unwrap_err().to_string();
+    assert!(error.contains("with proj_size=2"), "{error}");
+    for (own, what) in [
+        (serde_json::json!({"peephole": true}), "peephole"),
+        (serde_json::json!({"proj_size": 0}), "at least 1"),
+        (serde_json::json!({"layer_norm": "both"}), "products"),
+    ] {
+        let error = build(own).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use ifco_model::{Generation, Model};
-use ifco_view::page::{Page, Request, ServeError, ServeOptions, serve};
+use ifco_view::page::{Page, PageError, Request, ServeError, ServeOptions, serve};
 use ndarray::{Array, ArrayD, IxDyn, s};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -465,4 +465,25 @@ fn a_taken_port_is_told() {
     let error = serve(page(), ServeOptions { port }, |_| {}).unwrap_err();
     assert!(matches!(error, ServeError::PortTaken(taken) if taken == port));
     assert!(error.help().unwrap().contains("--port"));
+}
+
+/// The page's sums have no place for peepholes and the like: it says so, and shows nothing wrong.
+#[test]
+fn an_lstm_with_options_is_refused() {
+    let json = json!({"class_name": "Sequential", "config": {"name": "tiny", "layers": [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 2]}},
+        {"class_name": "LSTM", "config": {"name": "lstm", "units": 1, "ifco": {"clip": 0.5}}},
+    ]}});
+    let mut model = Model::from_config(&json, Generation::Keras3).unwrap();
+    let shapes: [&[usize]; 3] = [&[2, 4], &[1, 4], &[4]];
+    let weights = shapes.map(|shape| ArrayD::zeros(IxDyn(shape)));
+    model.set_weights(weights.to_vec()).unwrap();
+    let page = Page::of_model("tiny.onnx", model);
+    let error = page.export().unwrap_err();
+    assert!(
+        matches!(&error, PageError::Extras { path, extras } if path == "lstm" && extras == "clip")
+    );
+    assert!(error.help().unwrap().contains("ifco trace"));
+    let error = serve(page, ServeOptions::default(), |_| unreachable!()).unwrap_err();
+    assert!(matches!(error, ServeError::Page(_)));
 }

@@ -513,3 +513,25 @@ fn rows_and_labels_that_are_not_there() {
     );
     assert!(Sequence::new(&trace, 1, Some(&labels[..4])).is_ok());
 }
+
+/// h of a projected LSTM has no row for each unit: it is left out, and the rest drawn.
+#[test]
+fn a_projected_lstm_is_drawn_without_h() {
+    let (kernel, recurrent) = (Array2::ones((1, 16)), Array2::ones((2, 16)));
+    let weights = LstmWeights::projected(kernel, recurrent, None, Array2::ones((4, 2)));
+    let cell: Cell = LstmCell::new(weights.unwrap(), Activation::Tanh, Activation::Sigmoid).into();
+    let layer = RecurrentLayer::new(vec![cell], SequenceOptions::default()).unwrap();
+    let x = Array3::from_shape_fn((1, 9, 1), |(_, t, _)| (t as f32).sin());
+    let traces = layer.trace(x.view(), None, None, &TraceOptions::default());
+    let trace = &traces.unwrap()[0];
+    let sequence = Sequence::new(trace, 0, None).unwrap();
+    let style = Style::default();
+    for svg in [
+        plot::gates("lstm", &sequence, Sort::Memory, &style).unwrap(),
+        plot::cell("lstm", &sequence, &[3], &style).unwrap(),
+    ] {
+        let svg = svg.svg().unwrap();
+        assert!(svg.contains("h is projected") && svg.contains("cell state"));
+        assert!(!svg.contains("hidden state"), "{svg}");
+    }
+}

@@ -122,7 +122,11 @@ fn what_is_not_opened_is_named_with_a_remedy() {
             "asks Python to import \"__main__.Classifier\"",
             "torch.save(model.state_dict(), \"weights.pt\")",
         ),
-        ("refused_projection.pt", "proj_size", "--spec"),
+        (
+            "refused_projection.pt",
+            "its weight_hr of layer 0 has shape [1, 4]",
+            "--spec",
+        ),
         (
             "refused_list.pt",
             "no state_dict",

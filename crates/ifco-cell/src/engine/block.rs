@@ -9,8 +9,8 @@ use super::pool::Barrier;
 use super::product::{Part, Product, Rows, Sums, in_order};
 use super::row::{LstmRow, MOST_PANELS};
 use super::traffic::{Outputs, Passing};
-use super::{Packed, by_rows};
-use crate::Cell;
+use super::{Packed, by_rows, extras};
+use crate::{Cell, LstmCell};
 
 /// Up to this many rows, all panels of a step are one call.
 const PANELS_AT_ONCE: usize = 3;
@@ -87,6 +87,15 @@ impl<'a> Block<'a> {
         of(panels.start)..of(panels.end)
     }
 
+    /// The values of h that are this member's: those of its units, or of a projection all.
+    pub(super) fn outputs_of(&self, index: usize) -> Range<usize> {
+        match self.cell(index).projection {
+            // Its gates go row by row: there is only one member.
+            Some(_) => 0..self.cell(index).outputs,
+            None => self.units(index),
+        }
+    }
+
     /// h of a cell after `step` steps of the chunk.
     pub(super) unsafe fn h(&self, index: usize, step: usize) -> *mut f32 {
         let slots = self.plan.steps + 1;
@@ -122,7 +131,7 @@ impl<'a> Block<'a> {
             return;
         }
         for index in 0..self.packed.cells.len() {
-            let (units, stride) = (self.units(index), self.cell(index).stride);
+            let (units, stride) = (self.outputs_of(index), self.cell(index).stride);
             for row in 0..self.rows {
                 // SAFETY: two slots of the same h.
                 unsafe {
@@ -281,7 +290,7 @@ impl<'a> Block<'a> {
 
     /// A step that counts for no row.
     unsafe fn keep(&self, index: usize, states: States) {
-        let (units, stride) = (self.units(index), self.cell(index).stride);
+        let (units, stride) = (self.outputs_of(index), self.cell(index).stride);
         for row in 0..self.rows {
             let offset = row * stride + units.start;
             // SAFETY: two slots of h.
@@ -430,6 +439,12 @@ impl<'a> Block<'a> {
             let h = gates.recurrent.rows(isa, h, rows, narrow);
             gates.step(cell.start(0, from_x), h, rows, sums).run(isa);
 
+            if let (true, Cell::Lstm(lstm)) = (cell.is_longer, &self.cells[index]) {
+                self.keep(index, states);
+                self.longer_lstm(index, lstm, from_x, sums, states, counted);
+                self.put_out(index, states);
+                return;
+            }
             let row_scratch = self.own.at(self.scratch.row);
             let z_row = std::slice::from_raw_parts_mut(row_scratch, 4 * units);
             let x_row = std::slice::from_raw_parts_mut(row_scratch.add(4 * units), 3 * units);
@@ -492,6 +507,63 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// The rows of a step of an LSTM with options, from the sums of its gates on.
+    unsafe fn longer_lstm(
+        &self,
+        index: usize,
+        lstm: &LstmCell,
+        from_x: Values<*const f32>,
+        sums: *mut f32,
+        states: States,
+        counted: &[bool],
+    ) {
+        let (cell, isa, rows) = (self.cell(index), self.packed.isa, self.rows);
+        let (layout, units) = (&cell.gates.layout, cell.units);
+        let width = layout.width();
+        let counts = |row: &usize| counted.is_empty() || counted[*row];
+        // SAFETY: within the scratch, as planned; slices of one row at a time, of places that
+        // differ.
+        unsafe {
+            let row_scratch = self.own.at(self.scratch.row);
+            let z = std::slice::from_raw_parts_mut(row_scratch, 4 * units);
+            let x = std::slice::from_raw_parts_mut(row_scratch.add(4 * units), 4 * units);
+            let all_shown = self.own.at(self.scratch.shown);
+            for row in (0..rows).filter(counts) {
+                layout.unpack_row(sums.add(row * width), rows * width, z);
+                if cell.sums_apart {
+                    layout.unpack_row(from_x.at.add(row * width), from_x.panel_stride, x);
+                }
+                let c = std::slice::from_raw_parts_mut(states.c.add(row * cell.stride), units);
+                let shown = match cell.projection {
+                    Some(_) => all_shown.add(row * cell.stride),
+                    None => states.new_h.add(row * cell.stride),
+                };
+                let shown = std::slice::from_raw_parts_mut(shown, units);
+                extras::sums(lstm, z, x);
+                extras::gates(lstm, z, c, None);
+                extras::shown(lstm, &z[3 * units..], c, shown);
+            }
+            let Some(projection) = &cell.projection else {
+                return;
+            };
+            let shown = Rows {
+                at: all_shown,
+                stride: cell.stride,
+            };
+            let narrow = self.own.at(self.scratch.narrow_shown);
+            let shown = projection.panels.rows(isa, shown, rows, narrow);
+            projection.of(shown, rows, sums).run(isa);
+            let layout = &projection.layout;
+            let width = layout.width();
+            for row in (0..rows).filter(counts) {
+                let h = states.new_h.add(row * cell.stride);
+                let h = std::slice::from_raw_parts_mut(h, cell.outputs);
+                layout.unpack_row(sums.add(row * width), rows * width, h);
+                extras::clip_projected(lstm, h);
+            }
+        }
+    }
+
     /// Puts out a step's h, of all units.
     unsafe fn put_out(&self, index: usize, states: States) {
         let (outputs, cell) = (states.outputs, self.cell(index));
@@ -503,7 +575,7 @@ impl<'a> Block<'a> {
             unsafe {
                 let from = states.new_h.add(row * cell.stride);
                 let to = outputs.at.add(row * outputs.row);
-                to.copy_from_nonoverlapping(from, cell.units);
+                to.copy_from_nonoverlapping(from, cell.outputs);
             }
         }
     }

@@ -6,6 +6,7 @@ use ndarray::ArrayView2;
 
 use super::arithmetic::Arithmetic;
 use super::buffer::{Buffer, LINE};
+use super::extras;
 use super::gates::{Equations, Phi, Sigma, Values};
 use super::panels::{Layout, Panels};
 use super::product::{Part, Product, Rows, Start, Sums, VECTORS};
@@ -24,8 +25,16 @@ pub(super) struct PackedCell {
     /// How the gates become states; `None` where that goes row by row, through
     /// [`Activation::apply`](crate::Activation::apply).
     pub(super) equations: Option<Equations>,
+    /// Whether it is an LSTM whose step is that of [`extras`].
+    pub(super) is_longer: bool,
+    /// Of a projected LSTM: what makes h of o∘φ(c').
+    pub(super) projection: Option<Projection>,
+    /// Of an LSTM with layer normalization: x·W and h·U stay apart until they are normalized.
+    pub(super) sums_apart: bool,
     pub(super) features: usize,
     pub(super) units: usize,
+    /// Values of h: as many as units, unless it is projected.
+    pub(super) outputs: usize,
     /// Units that a panel of `gates` has.
     pub(super) panel_units: usize,
     /// From one row of a state to the next.
@@ -123,6 +132,50 @@ impl Gemm {
     }
 }
 
+/// The weights of a projection, packed.
+#[derive(Debug, Clone)]
+pub(super) struct Projection {
+    pub(super) layout: Layout,
+    pub(super) panels: Panels,
+    /// What its sums start from.
+    zeros: Buffer,
+}
+
+impl Projection {
+    fn new(projection: ArrayView2<'_, f32>, lanes: usize, arithmetic: Arithmetic) -> Self {
+        let layout = Layout::plain(0, projection.ncols(), lanes);
+        Self {
+            layout,
+            panels: layout.pack(projection, arithmetic),
+            zeros: layout.pack_bias(None),
+        }
+    }
+
+    /// `h = shown·W_p`: `[panel][row][vector][lane]`.
+    pub(super) fn of(&self, shown: Rows, rows: usize, h: *mut f32) -> Product {
+        let width = self.layout.width();
+        let zeros = Values {
+            at: self.zeros.as_slice().as_ptr(),
+            stride: 0,
+            panel_stride: width,
+        };
+        Product {
+            start: starts(zeros, self.layout.lanes()),
+            parts: [self.panels.part(0, shown), Part::NONE],
+            sums: Sums {
+                at: h,
+                stride: width,
+                panel_stride: rows * width,
+            },
+            rows,
+            panels: self.layout.panels(),
+            vectors: self.layout.vectors(),
+            arithmetic: self.panels.arithmetic(),
+            from_end: false,
+        }
+    }
+}
+
 /// Sums that start from values that are there, vector beside vector.
 pub(super) fn starts(values: Values<*const f32>, lanes: usize) -> [Start; VECTORS] {
     std::array::from_fn(|vector| Start {
@@ -142,15 +195,20 @@ impl PackedCell {
         };
         let mut candidate = None;
         let mut recurrent_bias = Buffer::default();
+        let mut projection = None;
+        let mut sums_apart = false;
         let (gates, equations) = match cell {
             Cell::Lstm(cell) => {
                 let recurrent = cell.weights().fused_recurrent_kernel();
-                let bias = cell.weights().fused_bias();
-                let bias = bias.as_ref().and_then(|bias| bias.to_slice());
+                let weights = cell.weights().projection();
+                projection = weights.map(|weights| Projection::new(weights, lanes, arithmetic));
+                sums_apart = extras::sums_apart(cell);
+                let bias = cell.whole_bias().filter(|_| !sums_apart);
                 let sigma = Sigma::of(cell.recurrent_activation());
-                let phi = Phi::of(cell.activation());
+                let phi = Phi::of(cell.activation()).filter(|_| !cell.has_longer_step());
+                let layout = Layout::gates(4, 0, units, lanes);
                 (
-                    gemm(Layout::gates(4, 0, units, lanes), recurrent, bias),
+                    gemm(layout, recurrent, bias.as_deref()),
                     sigma.zip(phi).map(|(s, p)| Equations::Lstm(s, p)),
                 )
             }
@@ -195,8 +253,13 @@ impl PackedCell {
             }
         };
         let panel_units = gates.layout.panel_units();
+        let padded = gates.layout.panels() * panel_units;
         Self {
-            stride: spread(gates.layout.panels() * panel_units),
+            stride: spread(padded.max(cell.outputs())),
+            is_longer: matches!(cell, Cell::Lstm(cell) if cell.has_longer_step()),
+            projection,
+            sums_apart,
+            outputs: cell.outputs(),
             gates,
             candidate,
             recurrent_bias,
@@ -222,6 +285,10 @@ impl PackedCell {
     /// What h·U starts from where b + x·W is there.
     pub(super) fn start(&self, panel: usize, z: Values<*const f32>) -> [Start; VECTORS] {
         let lanes = self.gates.layout.lanes();
+        if self.sums_apart {
+            // Of zeros: the bias comes later.
+            return self.gates.bias_start(panel);
+        }
         let mut start = starts(z, lanes);
         let bias = self.recurrent_bias.as_slice();
         if !bias.is_empty() {
@@ -237,7 +304,10 @@ impl PackedCell {
     /// Bytes of weights that a step reads beside its inputs'.
     pub(super) fn recurrent_bytes(&self) -> usize {
         let candidate = self.candidate.as_ref();
-        self.gates.recurrent.bytes() + candidate.map_or(0, |gemm| gemm.recurrent.bytes())
+        let projection = self.projection.as_ref();
+        self.gates.recurrent.bytes()
+            + candidate.map_or(0, |gemm| gemm.recurrent.bytes())
+            + projection.map_or(0, |projection| projection.panels.bytes())
     }
 
     /// Bytes of weights that the inputs are multiplied with.

@@ -5,6 +5,8 @@
 //! - [`arithmetic`]: the numbers that products are made of, `f32` or narrower.
 //! - [`product`]: rows times panels, where the time goes; [`gates`]: from sums to states;
 //!   [`row`]: both at once, for a single row of an LSTM; [`traffic`]: what goes on beside them.
+//! - [`by_rows`]: the longer way from sums to states, for any activation; [`extras`]: an LSTM's with
+//!   options.
 //! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`block`]: some rows through the
 //!   cells; [`sequence`]: what goes in and comes out;
 //!   [`stepper`]: one step of a stream.
@@ -19,6 +21,7 @@ mod block;
 mod buffer;
 mod by_rows;
 mod cell;
+pub(crate) mod extras;
 mod gates;
 mod panels;
 mod plan;

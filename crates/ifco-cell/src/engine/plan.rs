@@ -2,7 +2,7 @@
 //!
 //! Nothing here changes a result: each sum is the same chain of operations in every plan.
 
-use super::cell::{PackedCell, spread};
+use super::cell::{PackedCell, Projection, spread};
 
 /// Rows of the batch that go through all steps together: their states stay in the cache, and the
 /// weights are read once for all of them.
@@ -156,6 +156,9 @@ pub(super) struct Scratch {
     pub(super) z: usize,
     pub(super) sums: usize,
     pub(super) row: usize,
+    /// What is projected, of all rows, and as the product reads it, where it is converted.
+    pub(super) shown: usize,
+    pub(super) narrow_shown: usize,
     /// x and h as the products read them, where they are converted.
     pub(super) narrow_x: usize,
     pub(super) narrow_h: usize,
@@ -200,13 +203,20 @@ impl Scratch {
         let all = |cell: &PackedCell| {
             let candidate = cell.candidate.as_ref();
             let extra = candidate.map_or(0, |gemm| gemm.layout.panels() * gemm.layout.width());
-            cell.gates.layout.panels() * cell.gates.layout.width() + extra
+            let gates = cell.gates.layout.panels() * cell.gates.layout.width() + extra;
+            let projected = cell.projection.as_ref();
+            gates.max(projected.map_or(0, |of| of.layout.panels() * of.layout.width()))
         };
         let x_stride = spread(cells.first().map_or(0, |cell| cell.features));
         let x = take(plan.steps * rows * x_stride);
         let z = take(plan.steps * rows * most(&all));
         let sums = take(rows * most(&all));
         let row = take(most(&|cell| 8 * cell.stride));
+        let of_projection = |of: fn(&PackedCell, &Projection) -> usize| {
+            most(&|cell| cell.projection.as_ref().map_or(0, |it| of(cell, it)))
+        };
+        let shown = take(rows * of_projection(|cell, _| cell.stride));
+        let narrow_shown = take(rows * of_projection(|_, it| it.panels.row_stride()));
         let narrow_x = take(plan.steps * rows * most(&|cell| cell.gates.kernel.row_stride()));
         let narrow_h = take(rows * most(&|cell| cell.gates.recurrent.row_stride()));
         let own = take(0) - shared;
@@ -218,6 +228,8 @@ impl Scratch {
             z: z - shared,
             sums: sums - shared,
             row: row - shared,
+            shown: shown - shared,
+            narrow_shown: narrow_shown - shared,
             narrow_x: narrow_x - shared,
             narrow_h: narrow_h - shared,
             own,

@@ -255,8 +255,11 @@ impl Passage<'_, '_> {
     unsafe fn each_state(&self, visit: impl Fn(*mut f32, *mut f32, usize)) {
         let mut array = 0;
         for (index, cell) in self.call.cells.iter().enumerate() {
-            let units = self.block.units(index);
-            for state in 0..cell.states() {
+            for (state, size) in cell.state_sizes().enumerate() {
+                let units = match state {
+                    0 => self.block.outputs_of(index),
+                    _ => self.block.units(index),
+                };
                 // SAFETY: rows and units are within the arrays and the scratch.
                 unsafe {
                     let own = match state {
@@ -265,7 +268,7 @@ impl Passage<'_, '_> {
                     };
                     for (row, all) in self.rows.clone().enumerate() {
                         visit(
-                            self.call.states[array].at(all * cell.units() + units.start),
+                            self.call.states[array].at(all * size + units.start),
                             own.add(row * self.block.cell(index).stride + units.start),
                             units.len(),
                         );
@@ -282,7 +285,7 @@ impl Passage<'_, '_> {
         unsafe {
             self.each_state(|array, own, count| own.copy_from_nonoverlapping(array, count));
             let last = self.block.last_index();
-            let units = self.block.units(last);
+            let units = self.block.outputs_of(last);
             for row in 0..self.rows.len() {
                 self.last(row).add(units.start).write_bytes(0, units.len());
             }
@@ -297,7 +300,7 @@ impl Passage<'_, '_> {
             self.each_state(|array, own, count| array.copy_from_nonoverlapping(own, count));
             if !self.call.options.return_sequences {
                 let last = self.block.last_index();
-                let units = self.block.units(last);
+                let units = self.block.outputs_of(last);
                 let masked = self.call.mask.is_some();
                 for (row, all) in self.rows.clone().enumerate() {
                     let from = match masked {
@@ -309,7 +312,7 @@ impl Passage<'_, '_> {
                     };
                     self.call
                         .output
-                        .at(all * self.block.cell(last).units + units.start)
+                        .at(all * self.block.cell(last).outputs + units.start)
                         .copy_from_nonoverlapping(from.add(units.start), units.len());
                 }
             }
@@ -377,7 +380,7 @@ impl Passage<'_, '_> {
         if self.call.mask.is_some() || !self.call.options.return_sequences {
             return Outputs::NONE;
         }
-        let units = self.block.cell(self.block.last_index()).units;
+        let units = self.block.cell(self.block.last_index()).outputs;
         let time = self.call.inputs.dim().1;
         let first = (self.rows.start * time + read) * units;
         Outputs {
@@ -418,7 +421,7 @@ impl Passage<'_, '_> {
         let index = self.block.last_index();
         let (cell, units, time) = (
             self.block.cell(index),
-            self.block.units(index),
+            self.block.outputs_of(index),
             self.call.inputs.dim().1,
         );
         let (rows, count) = (self.rows.len(), units.len());
@@ -435,7 +438,7 @@ impl Passage<'_, '_> {
                         last.write_bytes(0, count);
                     }
                     if options.return_sequences {
-                        let to = (all * time + read) * cell.units + units.start;
+                        let to = (all * time + read) * cell.outputs + units.start;
                         let to = self.call.output.at(to);
                         to.copy_from_nonoverlapping(last, count);
                     }

@@ -151,10 +151,9 @@ impl Stepper {
     ) -> impl Iterator<Item = Range<usize>> + 'a {
         let cells = cells.iter().zip(&scratch.cells);
         cells.flat_map(move |(cell, of)| {
-            let firsts = [of.h + slot * of.slot, of.c]
-                .into_iter()
-                .take(cell.states());
-            firsts.map(|first| first..first + cell.units())
+            let firsts = [of.h + slot * of.slot, of.c].into_iter();
+            let sizes = firsts.zip(cell.state_sizes());
+            sizes.map(|(first, size)| first..first + size)
         })
     }
 

@@ -261,16 +261,19 @@ struct Sums {
     above: usize,
 }
 
+impl Sums {
+    const NOTHING: Self = Self {
+        sum: 0.0,
+        min: f32::INFINITY,
+        max: f32::NEG_INFINITY,
+        below: 0,
+        above: 0,
+    };
+}
+
 impl DigestBuilder {
     /// Nothing yet of a cell of so many units.
     pub fn new(kind: CellKind, units: usize) -> Self {
-        let nothing = Sums {
-            sum: 0.0,
-            min: f32::INFINITY,
-            max: f32::NEG_INFINITY,
-            below: 0,
-            above: 0,
-        };
         let change = |unit| Change {
             unit,
             mean: 0.0,
@@ -283,7 +286,7 @@ impl DigestBuilder {
             sequences: 0,
             counted: 0,
             masked: 0,
-            arrays: vec![vec![nothing; units]; kind.trace_names().len()],
+            arrays: vec![vec![Sums::NOTHING; units]; kind.trace_names().len()],
             changes: (0..units).map(change).collect(),
         }
     }
@@ -292,6 +295,12 @@ impl DigestBuilder {
     /// kind or has other units, what does not fit is left out.
     pub fn add(&mut self, trace: &Trace, first_sequence: usize, first_step: usize) {
         let (batch, time, _) = trace.dim();
+        if self.counted + self.masked == 0
+            && let Some(h) = self.arrays.last_mut()
+        {
+            // A projected LSTM's h has a width of its own.
+            h.resize(trace.h().dim().2, Sums::NOTHING);
+        }
         self.sequences = self.sequences.max(first_sequence.saturating_add(batch));
         let names = self.kind.trace_names();
         for (name, sums) in names.iter().zip(&mut self.arrays) {

@@ -9,6 +9,8 @@ use super::{Passage, TraceOptions};
 use crate::engine::pool::{Team, threads};
 use crate::{Activation, Cell, ForwardError, Gate, GruCell, GruGate, RecurrentLayer};
 
+mod extras;
+
 /// How many pre-activations are computed at a time: 1 MiB of them.
 const CHUNK: usize = 1 << 18;
 
@@ -69,6 +71,22 @@ pub(super) fn gates(
         mask: passage.mask.as_ref().map(|mask| mask.view()),
         time,
     };
+    let before = Before {
+        h: &passage.h,
+        initial: &passage.initial_state[0],
+        backward: passage.reads_backward,
+    };
+    if let Cell::Lstm(lstm) = cell
+        && lstm.has_longer_step()
+    {
+        let steps = extras::Steps {
+            cell: lstm,
+            walk: &walk,
+            before: &before,
+            inputs: &passage.inputs,
+        };
+        return steps.trace(&passage.initial_state[1], options.pre_activations);
+    }
     let (units, gates) = (cell.units(), cell.kind().gates());
     let count = match cell {
         // Its one sum is that of h, which is known.
@@ -85,11 +103,6 @@ pub(super) fn gates(
     };
     let is_asked = count > 0 || options.pre_activations;
     if is_asked && units > 0 && batch > 0 && time > 0 {
-        let before = Before {
-            h: &passage.h,
-            initial: &passage.initial_state[0],
-            backward: passage.reads_backward,
-        };
         sums.fill(cell, &passage.inputs, &before);
     }
     walk.clear_masked(&mut sums);
@@ -243,7 +256,8 @@ impl Sums {
                     Cell::Lstm(cell) => {
                         let weights = cell.weights();
                         let kernels = (weights.fused_kernel(), weights.fused_recurrent_kernel());
-                        sums(kernels, weights.fused_bias(), x, h, &mut z);
+                        let bias = cell.whole_bias();
+                        sums(kernels, bias.as_deref().map(ArrayView1::from), x, h, &mut z);
                     }
                     Cell::Gru(cell) => {
                         let scratch = scratch.slice_mut(s![..count, ..]);

@@ -59,7 +59,7 @@ impl Passage {
         self.inputs.view()
     }
 
-    /// The hidden states, `(batch, time, units)`.
+    /// The hidden states, `(batch, time, units)`; of a projected LSTM `(batch, time, outputs)`.
     pub fn h(&self) -> ArrayView3<'_, f32> {
         self.h.view()
     }
@@ -147,6 +147,7 @@ impl RecurrentLayer {
         let widest = self.cells().iter().map(|cell| {
             let arrays = cell.kind().trace_names().len() + 2 * cell.kind().gates();
             cell.units()
+                .max(cell.outputs())
                 .saturating_mul(arrays)
                 .saturating_add(cell.features())
         });

@@ -7,7 +7,7 @@ mod spectral;
 use std::ops::Range;
 
 use ifco::{Cell, Gate, GruGate};
-use ndarray::{ArrayView2, ArrayViewD};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewD, Axis};
 
 pub use odd::{Odd, odd};
 pub use spectral::{Radius, spectral_radius};
@@ -16,6 +16,9 @@ pub use spectral::{Radius, spectral_radius};
 /// initialization (Keras's start at about 0.1), so many of them mean pruning, strong
 /// regularization or a part that learned nothing.
 pub const NEAR_ZERO: f32 = 1e-3;
+
+/// What a gate's peephole is called among its arrays.
+pub const PEEPHOLE: &str = "peephole";
 
 /// One gate's share of a cell's weights.
 pub struct GateView<'a> {
@@ -27,10 +30,14 @@ pub struct GateView<'a> {
     pub columns: Range<usize>,
     /// W, `(features, units)`.
     pub kernel: ArrayView2<'a, f32>,
-    /// U, `(units, units)`.
+    /// U, `(units, units)`; `(outputs, units)` of a projected LSTM.
     pub recurrent_kernel: ArrayView2<'a, f32>,
     /// b, `(units)`; `(2, units)` for a GRU with `reset_after=True`.
     pub bias: Option<ArrayViewD<'a, f32>>,
+    /// p, `(units)`, of an LSTM with peepholes; the candidate has none.
+    pub peephole: Option<ArrayView1<'a, f32>>,
+    /// W_p, `(units, outputs)`, of a projected LSTM: what stands between h and U, for all gates.
+    pub projection: Option<ArrayView2<'a, f32>>,
 }
 
 impl GateView<'_> {
@@ -44,6 +51,14 @@ impl GateView<'_> {
 
     /// Where this gate stands in a fused array, in NumPy's notation: `kernel[:, 32:64]`.
     pub fn slice(&self, array: &str) -> String {
+        if array == PEEPHOLE {
+            let row = match self.letter {
+                Some('i') => 0,
+                Some('f') => 1,
+                _ => 2,
+            };
+            return format!("peepholes[{row}]");
+        }
         let Range { start, end } = self.columns;
         let all_rows = array != "bias" || self.bias.as_ref().is_some_and(|bias| bias.ndim() == 2);
         let rows = if all_rows { ":, " } else { "" };
@@ -58,6 +73,9 @@ impl GateView<'_> {
         ];
         if let Some(bias) = &self.bias {
             arrays.push(("bias", bias.view()));
+        }
+        if let Some(peephole) = self.peephole {
+            arrays.push((PEEPHOLE, peephole.into_dyn()));
         }
         arrays
     }
@@ -76,6 +94,8 @@ pub fn gates(cell: &Cell) -> Vec<GateView<'_>> {
                 kernel: cell.weights().kernel(gate),
                 recurrent_kernel: cell.weights().recurrent_kernel(gate),
                 bias: cell.weights().bias(gate).map(|bias| bias.into_dyn()),
+                peephole: cell.weights().peephole(gate),
+                projection: cell.weights().projection(),
             })
             .collect(),
         Cell::Gru(cell) => GruGate::ALL
@@ -91,6 +111,8 @@ pub fn gates(cell: &Cell) -> Vec<GateView<'_>> {
                     1 => bias.index_axis_move(ndarray::Axis(0), 0).into_dyn(),
                     _ => bias.into_dyn(),
                 }),
+                peephole: None,
+                projection: None,
             })
             .collect(),
         Cell::SimpleRnn(cell) => vec![GateView {
@@ -100,9 +122,30 @@ pub fn gates(cell: &Cell) -> Vec<GateView<'_>> {
             kernel: cell.weights().kernel(),
             recurrent_kernel: cell.weights().recurrent_kernel(),
             bias: cell.weights().bias().map(|bias| bias.into_dyn()),
+            peephole: None,
+            projection: None,
         }],
         _ => Vec::new(),
     }
+}
+
+/// What a cell has beside its gates, by name: an LSTM's `projection` W_p, and the gamma and beta of
+/// each of its layer normalizations.
+pub fn besides(cell: &Cell) -> Vec<(String, ArrayViewD<'_, f32>)> {
+    let Cell::Lstm(cell) = cell else {
+        return Vec::new();
+    };
+    let weights = cell.weights();
+    let projection = weights.projection().map(|array| array.into_dyn());
+    let mut arrays: Vec<_> = projection
+        .map(|array| ("projection".to_string(), array))
+        .into_iter()
+        .collect();
+    for (name, norm) in weights.layer_norm().into_iter().flat_map(|it| it.norms()) {
+        arrays.push((format!("{name}_gamma"), norm.gamma.view().into_dyn()));
+        arrays.push((format!("{name}_beta"), norm.beta.view().into_dyn()));
+    }
+    arrays
 }
 
 /// Keras's class name of a cell's layer.
@@ -117,7 +160,8 @@ pub fn class(cell: &Cell) -> &'static str {
 
 /// How many numbers a cell's weights hold.
 pub fn parameters(cell: &Cell) -> usize {
-    gates(cell)
+    let besides: usize = besides(cell).iter().map(|(_, array)| array.len()).sum();
+    let of_gates: usize = gates(cell)
         .iter()
         .flat_map(|gate| {
             gate.arrays()
@@ -125,7 +169,8 @@ pub fn parameters(cell: &Cell) -> usize {
                 .map(|(_, array)| array.len())
                 .collect::<Vec<_>>()
         })
-        .sum()
+        .sum();
+    of_gates + besides
 }
 
 /// One gate in figures.
@@ -137,7 +182,10 @@ pub struct Figures {
     pub recurrent_kernel_norm: f64,
     /// Mean of b; of the sum of both rows for a GRU with `reset_after=True`.
     pub bias_mean: Option<f64>,
-    /// Largest modulus of U's eigenvalues; `None` when U holds what is not finite.
+    /// Frobenius norm of the peephole.
+    pub peephole_norm: Option<f64>,
+    /// Largest modulus of U's eigenvalues, of a projected LSTM of those of U·W_p; `None` when U
+    /// holds what is not finite.
     pub spectral_radius: Option<Radius>,
     /// Share of the weights in W and U below [`NEAR_ZERO`].
     pub near_zero: f64,
@@ -154,7 +202,13 @@ pub fn figures(gate: &GateView<'_>) -> Figures {
             let sum: f64 = bias.iter().map(|&b| f64::from(b)).sum();
             sum / gate.columns.len().max(1) as f64
         }),
-        spectral_radius: spectral_radius(gate.recurrent_kernel),
+        peephole_norm: gate
+            .peephole
+            .map(|peephole| norm(peephole.insert_axis(Axis(0)))),
+        spectral_radius: match gate.projection {
+            Some(projection) => spectral_radius(gate.recurrent_kernel.dot(&projection).view()),
+            None => spectral_radius(gate.recurrent_kernel),
+        },
         near_zero: small as f64 / weights().count().max(1) as f64,
     }
 }

@@ -87,7 +87,16 @@ fn untrained(cell: &Cell, gates: &[GateView<'_>]) -> Option<Odd> {
 fn forget_bias(cell: &Cell) -> Option<Odd> {
     let Cell::Lstm(cell) = cell else { return None };
     let gate = Some(Gate::Forget.letter());
+    let options = cell.options();
+    // Coupled to the input gate it has no bias of its own; normalized, β is its bias.
+    if options.input_forget || cell.weights().layer_norm().is_some() {
+        return None;
+    }
+    let added = f64::from(options.forget_bias);
     let Some(bias) = cell.weights().bias(Gate::Forget) else {
+        if added != 0.0 {
+            return None;
+        }
         return Some(Odd {
             kind: "no_forget_bias",
             gate,
@@ -96,10 +105,10 @@ fn forget_bias(cell: &Cell) -> Option<Odd> {
                 .into(),
         });
     };
-    let mean = bias.iter().map(|&b| f64::from(b)).sum::<f64>() / bias.len().max(1) as f64;
+    let mean = bias.iter().map(|&b| f64::from(b)).sum::<f64>() / bias.len().max(1) as f64 + added;
     let spread = bias
         .iter()
-        .map(|&b| (f64::from(b) - mean).abs())
+        .map(|&b| (f64::from(b) + added - mean).abs())
         .fold(0.0, f64::max);
     let (kind, text) = if mean < -1.0 {
         (

@@ -112,7 +112,11 @@ fn cell(report: &CellReport<'_>) -> Value {
             let value = match value.as_str() {
                 "True" => Value::Bool(true),
                 "False" => Value::Bool(false),
-                _ => Value::String(value),
+                text => match text.parse::<f64>() {
+                    Ok(_) if name == "projection" => json!(text.parse::<usize>().ok()),
+                    Ok(number) => json_number(number),
+                    Err(_) => Value::String(value),
+                },
             };
             (name.into(), value)
         })
@@ -127,14 +131,20 @@ fn cell(report: &CellReport<'_>) -> Value {
         .iter()
         .map(|(view, figures)| gate(view, figures))
         .collect();
+    let besides: Vec<Value> = inspect::besides(report.cell)
+        .iter()
+        .map(|(name, array)| json!({ "name": name, "shape": array.shape() }))
+        .collect();
     json!({
         "path": report.path,
         "class": inspect::class(report.cell),
         "units": report.cell.units(),
         "features": report.cell.features(),
+        "outputs": report.cell.outputs(),
         "parameters": inspect::parameters(report.cell),
         "options": options,
         "gates": gates,
+        "besides": besides,
         "odd": odd,
     })
 }
@@ -153,6 +163,7 @@ fn gate(gate: &GateView<'_>, figures: &Figures) -> Value {
         "kernel_norm": json_number(figures.kernel_norm),
         "recurrent_kernel_norm": json_number(figures.recurrent_kernel_norm),
         "bias_mean": figures.bias_mean.map(json_number),
+        "peephole_norm": figures.peephole_norm.map(json_number),
         "spectral_radius": figures.spectral_radius.map(|radius| json_number(radius.value)),
         "spectral_radius_is_estimate": figures.spectral_radius.map(|radius| radius.is_estimate),
         "near_zero": figures.near_zero,

@@ -198,6 +198,10 @@ fn cell(text: &mut String, report: &CellReport<'_>) {
     let has_gates = report.gates.iter().any(|(gate, _)| gate.letter.is_some());
     let mut header = vec!["norm W", "norm U", "mean b", "radius U", "near 0"];
     let mut right = vec![0, 1, 2, 3, 4];
+    if report.has_peepholes() {
+        header.push("norm p");
+        right.push(5);
+    }
     if has_gates {
         header.splice(0..0, ["", "gate", "columns"]);
         right.iter_mut().for_each(|column| *column += 3);
@@ -205,10 +209,25 @@ fn cell(text: &mut String, report: &CellReport<'_>) {
     let rows = report
         .gates
         .iter()
-        .map(|(gate, figures)| row(gate, figures))
+        .map(|(gate, figures)| {
+            let mut row = row(gate, figures);
+            if report.has_peepholes() {
+                row.push(figures.peephole_norm.map_or("none".into(), short));
+            }
+            row
+        })
         .collect();
     text.push_str(&table(&header, &right, rows));
     text.push('\n');
+    let besides = inspect::besides(report.cell);
+    for (name, array) in &besides {
+        let letter = if name == "projection" { " W_p" } else { "" };
+        let shape: Vec<Option<usize>> = array.shape().iter().copied().map(Some).collect();
+        line!(text, "  {name}{letter}: {}", display_shape(&shape));
+    }
+    if !besides.is_empty() {
+        text.push('\n');
+    }
     if report.odd.is_empty() {
         line!(text, "  nothing odd");
     }

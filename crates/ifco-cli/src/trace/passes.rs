@@ -122,6 +122,7 @@ fn bytes_per_step(model: &Model, path: &str) -> usize {
     let arrays = cell.kind().trace_names().len() + 2 * cell.kind().gates();
     let values = cell
         .units()
+        .max(cell.outputs())
         .saturating_mul(arrays)
         .saturating_add(cell.features());
     values.saturating_mul(size_of::<f32>())

@@ -436,6 +436,9 @@ impl Builder {
             if recurrent.kind == CellKind::Gru {
                 config["reset_after"] = json!(true);
             }
+            if layer.forward.weight_hr.is_some() {
+                config["ifco"] = json!({"proj_size": layer.forward.outputs()});
+            }
             let mut weights = keras_weights(recurrent.kind, &layer.forward);
             match &layer.backward {
                 None => self.layer(class, &layer_name, config, weights),
@@ -506,9 +509,13 @@ fn keras_weights(kind: CellKind, arrays: &Arrays<'_>) -> Vec<ArrayD<f32>> {
     let mut weights = Vec::new();
     match kind {
         CellKind::Lstm => {
+            let projection = arrays
+                .weight_hr
+                .map(|weight| dynamic(weight.t().to_owned()));
             if let Some((kernel, recurrent, bias)) = arrays.lstm().map(|w| w.into_parts()) {
                 weights.extend([dynamic(kernel), dynamic(recurrent)]);
                 weights.extend(bias.map(dynamic));
+                weights.extend(projection);
             }
         }
         CellKind::Gru => {

@@ -21,8 +21,10 @@ use crate::WeightsGroup;
 pub(super) struct Arrays<'a> {
     /// `(gates·units, features)`.
     pub weight_ih: ArrayView2<'a, f32>,
-    /// `(gates·units, units)`.
+    /// `(gates·units, units)`; `(4·units, proj_size)` with a projection.
     pub weight_hh: ArrayView2<'a, f32>,
+    /// `(proj_size, units)`, of an LSTM with proj_size.
+    pub weight_hr: Option<ArrayView2<'a, f32>>,
     /// The input's and the recurrent one's, `(gates·units)` each.
     pub biases: Option<[ArrayView1<'a, f32>; 2]>,
 }
@@ -85,12 +87,6 @@ impl<'a> Recurrent<'a> {
         let mut is_cell = false;
         for (name, array) in &group.arrays {
             let Some(name) = parse(name) else { continue };
-            if name.part == "weight_hr" {
-                return Err(
-                    "it has a weight_hr: an LSTM with proj_size, which ifco does not run yet"
-                        .into(),
-                );
-            }
             is_cell |= name.layer.is_none();
             let place = (name.layer.unwrap_or(0), name.is_reverse);
             found.entry(place).or_default().insert(name.part, array);
@@ -119,7 +115,7 @@ impl<'a> Recurrent<'a> {
             let forward = direction(false)?;
             let backward = is_bidirectional.then(|| direction(true)).transpose()?;
             let above = layers.last().map(|layer: &RecurrentLayer<'_>| {
-                layer.forward.units() * (1 + usize::from(is_bidirectional))
+                layer.forward.outputs() * (1 + usize::from(is_bidirectional))
             });
             for arrays in [Some(&forward), backward.as_ref()].into_iter().flatten() {
                 let features = arrays.weight_ih.ncols();
@@ -160,7 +156,7 @@ impl<'a> Recurrent<'a> {
     pub fn outputs(&self) -> usize {
         let last = self.layers.last();
         last.map_or(0, |layer| {
-            layer.forward.units() * (1 + usize::from(layer.backward.is_some()))
+            layer.forward.outputs() * (1 + usize::from(layer.backward.is_some()))
         })
     }
 }
@@ -177,13 +173,28 @@ fn arrays_of<'a>(found: &Parts<'a>, layer: usize) -> Result<(Arrays<'a>, CellKin
             .map_err(|_| format!("its {name} of layer {layer} has shape {:?}", array.shape()))
     };
     let (weight_ih, weight_hh) = (matrix("weight_ih")?, matrix("weight_hh")?);
-    let (rows, units) = weight_hh.dim();
-    let kind = match rows.checked_div(units) {
-        Some(4) => CellKind::Lstm,
-        Some(3) => CellKind::Gru,
-        Some(1) => CellKind::SimpleRnn,
-        _ => CellKind::Lstm,
+    let weight_hr = match found.contains_key("weight_hr") {
+        true => Some(matrix("weight_hr")?),
+        false => None,
     };
+    let (rows, outputs) = weight_hh.dim();
+    let (kind, units) = match (weight_hr, rows.checked_div(outputs)) {
+        // Only an LSTM has one.
+        (Some(weight_hr), _) => (CellKind::Lstm, weight_hr.ncols()),
+        (None, Some(3)) => (CellKind::Gru, outputs),
+        (None, Some(1)) => (CellKind::SimpleRnn, outputs),
+        (None, _) => (CellKind::Lstm, outputs),
+    };
+    if let Some(weight_hr) = weight_hr
+        && (outputs == 0 || weight_hr.nrows() != outputs || units.checked_mul(4) != Some(rows))
+    {
+        return Err(format!(
+            "its weight_hr of layer {layer} has shape {:?}, expected (proj_size, units) where \
+             weight_hh {:?} is (4·units, proj_size)",
+            weight_hr.shape(),
+            weight_hh.shape()
+        ));
+    }
     if units == 0 || rows != kind.gates() * units || weight_ih.nrows() != rows {
         return Err(format!(
             "its weight_ih {:?} and weight_hh {:?} of layer {layer} are those of no LSTM \
@@ -217,13 +228,23 @@ fn arrays_of<'a>(found: &Parts<'a>, layer: usize) -> Result<(Arrays<'a>, CellKin
     let arrays = Arrays {
         weight_ih,
         weight_hh,
+        weight_hr,
         biases,
     };
     Ok((arrays, kind))
 }
 
 impl Arrays<'_> {
+    /// The size of the cell state.
     pub fn units(&self) -> usize {
+        match self.weight_hr {
+            Some(weight_hr) => weight_hr.ncols(),
+            None => self.weight_hh.ncols(),
+        }
+    }
+
+    /// The size of the hidden state: proj_size, or the units.
+    pub fn outputs(&self) -> usize {
         self.weight_hh.ncols()
     }
 
@@ -236,7 +257,14 @@ impl Arrays<'_> {
         };
         let kernel = torch.matrix_to_keras(self.weight_ih).ok()?;
         let recurrent_kernel = torch.matrix_to_keras(self.weight_hh).ok()?;
-        LstmWeights::new(kernel, recurrent_kernel, bias).ok()
+        let weights = match self.weight_hr {
+            Some(weight_hr) => {
+                let projection = weight_hr.t().to_owned();
+                LstmWeights::projected(kernel, recurrent_kernel, bias, projection)
+            }
+            None => LstmWeights::new(kernel, recurrent_kernel, bias),
+        };
+        weights.ok()
     }
 
     /// As a GRU: columns z r h, both biases.

@@ -1,10 +1,9 @@
 //! A recurrent cell as its configuration describes it, before it has weights.
 
-use ifco_cell::{
-    Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, SimpleRnnCell, SimpleRnnWeights,
-};
+use ifco_cell::{Activation, Cell, GruCell, GruWeights, SimpleRnnCell, SimpleRnnWeights};
 use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2};
 
+use super::lstm_extras::LstmExtras;
 use super::recurrent::nested;
 use crate::group_names::GroupNames;
 use crate::{Config, ConfigError, Generation, LayerError, WeightSlot};
@@ -24,6 +23,7 @@ pub(super) struct CellSpec {
 enum CellKind {
     Lstm {
         recurrent_activation: Activation,
+        extras: LstmExtras,
     },
     Gru {
         recurrent_activation: Activation,
@@ -48,6 +48,7 @@ impl CellSpec {
         let kind = match class.strip_suffix("Cell").unwrap_or(class) {
             "LSTM" => CellKind::Lstm {
                 recurrent_activation: recurrent_activation()?,
+                extras: LstmExtras::from_config(config)?,
             },
             "GRU" => CellKind::Gru {
                 recurrent_activation: recurrent_activation()?,
@@ -72,14 +73,29 @@ impl CellSpec {
     }
 
     pub fn weight_slots(&self) -> Vec<WeightSlot> {
-        let names: &[&str] = match self.use_bias {
-            true => &["kernel", "recurrent_kernel", "bias"],
-            false => &["kernel", "recurrent_kernel"],
-        };
-        WeightSlot::list(&self.group, names)
+        let mut names = vec!["kernel", "recurrent_kernel"];
+        names.extend(self.use_bias.then_some("bias"));
+        if let CellKind::Lstm { extras, .. } = self.kind {
+            names.extend(extras.names());
+        }
+        WeightSlot::list(&self.group, &names)
     }
 
-    /// The cell with these weights: `kernel`, `recurrent_kernel` and perhaps `bias`.
+    /// How many values its hidden state has.
+    pub fn outputs(&self) -> usize {
+        match self.kind {
+            CellKind::Lstm { extras, .. } => extras.outputs(self.units),
+            _ => self.units,
+        }
+    }
+
+    /// How many values each of its states has.
+    pub fn state_sizes(&self) -> impl Iterator<Item = usize> + use<> {
+        [self.outputs(), self.units].into_iter().take(self.states())
+    }
+
+    /// The cell with these weights: `kernel`, `recurrent_kernel` and perhaps `bias`, then those that
+    /// Keras's LSTM has not.
     pub fn cell(
         &self,
         weights: &mut impl Iterator<Item = ArrayD<f32>>,
@@ -88,8 +104,8 @@ impl CellSpec {
         let kernel = matrix("kernel", next()?)?;
         let recurrent = matrix("recurrent_kernel", next()?)?;
         let bias = if self.use_bias { Some(next()?) } else { None };
-        if recurrent.nrows() != self.units {
-            let expected = format!("({}, ..) for {} units", self.units, self.units);
+        if recurrent.nrows() != self.outputs() {
+            let expected = format!("({}, ..) for {} units", self.outputs(), self.units);
             return Err(weight_error(
                 "recurrent_kernel",
                 recurrent.shape(),
@@ -99,14 +115,20 @@ impl CellSpec {
         Ok(match self.kind {
             CellKind::Lstm {
                 recurrent_activation,
+                extras,
             } => {
                 let bias = bias.map(|bias| vector("bias", bias)).transpose()?;
-                let weights = LstmWeights::new(kernel, recurrent, bias)?;
-                Cell::Lstm(LstmCell::new(
-                    weights,
-                    self.activation,
-                    recurrent_activation,
-                ))
+                let weights = extras.weights(kernel, recurrent, bias, &mut next)?;
+                if weights.units() != self.units {
+                    let found = weights.fused_kernel().shape().to_vec();
+                    let expected = format!(
+                        "(.., {}) for {} units",
+                        self.units.saturating_mul(4),
+                        self.units
+                    );
+                    return Err(weight_error("kernel", &found, &expected));
+                }
+                Cell::Lstm(extras.cell(weights, self.activation, recurrent_activation)?)
             }
             CellKind::Gru {
                 recurrent_activation,
@@ -180,14 +202,14 @@ fn gru_bias(bias: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
     }
 }
 
-fn matrix(name: &str, array: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
+pub(super) fn matrix(name: &str, array: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
     let shape = array.shape().to_vec();
     array
         .into_dimensionality::<Ix2>()
         .map_err(|_| weight_error(name, &shape, "two axes"))
 }
 
-fn vector(name: &str, array: ArrayD<f32>) -> Result<Array1<f32>, LayerError> {
+pub(super) fn vector(name: &str, array: ArrayD<f32>) -> Result<Array1<f32>, LayerError> {
     let shape = array.shape().to_vec();
     array
         .into_dimensionality::<Ix1>()

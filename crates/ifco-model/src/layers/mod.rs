@@ -14,6 +14,7 @@ mod embedding;
 mod group_normalization;
 mod identity;
 mod input;
+mod lstm_extras;
 mod merge;
 mod multi_head_attention;
 mod normalization;

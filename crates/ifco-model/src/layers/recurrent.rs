@@ -94,7 +94,7 @@ impl Recurrent {
     }
 
     fn output_units(&self) -> usize {
-        self.cells.last().map_or(0, |cell| cell.units)
+        self.cells.last().map_or(0, CellSpec::outputs)
     }
 
     fn lock_states(&self) -> MutexGuard<'_, Option<Vec<Array2<f32>>>> {
@@ -292,7 +292,7 @@ impl Layer for Recurrent {
         let mut shapes = vec![output];
         if self.return_state {
             for cell in &self.cells {
-                shapes.extend(vec![vec![*batch, Some(cell.units)]; cell.states()]);
+                shapes.extend(cell.state_sizes().map(|size| vec![*batch, Some(size)]));
             }
         }
         Ok(shapes)
@@ -359,9 +359,7 @@ impl Layer for Recurrent {
 
     fn set_initial_states(&mut self, states: Vec<Array1<f32>>) -> Result<(), LayerError> {
         let sizes = self.cells.iter();
-        let expected: Vec<usize> = sizes
-            .flat_map(|cell| vec![cell.units; cell.states()])
-            .collect();
+        let expected: Vec<usize> = sizes.flat_map(CellSpec::state_sizes).collect();
         let found: Vec<usize> = states.iter().map(Array1::len).collect();
         if found != expected {
             return Err(LayerError::Other(format!(

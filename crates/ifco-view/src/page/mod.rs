@@ -144,7 +144,18 @@ pub enum PageError {
         /// The limit.
         most: usize,
     },
+    /// A cell has what the page's sums and arrays have no place for.
+    #[error("the page has no place yet for what LSTM {path:?} has beyond Keras's: {extras}")]
+    Extras {
+        /// The cell.
+        path: String,
+        /// [`LstmCell::extras`](ifco_cell::LstmCell::extras), in one text.
+        extras: String,
+    },
 }
+
+/// What to do with a cell that the page cannot show.
+const SHOWN_ELSEWHERE: &str = "`ifco show`, `ifco trace` and `ifco plot` show such a cell";
 
 impl PageError {
     /// What to do about it.
@@ -172,6 +183,7 @@ impl PageError {
             Self::Texts { .. } => "give one for each input, in order",
             Self::Row { .. } => return None,
             Self::TooLong { .. } => "give fewer steps",
+            Self::Extras { .. } => SHOWN_ELSEWHERE,
         };
         Some(help.into())
     }
@@ -274,6 +286,19 @@ impl Page {
     /// The steps of each input.
     pub fn steps(&self) -> Vec<usize> {
         self.inputs.iter().flatten().map(work::steps).collect()
+    }
+
+    /// Whether every cell is one that the page can show.
+    pub(super) fn check(&self) -> Result<(), PageError> {
+        for (path, cell) in self.cells() {
+            let Cell::Lstm(lstm) = cell else { continue };
+            let extras = lstm.extras();
+            if !extras.is_empty() {
+                let extras = extras.join(", ");
+                return Err(PageError::Extras { path, extras });
+            }
+        }
+        Ok(())
     }
 
     /// Every cell by its path.

@@ -8,7 +8,7 @@ use super::heat::groups;
 use super::lettering::width;
 use super::packing::heading;
 use super::sheet::{Align, Area, Sheet, text};
-use super::signal::{Sequence, Signal, signals};
+use super::signal::{Sequence, Signal};
 use super::{Picture, PlotError, Style};
 
 const RIGHT: f32 = 26.0;
@@ -106,7 +106,7 @@ fn share(signal: &Signal) -> f32 {
 
 /// The states first, below them what made them.
 fn in_order(sequence: &Sequence<'_>) -> Vec<Signal> {
-    let mut signals = signals(sequence.trace.kind());
+    let mut signals = sequence.signals();
     signals.sort_by_key(|signal| match signal.key {
         "c" => 0,
         "h" => 1,

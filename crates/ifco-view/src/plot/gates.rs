@@ -8,7 +8,7 @@ use super::axis::{SMALL, TimeAxis, row_numbers};
 use super::heat::{Scale, groups};
 use super::packing::heading;
 use super::sheet::{Align, Area, Cells, Sheet, text};
-use super::signal::{Sequence, Signal, signals};
+use super::signal::{Sequence, Signal};
 use super::{Picture, PlotError, Style};
 
 pub(super) const LEFT: f32 = 58.0;
@@ -51,8 +51,7 @@ pub fn gates(
     sort: Sort,
     style: &Style,
 ) -> Result<Picture, PlotError> {
-    let kind = sequence.trace.kind();
-    let signals = signals(kind);
+    let signals = sequence.signals();
     let order = order(sequence, sort)?;
     let (paper_width, _) = style.size((360, 0)).map_err(|error| match error {
         // The height is judged below, when the axis is known.
@@ -153,8 +152,12 @@ pub(super) fn about(sequence: &Sequence<'_>, what: &str) -> String {
         true => ", read from the last to the first",
         false => "",
     };
+    let projected = match sequence.is_projected() {
+        true => "; h is projected: not drawn",
+        false => "",
+    };
     format!(
-        "{}, {}; row {} of the input, {}{masked}{backward}; {what}",
+        "{}, {}; row {} of the input, {}{masked}{backward}; {what}{projected}",
         sequence.trace.kind().name(),
         count(sequence.units(), "unit"),
         sequence.number,
@@ -164,7 +167,8 @@ pub(super) fn about(sequence: &Sequence<'_>, what: &str) -> String {
 
 fn order(sequence: &Sequence<'_>, sort: Sort) -> Result<Vec<usize>, PlotError> {
     let units = 0..sequence.units();
-    let key = signals(sequence.trace.kind())
+    let key = sequence
+        .signals()
         .iter()
         .find(|signal| signal.key == "f" || signal.key == "z")
         .map(|signal| signal.key);

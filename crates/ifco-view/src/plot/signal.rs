@@ -120,6 +120,18 @@ impl<'a> Sequence<'a> {
         self.trace.units()
     }
 
+    /// The arrays that have a row for each unit: all, but for h of a projected LSTM.
+    pub(super) fn signals(&self) -> Vec<Signal> {
+        let mut signals = signals(self.trace.kind());
+        signals.retain(|signal| signal.key != "h" || !self.is_projected());
+        signals
+    }
+
+    /// Whether h has other values than one for each unit.
+    pub(super) fn is_projected(&self) -> bool {
+        self.trace.h().dim().2 != self.units()
+    }
+
     pub(super) fn counts(&self, step: usize) -> bool {
         self.trace.counts(self.row, step)
     }
