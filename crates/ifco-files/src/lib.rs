@@ -25,6 +25,7 @@ mod error;
 mod hdf5;
 mod keras;
 mod limits;
+mod onnx;
 mod open;
 
 pub use error::FileError;

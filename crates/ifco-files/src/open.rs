@@ -5,9 +5,9 @@ use std::path::Path;
 use ifco_model::Model;
 
 use crate::bytes::Bytes;
-use crate::{FileError, Limits, Opened, keras};
+use crate::{FileError, Limits, Opened, keras, onnx};
 
-/// Opens a whole model: `.keras`, or an `.h5` with its architecture.
+/// Opens a whole model: `.keras`, an `.h5` with its architecture, or `.onnx`.
 ///
 /// ```
 /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
@@ -143,7 +143,20 @@ impl OpenOptions {
     /// Whatever [`FileError`] tells.
     pub fn open_any(&self, path: impl AsRef<Path>) -> Result<Opened, FileError> {
         let path = path.as_ref();
-        keras::open_any(file(path)?, path, &self.limits)
+        self.open_bytes_of(file(path)?, path, true)
+    }
+
+    fn open_bytes_of(
+        &self,
+        bytes: Bytes,
+        path: &Path,
+        has_folder: bool,
+    ) -> Result<Opened, FileError> {
+        if onnx::is_model(&bytes) {
+            let model = onnx::open(&bytes, path, has_folder, &self.limits)?;
+            return Ok(Opened::Model(Box::new(model)));
+        }
+        keras::open_any(bytes, path, &self.limits)
     }
 
     /// As [`open_bytes`](crate::open_bytes()).
@@ -151,7 +164,7 @@ impl OpenOptions {
     /// # Errors
     /// Whatever [`FileError`] tells.
     pub fn open_bytes(&self, bytes: impl Into<Vec<u8>>, name: &str) -> Result<Opened, FileError> {
-        keras::open_any(Bytes::from_vec(bytes.into()), Path::new(name), &self.limits)
+        self.open_bytes_of(Bytes::from_vec(bytes.into()), Path::new(name), false)
     }
 
     /// As [`open_with_architecture`], from bytes; `name` stands for both paths in errors.

@@ -192,7 +192,7 @@ fn functional(class: &str, config: &Value, generation: Generation) -> Result<Mod
 }
 
 /// Checks the graph, orders it and infers the shapes.
-fn finish(
+pub(crate) fn finish(
     class: &str,
     name: String,
     mut layers: Vec<LayerEntry>,
@@ -242,6 +242,7 @@ fn finish(
         output_sources: outputs,
         inputs: input_ports,
         outputs: output_ports,
+        runs_whole: false,
     })
 }
 

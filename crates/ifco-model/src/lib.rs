@@ -21,6 +21,7 @@
 //! # Ok::<(), ifco_model::ModelError>(())
 //! ```
 
+mod builder;
 mod config;
 mod error;
 mod from_config;
@@ -30,6 +31,7 @@ mod layer;
 pub mod layers;
 mod model;
 mod nested;
+pub mod onnx;
 mod precision;
 mod predict;
 mod run;
@@ -37,6 +39,7 @@ mod session;
 mod tensor;
 mod trace;
 
+pub use builder::{ModelBuilder, Output};
 pub use config::{Config, Generation};
 pub use error::{ConfigError, LayerError, ModelError};
 pub use layer::{Call, Layer, WeightSlot};

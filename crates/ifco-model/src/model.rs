@@ -48,6 +48,7 @@ pub struct Model {
     pub(crate) output_sources: Vec<Source>,
     pub(crate) inputs: Vec<Port>,
     pub(crate) outputs: Vec<Port>,
+    pub(crate) runs_whole: bool,
 }
 
 /// A layer in its model.
@@ -96,7 +97,7 @@ impl LayerEntry {
         }
     }
 
-    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {
+    pub(crate) fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {
         let expected = self.layer.weight_slots().len();
         let found = weights.len();
         let parameters = weights.iter().map(ArrayD::len).sum();
@@ -399,6 +400,23 @@ impl Model {
             }
         }
         Err(no_such(what, path, known))
+    }
+
+    /// Whether the model runs on all that it is given at once, whatever the batch size, because
+    /// the first axis of its inputs or outputs need not be a batch: in an ONNX file it may be
+    /// time. False of every model of Keras.
+    ///
+    /// ```
+    /// use ifco_model::ModelBuilder;
+    ///
+    /// let mut builder = ModelBuilder::new("Graph", "m");
+    /// let x = builder.input("x", Some(vec![None, None, Some(3)])); // (time, batch, features)
+    /// builder.runs_whole();
+    /// assert!(builder.build(vec![("y".into(), x, None)])?.runs_whole());
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn runs_whole(&self) -> bool {
+        self.runs_whole
     }
 
     /// Forgets what stateful layers remember of earlier batches.

@@ -81,7 +81,7 @@ impl Model {
         self.run_batches(inputs, batch_size, |rows, batch, of| {
             let results = self.run(batch)?;
             for (index, result) in results.into_iter().enumerate() {
-                if result.shape().first() != Some(&rows.len()) {
+                if !self.runs_whole && result.shape().first() != Some(&rows.len()) {
                     return Err(ModelError::Inputs(format!(
                         "output {:?} has shape {:?} for a batch of {} rows: its first axis is \
                          not the batch",
@@ -90,7 +90,7 @@ impl Model {
                         rows.len()
                     )));
                 }
-                if rows.len() == of {
+                if self.runs_whole || rows.len() == of {
                     outputs.push(result.into_owned());
                     continue;
                 }
@@ -124,6 +124,10 @@ impl Model {
         }
         let inputs = self.fit_inputs(inputs)?;
         let all = inputs[0].shape()[0];
+        if self.runs_whole {
+            let whole = inputs.iter().map(|input| Tensor::new(input.to_owned()));
+            return run(0..all, &whole.collect::<Vec<_>>(), all);
+        }
         let mut start = 0;
         while start < all {
             let end = all.min(start.saturating_add(batch_size));
@@ -155,6 +159,9 @@ impl Model {
     /// # Ok::<(), ifco_model::ModelError>(())
     /// ```
     pub fn static_batch_size(&self) -> Option<usize> {
+        if self.runs_whole {
+            return None;
+        }
         self.inputs()
             .iter()
             .find_map(|port| port.shape.as_ref()?.first().copied().flatten())
@@ -209,7 +216,7 @@ impl Model {
         }
         let rows = fitted[0].shape()[0];
         for (input, port) in fitted.iter().zip(self.inputs()) {
-            if input.shape()[0] != rows {
+            if !self.runs_whole && input.shape()[0] != rows {
                 return Err(ModelError::Inputs(format!(
                     "input {:?} has {} rows, but {:?} has {rows}: all inputs need as many",
                     port.name,

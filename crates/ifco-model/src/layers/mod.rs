@@ -39,7 +39,9 @@ pub use input::InputLayer;
 pub use operation::{OPERATIONS, Operation};
 pub use recurrent::Recurrent;
 pub(crate) use recurrent::cell_name;
-pub(crate) use support::{elements, one, resolve_axes};
+pub(crate) use support::{
+    along, broadcast_shape, display_sizes, elements, one, resolve_axes, resolve_axis,
+};
 pub use unknown::Unknown;
 
 /// The classes that ifco runs, in the order in which the documentation lists them.
