@@ -14,7 +14,7 @@ pub const ARCHITECTURE_HELP: &str = "give its architecture with --architecture m
 /// The model that a command works on.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A Keras model: .keras, .h5 or .hdf5; or its weights alone: .weights.h5, .h5
+    /// A model: .keras, .h5 or .hdf5 of Keras, or .onnx; or weights alone: .weights.h5, .h5
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 

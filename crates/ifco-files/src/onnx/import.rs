@@ -52,6 +52,11 @@ pub(super) fn import(
     }
     let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
     let opset = model.opsets.iter().find(|(domain, _)| own(domain));
+    let (_, opset) = opset.ok_or_else(|| FileError::Missing {
+        path: source.path.into(),
+        part: "version of ONNX's operators (opset_import) in the file".into(),
+        remedy: "it may be cut off: copy or download it again".into(),
+    })?;
     let name = if graph.name.is_empty() {
         "onnx"
     } else {
@@ -60,7 +65,7 @@ pub(super) fn import(
     let budget = Budget::new(source);
     let mut import = Import {
         source,
-        opset: opset.map_or(1, |(_, version)| *version),
+        opset: *opset,
         builder: ModelBuilder::new("Graph", name),
         names: Names::default(),
         known: HashMap::new(),

@@ -197,7 +197,7 @@ impl Recurrent {
             let at = |array: &Array| array.index_axis(Axis(0), index).into_owned();
             let bias = bias.map(at);
             let keras = kind
-                .to_keras(at(&w), at(&r), bias)
+                .to_keras(at(w), at(r), bias)
                 .map_err(|error| node.invalid("W, R and B", error, "gates of equal size"))?;
             weights.extend(keras);
             directions.push(Direction {
@@ -209,6 +209,8 @@ impl Recurrent {
         let mut inputs = 0;
         let given = std::array::from_fn(|index| match node.operand(index) {
             Operand::Absent => Given::Not,
+            // The weights are those that the cells are given.
+            _ if matches!(INPUTS[index], "W" | "R" | "B" | "P") => Given::Not,
             Operand::Input(_) => {
                 inputs += 1;
                 Given::Input(inputs - 1)
