@@ -67,7 +67,7 @@ def main(pages):
                 print(f"FAILED with status {result.returncode}; it printed:\n" + "\n".join(printed))
     if run == 0:
         sys.exit("no command found: the page must hold ```console blocks")
-    print(f"README: {run - failed} commands as the pages say, {failed} not")
+    print(f"{', '.join(pages)}: {run - failed} commands as the pages say, {failed} not")
     sys.exit(1 if failed else 0)
 
 

@@ -6,19 +6,25 @@ set -eu
 cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- ../fixtures
 mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv \
-    corpus/onnx
+    corpus/sound_model corpus/torch corpus/safetensors corpus/onnx
 find "$@" -type f -size -200k | while read -r file; do
     name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
     case $file in
     *.keras) cp "$file" "corpus/keras_archive/$name" ;;
+    */audio/*.json | *.nam) cp "$file" "corpus/sound_model/$name" ;;
     *.h5 | *.hdf5) cp "$file" "corpus/hdf5_model/$name" ;;
     *.json) cp "$file" "corpus/model_json/$name" ;;
     *.npy) cp "$file" "corpus/npy/$name" ;;
     *.npz) cp "$file" "corpus/npz/$name" ;;
     *.onnx) cp "$file" "corpus/onnx/$name" ;;
     *.csv) cp "$file" "corpus/csv/$name" ;;
+    *.pt | *.pth | *.ckpt) cp "$file" "corpus/torch/$name" ;;
+    *.safetensors) cp "$file" "corpus/safetensors/$name" ;;
     esac
     case $file in
+    *.pt)
+        if unzip -p "$file" '*/data.pkl' >"corpus/torch/$name.pkl" 2>/dev/null; then :; fi
+        ;;
     *.keras)
         if unzip -p "$file" config.json >"corpus/model_json/$name.json" 2>/dev/null; then :; fi
         if unzip -p "$file" model.weights.h5 >"corpus/hdf5_model/$name.h5" 2>/dev/null; then :; fi

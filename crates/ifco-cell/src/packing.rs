@@ -16,8 +16,10 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, concatenate, s};
 
 use crate::Gate;
 
+mod gru;
 mod table;
 
+pub use gru::{GRUS, GruPacking, find_gru};
 pub use table::ALL;
 
 /// One framework's or file format's way of packing an LSTM.
@@ -273,6 +275,47 @@ impl Packing {
             .replace("{4}", &range(block, 4))
             .replace("{8}", &range(block, 8))
             .replace("{8+4}", &range(block + 4, 8))
+    }
+
+    /// How one reads a single weight in this framework's arrays: that of one unit's gate, for the
+    /// input (a feature, or a unit of the hidden state) that `input` names.
+    ///
+    /// `index` writes where the unit stands, given the block of u values that it is in. `None`
+    /// where a weight has no place of its own to name: gates that are separate or transposed, and
+    /// W and U in one matrix.
+    ///
+    /// ```
+    /// use ifco_cell::{Gate, packing::{Part, find}};
+    ///
+    /// let (units, unit) = (24, 5);
+    /// let index = |block: usize| (block * units + unit).to_string();
+    /// let torch = find("pytorch").unwrap().element(Part::Kernel, Gate::Forget, index, "3");
+    /// assert_eq!(torch.unwrap(), "weight_ih_l0[29, 3]");
+    /// let onnx = find("onnx").unwrap().element(Part::Bias, Gate::Forget, index, "");
+    /// assert_eq!(onnx.unwrap(), "B[0, 53] + B[0, 149]");
+    /// ```
+    pub fn element(
+        &self,
+        part: Part,
+        gate: Gate,
+        index: impl Fn(usize) -> String,
+        input: &str,
+    ) -> Option<String> {
+        let template = match (self.arrays(part).slice, self.layout) {
+            (Slice::Fused(template), Layout::Columns | Layout::Rows) => template,
+            _ => return None,
+        };
+        let is_shared = self.kernel.name == self.recurrent_kernel.name;
+        if is_shared && part != Part::Bias {
+            return None;
+        }
+        let block = self.position(gate);
+        let element = template
+            .replace(':', input)
+            .replace("{4}", &index(block))
+            .replace("{8}", &index(block))
+            .replace("{8+4}", &index(block + 4));
+        Some(element)
     }
 
     /// Brings a packed matrix into Keras's layout: `(inputs, 4·u)`, columns i f c o.

@@ -127,16 +127,50 @@ impl Session {
     /// panic. Therefore an `x` of another length is no error: missing values count as zeros, and
     /// values beyond the last feature are ignored.
     pub fn step(&mut self, x: &[f32]) -> &[f32] {
-        let h = if x.len() == self.x.len() {
-            self.stepper.step(x)
-        } else {
-            self.x.fill(0.0);
-            self.x.iter_mut().zip(x).for_each(|(own, x)| *own = *x);
-            self.stepper.step(&self.x)
-        };
-        let output = self.output.iter_mut();
-        output.zip(h).for_each(|(output, h)| *output = *h);
+        Self::take(&mut self.stepper, &mut self.x, x, &mut self.output);
         &self.output
+    }
+
+    /// [`step`](Self::step) with the output where the caller wants it, instead of in the session:
+    /// for streams without masked steps, as [`skip`](Self::skip) would repeat an older one.
+    ///
+    /// It is as fit for real time: places beyond `units` become zeros, and too few are left as they
+    /// are.
+    ///
+    /// ```
+    /// # use ifco_cell::*;
+    /// # use ndarray::array;
+    /// # let weights = SimpleRnnWeights::new(array![[1.0]], array![[1.0]], None)?;
+    /// # let cell = SimpleRnnCell::new(weights, Activation::Linear); // h' = x + h
+    /// # let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+    /// let mut session = layer.session()?;
+    /// let mut h = [0.0];
+    /// session.step_into(&[1.0], &mut h);
+    /// session.step_into(&[2.0], &mut h);
+    /// assert_eq!(h, [3.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn step_into(&mut self, x: &[f32], out: &mut [f32]) {
+        match out.split_at_mut_checked(self.output.len()) {
+            Some((out, beyond)) => {
+                Self::take(&mut self.stepper, &mut self.x, x, out);
+                beyond.fill(0.0);
+            }
+            None => {
+                self.step(x);
+            }
+        }
+    }
+
+    /// A step of the cells, `out` having their units.
+    fn take(stepper: &mut Stepper, own: &mut [f32], x: &[f32], out: &mut [f32]) {
+        if x.len() == own.len() {
+            stepper.step(x, out);
+        } else {
+            own.fill(0.0);
+            own.iter_mut().zip(x).for_each(|(own, x)| *own = *x);
+            stepper.step(own, out);
+        }
     }
 
     /// Takes a step that is masked, as Keras does: the states stay as they are, and the output

@@ -26,7 +26,8 @@ Examples:
   ifco gates model.keras --layer bidirectional/forward   one direction of a Bidirectional
   ifco gates model.keras --layer rnn/0                   the first of stacked cells
   ifco gates model.keras --layer lstm -o lstm.npz        numpy.load(\"lstm.npz\")[\"kernel_f\"]
-  ifco gates model.weights.h5 -o lstm.json               weights alone will do";
+  ifco gates model.weights.h5 -o lstm.json               weights alone will do
+  ifco gates weights.pt --layer encoder.lstm             PyTorch's too, in Keras's order";
 
 /// Show W, U and b of each gate of a recurrent layer, or save them
 ///

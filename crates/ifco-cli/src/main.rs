@@ -6,6 +6,7 @@ mod failure;
 mod gates;
 mod inspect;
 mod interrupt;
+mod labels;
 mod numpy;
 mod opening;
 mod orders;
@@ -18,6 +19,7 @@ mod show;
 mod stream;
 mod threads;
 mod trace;
+mod view;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,7 @@ Start here:
   ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
   ifco trace model.keras x.npy                every gate at every step, and what they say
   ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
+  ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
   ifco bench model.keras                      how fast it runs here, and what holds it up
   ifco orders pytorch                         where another framework keeps each gate
@@ -58,6 +61,7 @@ enum Command {
     Predict(predict::Args),
     Trace(trace::Args),
     Plot(plot::Args),
+    View(view::Args),
     Stream(stream::Args),
     Bench(bench::Args),
     Orders(orders::Args),
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::run(args),
         Command::Trace(args) => trace::run(args),
         Command::Plot(args) => plot::run(args),
+        Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Orders(args) => orders::run(args),

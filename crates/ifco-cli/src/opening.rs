@@ -1,11 +1,12 @@
 //! Opening a model for a command, and finding the cell that the user means.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use ifco::{Cell, Model, Opened};
+use ifco::{Cell, Model, Opened, WeightsSource};
 
 use crate::failure::Failure;
+use crate::precision::note;
 
 /// How a weights file becomes a model, said wherever one is missing its architecture.
 pub const ARCHITECTURE_HELP: &str = "give its architecture with --architecture model.json, \
@@ -14,30 +15,70 @@ pub const ARCHITECTURE_HELP: &str = "give its architecture with --architecture m
 /// The model that a command works on.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A model: .keras, .h5 or .hdf5 of Keras, or .onnx; or weights alone: .weights.h5, .h5
+    /// A model: .keras, .h5 or .hdf5 of Keras, or .onnx; weights alone: Keras's .weights.h5 and .h5,
+    /// PyTorch's .pt and .pth, .safetensors; or a model of sound: RTNeural's, AIDA-X's or GuitarML's
+    /// .json, an LSTM's .nam
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
     /// The architecture of a file of weights alone, as model.to_json() writes it
     #[arg(long, value_name = "JSON")]
     pub architecture: Option<PathBuf>,
+
+    /// What PyTorch's weights do not tell (order, activations, which step goes on), as a small
+    /// TOML; without it, MODEL.toml if there is one [docs/formats.md]
+    #[arg(long, value_name = "TOML", conflicts_with = "architecture")]
+    pub spec: Option<PathBuf>,
 }
 
 impl ModelArgs {
-    /// Opens the file.
+    /// Opens the file: as it is, or as a model if its architecture or a spec is given.
     pub fn open(&self) -> Result<Opened, Failure> {
-        Ok(match &self.architecture {
-            Some(json) => Opened::Model(Box::new(ifco::open_with_architecture(&self.model, json)?)),
-            None => ifco::open_any(&self.model)?,
+        Ok(match (&self.architecture, &self.spec) {
+            (Some(json), _) => {
+                Opened::Model(Box::new(ifco::open_with_architecture(&self.model, json)?))
+            }
+            (None, Some(spec)) => Opened::Model(self.assume(Some(spec))?),
+            (None, None) => ifco::open_any(&self.model)?,
         })
     }
 
-    /// Opens a file that must hold a whole model.
-    pub fn open_model(&self) -> Result<Box<Model>, Failure> {
+    /// Opens the file for a command that needs a model: of PyTorch's weights alone one is made,
+    /// and what was assumed is said. Keras's weights alone stay what they are.
+    pub fn open_to_run(&self) -> Result<Opened, Failure> {
         match self.open()? {
+            Opened::Weights(weights) if weights.source != WeightsSource::Keras => {
+                let beside = self.beside();
+                Ok(Opened::Model(self.assume(beside.as_deref())?))
+            }
+            opened => Ok(opened),
+        }
+    }
+
+    /// Opens a file that must hold a whole model, or weights of which one can be made.
+    pub fn open_model(&self) -> Result<Box<Model>, Failure> {
+        match self.open_to_run()? {
             Opened::Model(model) => Ok(model),
             Opened::Weights(_) => Err(self.no_model()),
         }
+    }
+
+    /// The spec that lies beside the weights: `weights.pt.toml`.
+    fn beside(&self) -> Option<PathBuf> {
+        let mut name = self.model.clone().into_os_string();
+        name.push(".toml");
+        Some(PathBuf::from(name)).filter(|path| path.is_file())
+    }
+
+    fn assume(&self, spec: Option<&Path>) -> Result<Box<Model>, Failure> {
+        let assumed = ifco::open_assuming(&self.model, spec)?;
+        if let (Some(spec), None) = (spec, &self.spec) {
+            note(format_args!("told by {}", spec.display()));
+        }
+        for assumption in &assumed.assumptions {
+            note(format_args!("assumed: {assumption}"));
+        }
+        Ok(assumed.model)
     }
 
     /// The whole model, which an opened file must hold.
@@ -118,7 +159,7 @@ pub fn no_cells(opened: &Opened) -> Failure {
     let help = match opened {
         Opened::Model(_) => "`ifco show` lists its layers",
         Opened::Weights(_) => {
-            "if it has, the names and shapes in the file do not tell: give --architecture"
+            "if it has, the names and shapes in the file do not tell: give --architecture (Keras)"
         }
     };
     Failure::new("there is no recurrent layer with weights in this file").help(help)

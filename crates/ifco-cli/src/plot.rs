@@ -1,7 +1,5 @@
 //! `ifco plot`: pictures of a recurrent layer.
 
-mod labels;
-
 use std::borrow::Cow;
 use std::io::Write;
 use std::ops::Range;
@@ -15,13 +13,13 @@ use ifco::{Cell, DigestBuilder, Model, Opened, Trace, TraceOptions};
 use ndarray::{ArrayD, Axis, Slice};
 
 use crate::failure::Failure;
+use crate::labels::Labels;
 use crate::opening::{self, ModelArgs};
 use crate::precision::note;
 use crate::predict::inputs;
 use crate::progress::Progress;
 use crate::threads::ThreadsArgs;
 use crate::{interrupt, output};
-use labels::Labels;
 
 const AFTER_HELP: &str = "\
 The kinds:
@@ -214,7 +212,7 @@ impl Args {
     }
 
     fn of_input(&self, style: &Style) -> Result<Picture, Failure> {
-        let opened = self.model.open()?;
+        let opened = self.model.open_to_run()?;
         let model = self.model.whole(&opened)?;
         let (path, cell) = self.choose(&opened)?;
         let run = Run {

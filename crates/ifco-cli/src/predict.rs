@@ -43,6 +43,8 @@ Examples:
   ifco predict encoder_decoder.keras x.npz -o y.npz         several inputs and outputs
   ifco predict encoder_decoder.keras x.npy start.npy        the same, a file each
   ifco predict w.weights.h5 x.npy --architecture m.json     weights and architecture apart
+  ifco predict weights.pt x.npy                             PyTorch's: says what it assumes
+  ifco predict weights.pt x.npy --spec weights.toml         and lets you correct it
   ifco predict model.keras x.npy -o y.npy --precision int8  faster, and how far from f32";
 
 /// Run a model on arrays, with the numbers of Keras

@@ -30,6 +30,7 @@ Examples:
   ifco show model.keras
   ifco show model.keras --layer encoder/lstm
   ifco show model.weights.h5                       weights alone: by group
+  ifco show checkpoint.pt                          PyTorch's: by module
   ifco show model.h5 --json | jq '.cells[].gates[].spectral_radius'
 
 The JSON's schema: docs/show-json.md in ifco's repository.";

@@ -26,7 +26,8 @@ Without files, steps come from stdin and answers go to stdout:
 
 With IN.wav and OUT.wav each sample is a step: 8 to 32 bits or float, any length, any rate. A
 model of one value hears each channel on its own, from states of its own; a model of as many
-values as there are channels hears them together.
+values as there are channels hears them together. Models of amplifiers are made for one sample
+rate; if the file tells it and IN.wav has another, a note says so.
 
 Ctrl-C ends a sound file early, and what was written until then is a whole file. Input on
 stdin ends where it ends (Ctrl-D in a terminal).
@@ -34,7 +35,7 @@ stdin ends where it ends (Ctrl-D in a terminal).
 Examples:
   ifco stream model.keras < sensor.csv                       a line in, a line out
   tail -f sensor.csv | ifco stream model.keras --json        as lines come, for a program
-  ifco stream amp.keras guitar.wav amp.wav                   through a model of an amplifier
+  ifco stream amp.nam guitar.wav amp.wav                     through a model of an amplifier
   ffmpeg -i in.mp3 -ac 1 -f f32le - | ifco stream amp.keras --raw > out.f32
   ifco stream model.keras --state s.npz < monday.csv         keep the states ...
   ifco stream model.keras --initial-state s.npz < tuesday.csv    ... and go on from them";
@@ -88,7 +89,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         session.map_err(|error| Failure::from(error).at_file(&args.model.model))
     };
     if let Some([from, to]) = args.files.as_deref() {
-        return wav::run(args, from, to, &open);
+        return wav::run(args, (from, to), model.about().sample_rate, &open);
     }
     let mut sessions = [open()?];
     state::load(args, &mut sessions)?;

@@ -121,7 +121,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         save::check_name(path)?;
     }
     args.threads.apply()?;
-    let opened = args.model.open()?;
+    let opened = args.model.open_to_run()?;
     let paths: Vec<String> = {
         let mut cells = opening::cells(&opened);
         if cells.is_empty() {

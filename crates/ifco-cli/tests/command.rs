@@ -76,7 +76,7 @@ fn show_as_json_keeps_its_schema() {
     let report = read(&["show", "--json", &model("stacked.keras")]);
     assert_eq!(
         keys(&report),
-        "schema file kind name parameters inputs outputs layers cells"
+        "schema file kind name parameters inputs outputs layers about cells"
     );
     assert_eq!(report["schema"], 1);
     assert_eq!(
@@ -85,7 +85,8 @@ fn show_as_json_keeps_its_schema() {
     );
     assert_eq!(
         keys(&report["layers"][0]),
-        "name class output_shapes why_no_output_shapes parameters takes_from layers"
+        "name class output_shapes why_no_output_shapes parameters takes_from \
+         begins_at_given_states layers"
     );
     let cell = &report["cells"][0];
     assert_eq!(

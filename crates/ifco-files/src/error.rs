@@ -85,6 +85,26 @@ pub enum FileError {
         /// What is wrong.
         reason: String,
     },
+    /// Something else stands in a JSON text than should.
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Where: `layers[1].weights[0]`.
+        place: String,
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: String,
+    },
+    /// A part of the file makes no sense: it is cut off, or was never right.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which part: `archive/data.pkl`, `the header`, `tensor "fc.weight"`.
+        part: String,
+        /// What is wrong, and where in the part.
+        reason: String,
+    },
     /// A part that such a file must have is absent.
     Missing {
         /// The file.
@@ -180,6 +200,13 @@ impl fmt::Display for Problem<'_> {
                 f,
                 "{part} is not valid JSON at line {line}, column {column}: {reason}"
             ),
+            FileError::Value {
+                place,
+                found,
+                expected,
+                ..
+            } => write!(f, "{place} is {found}, expected {expected}"),
+            FileError::Damaged { part, reason, .. } => write!(f, "{part} is damaged: {reason}"),
             FileError::Missing { part, .. } => write!(f, "there is no {part}"),
             FileError::MissingWeight {
                 weight,
@@ -218,6 +245,8 @@ impl FileError {
             | FileError::Hdf5 { path, .. }
             | FileError::Onnx { path, .. }
             | FileError::Json { path, .. }
+            | FileError::Value { path, .. }
+            | FileError::Damaged { path, .. }
             | FileError::Missing { path, .. }
             | FileError::MissingWeight { path, .. }
             | FileError::WeightCount { path, .. }
@@ -245,8 +274,9 @@ impl FileError {
                 _ => return None,
             },
             FileError::Unknown { remedy, .. } if remedy.is_empty() => {
-                "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3), .weights.h5 and \
-                 .onnx"
+                "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3), .weights.h5, .onnx, \
+                 PyTorch's .pt and .pth, .safetensors, and RTNeural's, AIDA-X's and GuitarML's .json \
+                 and .nam"
             }
             FileError::Unknown { remedy, .. }
             | FileError::Unsupported { remedy, .. }
@@ -254,11 +284,14 @@ impl FileError {
             FileError::Onnx { .. } => {
                 "copy or download the file again; if it stays so, export the model again"
             }
-            FileError::Zip { .. } | FileError::Hdf5 { .. } => {
+            FileError::Zip { .. } | FileError::Hdf5 { .. } | FileError::Damaged { .. } => {
                 "copy or download the file again; if it stays so, save the model again"
             }
             FileError::Json { .. } => {
                 "if the text was edited, correct it there; else save the model again"
+            }
+            FileError::Value { .. } => {
+                "if the file was edited, correct it there; else export the model again"
             }
             FileError::MissingWeight { .. }
             | FileError::WeightCount { .. }
@@ -390,6 +423,25 @@ mod tests {
                 FileError::json(&path, "config.json", &not_json),
                 "config.json is not valid JSON at line 2, column 4: EOF while parsing a value",
                 Some("correct it there"),
+            ),
+            (
+                FileError::Value {
+                    path: path.clone(),
+                    place: text("layers[0].weights"),
+                    found: text("a list of 2"),
+                    expected: text("a list of 3 arrays"),
+                },
+                "layers[0].weights is a list of 2, expected a list of 3 arrays",
+                Some("export the model again"),
+            ),
+            (
+                FileError::Damaged {
+                    path: path.clone(),
+                    part: text("a/data.pkl"),
+                    reason: text("at byte 3, it ends too early"),
+                },
+                "a/data.pkl is damaged: at byte 3, it ends too early",
+                Some("download the file again"),
             ),
             (
                 FileError::Missing {

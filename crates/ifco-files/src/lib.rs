@@ -20,6 +20,7 @@
 //! ```
 
 pub mod arrays;
+mod audio;
 mod bytes;
 mod error;
 mod hdf5;
@@ -27,13 +28,17 @@ mod keras;
 mod limits;
 mod onnx;
 mod open;
+mod torch;
+mod zipped;
 
 pub use error::FileError;
 use ifco_cell::Cell;
 use ifco_model::Model;
 pub use limits::Limits;
 use ndarray::ArrayD;
-pub use open::{OpenOptions, open, open_any, open_bytes, open_with_architecture};
+pub use open::{
+    Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_with_architecture,
+};
 
 /// What a file turned out to hold.
 ///
@@ -49,7 +54,8 @@ pub use open::{OpenOptions, open, open_any, open_bytes, open_with_architecture};
 pub enum Opened {
     /// A whole model: `.keras`, or an `.h5` with its architecture.
     Model(Box<Model>),
-    /// Weights alone: `.weights.h5`, or what `save_weights` of Keras 1 and 2 writes.
+    /// Weights alone: `.weights.h5`, what `save_weights` of Keras 1 and 2 writes, a `state_dict`
+    /// of PyTorch, or a `.safetensors`.
     Weights(WeightsFile),
 }
 
@@ -68,10 +74,37 @@ pub enum Opened {
 /// assert_eq!(lstm.weights().kernel(Gate::Forget).dim(), (3, 5)); // (features, units)
 /// # Ok::<(), ifco_files::FileError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct WeightsFile {
     /// The groups that hold arrays, in the file's order.
     pub groups: Vec<WeightsGroup>,
+    /// Whose names and shapes these are.
+    pub source: WeightsSource,
+    /// What is to be said of how the weights were found, such as under which key of a checkpoint.
+    pub notes: Vec<String>,
+}
+
+/// Whose names and shapes the arrays of a [`WeightsFile`] have.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/torch")).unwrap();
+/// use ifco_files::{Opened, WeightsSource, open_any};
+///
+/// let Opened::Weights(weights) = open_any("lstm.pt")? else { panic!() };
+/// assert_eq!(weights.source, WeightsSource::Torch);
+/// # Ok::<(), ifco_files::FileError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WeightsSource {
+    /// Keras: kernels `(features, gates·units)`.
+    #[default]
+    Keras,
+    /// PyTorch: `weight_ih_l0` `(gates·units, features)`. The order of the groups is that in
+    /// which the modules were made.
+    Torch,
+    /// PyTorch's names in a `.safetensors`, which sorts them: their order says nothing.
+    Safetensors,
 }
 
 /// One group of a weights file.
@@ -89,13 +122,14 @@ pub struct WeightsFile {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightsGroup {
-    /// Its path as ifco shows it: `lstm/cell` in a Keras 3 file, the layer's name in a legacy one.
+    /// Its path as ifco shows it: `lstm/cell` in a Keras 3 file, the layer's name in a legacy one,
+    /// the module's in one of PyTorch: `encoder.lstm`.
     pub path: String,
     /// The layer's own name where the file tells it: always in a legacy file; in a `.weights.h5`
     /// since Keras 3.6, below the names of the models around it: `encoder/lstm`.
     pub name: Option<String>,
     /// Its arrays by name, in order: `0`, `1`, … in a Keras 3 file,
-    /// `lstm/lstm_cell/kernel:0` in a legacy one.
+    /// `lstm/lstm_cell/kernel:0` in a legacy one, `weight_ih_l0` in one of PyTorch.
     pub arrays: Vec<(String, ArrayD<f32>)>,
 }
 
@@ -107,7 +141,13 @@ impl WeightsFile {
     /// An LSTM is a `kernel` `(features, 4·units)`, a `recurrent_kernel` `(units, 4·units)`
     /// and perhaps a `bias` `(4·units)`; a GRU has 3 columns per unit. A SimpleRNN's arrays are
     /// those of many layers, so it is only taken for one if a name in the file says so.
+    ///
+    /// PyTorch's are told by their names, and come in Keras's layout, the two biases of an LSTM
+    /// summed: `lstm`, `lstm/l1` where there are several layers, `lstm/l1/backward`.
     pub fn cells(&self) -> Vec<(String, Cell)> {
-        keras::cells(self)
+        match self.source {
+            WeightsSource::Keras => keras::cells(self),
+            WeightsSource::Torch | WeightsSource::Safetensors => torch::cells(self),
+        }
     }
 }

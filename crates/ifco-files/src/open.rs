@@ -5,7 +5,8 @@ use std::path::Path;
 use ifco_model::Model;
 
 use crate::bytes::Bytes;
-use crate::{FileError, Limits, Opened, keras, onnx};
+use crate::torch::{self, Spec};
+use crate::{FileError, Limits, Opened, WeightsSource, keras, onnx};
 
 /// Opens a whole model: `.keras`, an `.h5` with its architecture, or `.onnx`.
 ///
@@ -76,6 +77,44 @@ pub fn open_bytes(bytes: impl Into<Vec<u8>>, name: &str) -> Result<Opened, FileE
     OpenOptions::new().open_bytes(bytes, name)
 }
 
+/// A whole model, and what was assumed to make it one.
+///
+/// See [`open_assuming`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Assumed {
+    /// The model.
+    pub model: Box<Model>,
+    /// What the file did not tell and nobody else did, a line each, for the user to check; none
+    /// for a file that holds its architecture.
+    pub assumptions: Vec<String>,
+}
+
+/// Opens a whole model; of PyTorch's weights alone, one in which each module takes what the one
+/// before gives, as far as names and shapes tell.
+///
+/// What they do not tell is assumed and said: the order, which steps go on, activations.
+/// `spec` is a small TOML that corrects it (docs/formats.md).
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/torch")).unwrap();
+/// let assumed = ifco_files::open_assuming("classifier.pt", None::<&str>)?;
+/// assert_eq!(assumed.assumptions[1], "the modules run in the order of the file: lstm → norm → fc");
+///
+/// let told = ifco_files::open_assuming("classifier.pt", Some("classifier.toml"))?;
+/// assert_eq!(told.model.outputs()[0].shape, Some(vec![None, Some(2)])); // of the last step
+/// # Ok::<(), ifco_files::FileError>(())
+/// ```
+///
+/// # Errors
+/// Whatever [`FileError`] tells; where the weights make no chain, what is needed.
+pub fn open_assuming(
+    path: impl AsRef<Path>,
+    spec: Option<impl AsRef<Path>>,
+) -> Result<Assumed, FileError> {
+    OpenOptions::new().open_assuming(path, spec)
+}
+
 /// Opens model files within other [`Limits`] than the default ones.
 ///
 /// ```
@@ -115,12 +154,103 @@ impl OpenOptions {
         let path = path.as_ref();
         match self.open_any(path)? {
             Opened::Model(model) => Ok(*model),
-            Opened::Weights(_) => Err(FileError::Missing {
-                path: path.into(),
-                part: "architecture in this file, only weights".into(),
-                remedy: "open it together with the JSON that model.to_json() writes".into(),
-            }),
+            Opened::Weights(weights) => Err(no_architecture(path, weights.source)),
         }
+    }
+
+    /// As [`open_assuming`].
+    ///
+    /// # Errors
+    /// Whatever [`FileError`] tells.
+    pub fn open_assuming(
+        &self,
+        path: impl AsRef<Path>,
+        spec: Option<impl AsRef<Path>>,
+    ) -> Result<Assumed, FileError> {
+        let path = path.as_ref();
+        let spec = match spec {
+            Some(spec) => {
+                let spec = spec.as_ref();
+                let text = file(spec)?
+                    .head(usize::try_from(self.limits.json).unwrap_or(usize::MAX))
+                    .map_err(|error| FileError::io(spec, error))?;
+                let text = String::from_utf8_lossy(&text);
+                Some(Spec::parse(&text, spec, &self.limits)?)
+            }
+            None => None,
+        };
+        self.assume(file(path)?, path, spec)
+    }
+
+    /// As [`open_assuming`], from bytes and the text of the spec; `name` stands for both paths in
+    /// errors.
+    ///
+    /// ```
+    /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/torch")).unwrap();
+    /// let bytes = std::fs::read("classifier.pt")?;
+    /// let options = ifco_files::OpenOptions::new();
+    /// let spec = "[modules.lstm]\ntake = \"last\"";
+    /// let told = options.open_bytes_assuming(bytes, Some(spec), "classifier.pt")?;
+    /// assert_eq!(told.model.outputs()[0].shape, Some(vec![None, Some(2)]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Whatever [`FileError`] tells.
+    pub fn open_bytes_assuming(
+        &self,
+        bytes: impl Into<Vec<u8>>,
+        spec: Option<&str>,
+        name: &str,
+    ) -> Result<Assumed, FileError> {
+        let path = Path::new(name);
+        let spec = spec
+            .map(|text| Spec::parse(text, path, &self.limits))
+            .transpose()?;
+        self.assume(Bytes::from_vec(bytes.into()), path, spec)
+    }
+
+    fn assume(&self, bytes: Bytes, path: &Path, spec: Option<Spec>) -> Result<Assumed, FileError> {
+        let told = spec.is_some();
+        let spec = spec.unwrap_or_default();
+        match self.any(bytes, path, spec.state_dict.as_deref())? {
+            Opened::Model(_) if told => Err(FileError::Unsupported {
+                path: path.into(),
+                what: "the file tells its own architecture, and needs no spec".into(),
+                remedy: "leave the spec out".into(),
+            }),
+            Opened::Model(model) => Ok(Assumed {
+                model,
+                assumptions: Vec::new(),
+            }),
+            Opened::Weights(weights) if weights.source == WeightsSource::Keras => {
+                Err(no_architecture(path, weights.source))
+            }
+            Opened::Weights(weights) => {
+                let (model, assumptions) = torch::model(&weights, &spec, path)?;
+                Ok(Assumed {
+                    model: Box::new(model),
+                    assumptions,
+                })
+            }
+        }
+    }
+
+    /// Whatever the bytes hold; of a checkpoint, the weights under the key `state_dict`.
+    fn any(
+        &self,
+        bytes: Bytes,
+        path: &Path,
+        state_dict: Option<&str>,
+    ) -> Result<Opened, FileError> {
+        if let Some(weights) = torch::open(&bytes, path, state_dict, &self.limits)? {
+            return Ok(Opened::Weights(weights));
+        }
+        if onnx::is_model(&bytes) {
+            let model = onnx::open(&bytes, path, &self.limits)?;
+            return Ok(Opened::Model(Box::new(model)));
+        }
+        keras::open_any(bytes, path, &self.limits)
     }
 
     /// As [`open_with_architecture`].
@@ -143,20 +273,7 @@ impl OpenOptions {
     /// Whatever [`FileError`] tells.
     pub fn open_any(&self, path: impl AsRef<Path>) -> Result<Opened, FileError> {
         let path = path.as_ref();
-        self.open_bytes_of(file(path)?, path, true)
-    }
-
-    fn open_bytes_of(
-        &self,
-        bytes: Bytes,
-        path: &Path,
-        has_folder: bool,
-    ) -> Result<Opened, FileError> {
-        if onnx::is_model(&bytes) {
-            let model = onnx::open(&bytes, path, has_folder, &self.limits)?;
-            return Ok(Opened::Model(Box::new(model)));
-        }
-        keras::open_any(bytes, path, &self.limits)
+        self.any(file(path)?, path, None)
     }
 
     /// As [`open_bytes`](crate::open_bytes()).
@@ -164,7 +281,7 @@ impl OpenOptions {
     /// # Errors
     /// Whatever [`FileError`] tells.
     pub fn open_bytes(&self, bytes: impl Into<Vec<u8>>, name: &str) -> Result<Opened, FileError> {
-        self.open_bytes_of(Bytes::from_vec(bytes.into()), Path::new(name), false)
+        self.any(Bytes::from_vec(bytes.into()), Path::new(name), None)
     }
 
     /// As [`open_with_architecture`], from bytes; `name` stands for both paths in errors.
@@ -192,6 +309,19 @@ impl OpenOptions {
             Bytes::from_vec(json.into()),
         );
         keras::open_with_architecture(weights, name, &json, name, &self.limits)
+    }
+}
+
+/// The error where a whole model was asked for.
+fn no_architecture(path: &Path, source: WeightsSource) -> FileError {
+    FileError::Missing {
+        path: path.into(),
+        part: "architecture in this file, only weights".into(),
+        remedy: match source {
+            WeightsSource::Keras => "open it together with the JSON that model.to_json() writes",
+            _ => "open_assuming makes a model of it, and tells what it assumes",
+        }
+        .into(),
     }
 }
 

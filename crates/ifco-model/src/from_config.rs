@@ -243,6 +243,7 @@ pub(crate) fn finish(
         inputs: input_ports,
         outputs: output_ports,
         runs_whole: false,
+        about: crate::About::default(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use ifco_cell::{Cell, Precision};
-use ndarray::ArrayD;
+use ndarray::{Array1, ArrayD};
 use serde_json::Value;
 
 use crate::{LayerError, NotStreamable, Shape, StepShape, Streamed, Tap, Tensor};
@@ -221,6 +221,25 @@ pub trait Layer: Debug + Send + Sync {
     /// Keeps the weights of the recurrent layers inside so while they run, those that it has and
     /// those that it will be given.
     fn set_precision(&mut self, _precision: Precision) {}
+
+    /// Takes the states at which each sequence and each stream begins, instead of zeros: an array
+    /// of as many values as the cell has units for each state, h and c of an LSTM. A call that is
+    /// given an `initial_state` begins there all the same.
+    ///
+    /// # Errors
+    /// When they are not this layer's, or it has none: the default.
+    fn set_initial_states(&mut self, states: Vec<Array1<f32>>) -> Result<(), LayerError> {
+        Err(LayerError::Other(format!(
+            "a {} takes no initial states, got {}",
+            self.class_name(),
+            states.len()
+        )))
+    }
+
+    /// Where sequences begin, if [`set_initial_states`](Self::set_initial_states) has told.
+    fn initial_states(&self) -> Option<&[Array1<f32>]> {
+        None
+    }
 
     /// Whether ifco can run it: false for a class that it does not know.
     fn can_run(&self) -> bool {

@@ -21,6 +21,7 @@
 //! # Ok::<(), ifco_model::ModelError>(())
 //! ```
 
+mod about;
 mod builder;
 mod config;
 mod error;
@@ -39,6 +40,7 @@ mod session;
 mod tensor;
 mod trace;
 
+pub use about::About;
 pub use builder::{ModelBuilder, Output};
 pub use config::{Config, Generation};
 pub use error::{ConfigError, LayerError, ModelError};

@@ -1,12 +1,12 @@
 //! A model: layers, the graph between them, and what it predicts.
 
 use ifco_cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
-use ndarray::ArrayD;
+use ndarray::{Array1, ArrayD};
 use serde_json::Value;
 
 use crate::graph::{Node, Source};
 use crate::group_names::GroupNames;
-use crate::{Generation, Layer, LayerError, ModelError, Shape, WeightSlot};
+use crate::{About, Generation, Layer, LayerError, ModelError, Shape, WeightSlot};
 
 /// A graph of layers that can be run.
 ///
@@ -49,6 +49,7 @@ pub struct Model {
     pub(crate) inputs: Vec<Port>,
     pub(crate) outputs: Vec<Port>,
     pub(crate) runs_whole: bool,
+    pub(crate) about: About,
 }
 
 /// A layer in its model.
@@ -288,10 +289,61 @@ impl Model {
         layer: &str,
         weights: Vec<ArrayD<f32>>,
     ) -> Result<(), ModelError> {
-        self.layer(layer)?;
-        match self.layers.iter_mut().find(|entry| entry.name == layer) {
-            Some(entry) => entry.set_weights(weights),
-            None => Ok(()),
+        self.layer_mut(layer)?.set_weights(weights)
+    }
+
+    /// Takes the states at which a recurrent layer's sequences and streams begin, instead of
+    /// zeros: an array of `units` values for each state, h and c of an LSTM.
+    ///
+    /// # Errors
+    /// When there is no such layer, or they are not its states.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::array;
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 1]}},
+    ///     {"class_name": "SimpleRNN", "config": {
+    ///         "name": "sum", "units": 1, "activation": "linear", "use_bias": false,
+    ///     }},
+    /// ]}});
+    /// let mut model = Model::from_config(&json, Generation::Keras3)?;
+    /// let one = || array![[1.0]].into_dyn();
+    /// model.set_weights(vec![one(), one()])?; // h' = x + h
+    /// model.set_layer_initial_states("sum", vec![array![10.0]])?;
+    ///
+    /// assert_eq!(model.predict(&array![[[1.0], [2.0]]].into_dyn())?[[0, 0]], 13.0);
+    /// assert_eq!(model.session()?.step(&[1.0]), [11.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_layer_initial_states(
+        &mut self,
+        layer: &str,
+        states: Vec<Array1<f32>>,
+    ) -> Result<(), ModelError> {
+        let entry = self.layer_mut(layer)?;
+        let result = entry.layer.set_initial_states(states);
+        result.map_err(|source| entry.error(source))
+    }
+
+    /// What the file told besides the layers. Empty for Keras's files.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Notes what a file tells besides the layers.
+    pub fn set_about(&mut self, about: About) {
+        self.about = about;
+    }
+
+    fn layer_mut(&mut self, name: &str) -> Result<&mut LayerEntry, ModelError> {
+        match self.layers.iter().position(|entry| entry.name == name) {
+            Some(index) => Ok(&mut self.layers[index]),
+            None => {
+                let known = self.layers.iter().map(|entry| entry.name.clone());
+                Err(no_such("layer", name, known.collect()))
+            }
         }
     }
 

@@ -3,5 +3,7 @@
 //! [`plot`] makes SVG and PNG; [`color`] has the colours that pictures and page share.
 
 pub mod color;
+#[cfg(feature = "page")]
+pub mod page;
 mod parts;
 pub mod plot;

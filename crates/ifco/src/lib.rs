@@ -138,6 +138,8 @@
 //! - [`open`]: `.keras`, and whole models in `.h5` or `.hdf5` from Keras 1, 2 and 3.
 //! - [`open_with_architecture`]: weights alone, with the JSON of `model.to_json()` beside them.
 //! - [`open_any`]: also weights alone, whose gates can be seen but which cannot predict.
+//! - All of these also open models of sound: RTNeural's and GuitarML's JSON, and `.nam`;
+//!   [`Model::about`] has the sample rate.
 //! - [`open_bytes`]: the same from memory, and [`OpenOptions`] for other [`Limits`].
 //!
 //! ```
@@ -202,12 +204,12 @@ pub use ifco_cell::{
     UnitDigest, WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
-    FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, arrays, open, open_any,
-    open_bytes, open_with_architecture,
+    Assumed, FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, WeightsSource,
+    arrays, open, open_any, open_assuming, open_bytes, open_with_architecture,
 };
 pub use ifco_model::{
-    Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask, Model,
-    ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step, StepShape,
-    Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
+    About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
+    Model, ModelError, ModelTrace, NotStreamable, Port, Session, SessionError, Shape, Step,
+    StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
 };
 pub use ifco_view as view;

@@ -203,7 +203,7 @@ macro_rules! families {
     };
 }
 
-families! { lstm masks recurrent layers attention graphs files keras1 cudnn gates }
+families! { lstm masks recurrent layers attention graphs files keras1 cudnn gates audio }
 
 /// Nothing in `fixtures/` is left out: each family has its test, each file its case.
 #[test]
@@ -218,7 +218,7 @@ fn every_fixture_is_a_case() {
         known.extend(case.architecture().map(String::from));
     }
     let mut found = BTreeSet::new();
-    for generation in ["keras1", "keras2", "keras3"] {
+    for generation in ["keras1", "keras2", "keras3", "audio"] {
         for entry in std::fs::read_dir(fixture(generation)).expect("a folder of fixtures") {
             let name = entry.expect("an entry").file_name();
             found.insert(format!("{generation}/{}", name.display()));

@@ -25,15 +25,18 @@ fn close(found: ArrayViewD<f32>, right: ArrayViewD<f32>, what: &str) {
     }
 }
 
+/// Arrays and what they are called.
+type Named = Vec<(String, ArrayD<f32>)>;
+
 /// The model, its inputs, and everything else by name.
-fn golden(name: &str) -> (Box<Model>, Vec<ArrayD<f32>>, Vec<(String, ArrayD<f32>)>) {
+fn golden(name: &str) -> (Model, Vec<ArrayD<f32>>, Named) {
     let model = ifco::open(path(&format!("{name}.keras"))).unwrap();
     let arrays = npz::read(path(&format!("{name}.npz"))).unwrap();
     let (inputs, arrays): (Vec<_>, Vec<_>) = arrays
         .into_iter()
         .partition(|(name, _)| name.starts_with('x'));
     let inputs = inputs.into_iter().map(|(_, array)| array).collect();
-    (model.into(), inputs, arrays)
+    (model, inputs, arrays)
 }
 
 fn traced(model: &Model, inputs: &[ArrayD<f32>]) -> ModelTrace {

@@ -307,8 +307,14 @@ impl<'a> Block<'a> {
                 let parts = [x_part, cell.gates.recurrent.part(panel, h)];
                 let offset = panel * cell.panel_units;
                 if rows == 1 && cell.is_plain_lstm() {
+                    let [start, ..] = start;
                     LstmRow {
-                        start,
+                        // The gates stand side by side.
+                        start: Values {
+                            at: start.at,
+                            stride: start.stride,
+                            panel_stride: start.panel_stride,
+                        },
                         parts,
                         c: states.c.add(offset),
                         new_h: states.new_h.add(offset),

@@ -58,15 +58,19 @@ impl Gemm {
         }
     }
 
-    /// The sums of every vector start from the bias.
-    pub(super) fn bias_start(&self, panel: usize) -> [Start; VECTORS] {
+    /// The bias from a panel on.
+    pub(super) fn bias(&self, panel: usize) -> Values<*const f32> {
         let width = self.layout.width();
-        let bias = Values {
+        Values {
             at: self.bias.as_slice()[panel * width..].as_ptr(),
             stride: 0,
             panel_stride: width,
-        };
-        starts(bias, self.layout.lanes())
+        }
+    }
+
+    /// The sums of every vector start from the bias.
+    pub(super) fn bias_start(&self, panel: usize) -> [Start; VECTORS] {
+        starts(self.bias(panel), self.layout.lanes())
     }
 
     /// `z = b + x·W`: `[panel][row][vector][lane]`.

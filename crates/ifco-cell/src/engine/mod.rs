@@ -66,9 +66,4 @@ impl Packed {
                 .collect(),
         }
     }
-
-    /// Units of the last cell.
-    fn units(&self) -> usize {
-        self.cells.last().map_or(0, |cell| cell.units)
-    }
 }

@@ -52,7 +52,8 @@ pub(super) struct Plan {
 pub(super) struct Work {
     pub(super) batch: usize,
     pub(super) time: usize,
-    /// Multiply-adds for one row and step, and those of them that the recurrent weights take.
+    /// Multiply-adds for one row and step, and those of them that the recurrent weights take;
+    /// of narrower weights than `f32`, of which one instruction takes more, those that take as long.
     pub(super) per_row: usize,
     pub(super) recurrent_per_row: usize,
     /// Bytes of all weights.

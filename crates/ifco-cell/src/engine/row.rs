@@ -4,16 +4,16 @@
 //! arithmetic counts. A group of panels keeps its sums in registers, from where its gates become
 //! states at once; meanwhile the processor already reads the weights of the next group.
 
-use super::gates::{Sigmoid, Tanh, lstm_states};
-use super::product::{Part, Start, VECTORS, in_order};
+use super::gates::{Sigmoid, Tanh, Values, lstm_states};
+use super::product::{Part, in_order};
 use super::simd::{Isa, Kernel, Simd};
 use super::traffic::Outputs;
 
 /// Some steps of one row.
 pub(super) struct LstmRow {
-    /// What the sums of the four gates start from at the first step; the stride is from one step
-    /// to the next.
-    pub(super) start: [Start; VECTORS],
+    /// What the sums start from at the first step, gate beside gate; the stride is from one step to
+    /// the next.
+    pub(super) start: Values<*const f32>,
     /// x and h at the first step; the stride of the rows is from one step to the next.
     pub(super) parts: [Part; 2],
     pub(super) c: *mut f32,
@@ -40,31 +40,55 @@ impl LstmRow {
     /// # Safety
     /// All pointers are valid for what they are said to hold, and nobody else writes there.
     pub(super) unsafe fn run(self, isa: Isa) {
-        isa.run(Valid(self));
+        match self.steps {
+            1 => isa.run(One(&self)),
+            _ => isa.run(Several(&self)),
+        }
     }
 }
 
-/// Steps whose pointers their maker vouches for.
-struct Valid(LstmRow);
+/// A step whose pointers its maker vouches for: a stream's, which is not to pay for what several
+/// steps would share.
+struct One<'a>(&'a LstmRow);
 
-impl Kernel for Valid {
+/// Steps whose pointers their maker vouches for.
+struct Several<'a>(&'a LstmRow);
+
+impl Kernel for One<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let of = &self.0;
-        let mut from_end = of.from_end;
-        for step in 0..of.steps {
+        // SAFETY: the promise of `LstmRow::run`.
+        unsafe { step(s, self.0, 0, self.0.from_end) };
+    }
+}
+
+impl Kernel for Several<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut from_end = self.0.from_end;
+        for number in 0..self.0.steps {
             // SAFETY: the promise of `LstmRow::run`.
-            unsafe {
-                match of.panels {
-                    1 => group::<S, 1>(s, of, step, 0),
-                    2 => group::<S, 2>(s, of, step, 0),
-                    MOST_PANELS => group::<S, MOST_PANELS>(s, of, step, 0),
-                    _ => groups(s, of, step, from_end),
-                }
-            }
+            unsafe { step(s, self.0, number, from_end) };
             from_end = !from_end;
+        }
+    }
+}
+
+/// # Safety
+/// As for [`LstmRow::run`].
+#[inline(always)]
+unsafe fn step<S: Simd>(s: S, of: &LstmRow, step: usize, from_end: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match of.panels {
+            1 => group::<S, 1>(s, of, step, 0),
+            2 => group::<S, 2>(s, of, step, 0),
+            MOST_PANELS => group::<S, MOST_PANELS>(s, of, step, 0),
+            _ => groups(s, of, step, from_end),
         }
     }
 }
@@ -101,9 +125,8 @@ unsafe fn group<S: Simd, const P: usize>(s: S, of: &LstmRow, step: usize, first:
         let mut sums = [[s.splat(0.0); 4]; P];
         for p in 0..P {
             for gate in 0..4 {
-                let start = of.start[gate];
-                let offset = step * start.stride + (first + p) * start.panel_stride;
-                sums[p][gate] = s.load(start.at.add(offset));
+                let offset = step * of.start.stride + (first + p) * of.start.panel_stride;
+                sums[p][gate] = s.load(of.start.at.add(offset + gate * S::LANES));
             }
         }
         for part in of.parts {
@@ -123,12 +146,21 @@ unsafe fn group<S: Simd, const P: usize>(s: S, of: &LstmRow, step: usize, first:
         let states = first * S::LANES;
         let new_h = of.new_h.add(step * of.parts[1].rows.stride + states);
         let outputs = of.outputs.from(step, 0);
-        for p in 0..P {
-            let c = of.c.add(states + p * S::LANES);
-            let (new_c, h) = lstm_states(s, sums[p], s.load(c), Sigmoid, Tanh);
-            s.store(c, new_c);
-            s.store(new_h.add(p * S::LANES), h);
-            outputs.put(s, 0, states + p * S::LANES, of.units, h);
+        // Written out: in a loop the sums would go through memory.
+        macro_rules! states_of {
+            ($($p:literal)*) => {
+                $(if $p < P {
+                    let unit = states + $p * S::LANES;
+                    let c = of.c.add(unit);
+                    let sums = sums[const { if $p < P { $p } else { 0 } }];
+                    let (new_c, h) = lstm_states(s, sums, s.load(c), Sigmoid, Tanh);
+                    s.store(c, new_c);
+                    s.store(new_h.add($p * S::LANES), h);
+                    outputs.put(s, 0, unit, of.units, h);
+                })*
+            };
         }
+        const { assert!(P <= MOST_PANELS) };
+        states_of!(0 1 2);
     }
 }

@@ -57,10 +57,10 @@ impl Stepper {
         }
     }
 
-    /// Takes one step, with as many values as there are features; gives h of the last cell.
-    pub(crate) fn step(&mut self, x: &[f32]) -> &[f32] {
+    /// Takes one step, with as many values as there are features; puts out h of the last cell.
+    pub(crate) fn step(&mut self, x: &[f32], output: &mut [f32]) {
         let Some(packed) = self.packed.get() else {
-            return &[];
+            return;
         };
         let values = self.buffer.as_mut_slice().as_mut_ptr();
         if self.plain {
@@ -69,8 +69,10 @@ impl Stepper {
                 at: x.as_ptr(),
                 stride: 0,
             };
-            for (cell, of) in packed.cells.iter().zip(&self.scratch.cells) {
-                // SAFETY: the buffer was made for these cells, and x has the features.
+            let last = packed.cells.len() - 1;
+            for (index, (cell, of)) in packed.cells.iter().zip(&self.scratch.cells).enumerate() {
+                // SAFETY: the buffer was made for these cells, x has the features, and what is put out
+                // are the values that `output` has.
                 unsafe {
                     let h = Rows {
                         at: values.add(of.h + self.slot * of.slot),
@@ -78,15 +80,21 @@ impl Stepper {
                     };
                     let new_h = values.add(of.h + (1 - self.slot) * of.slot);
                     LstmRow {
-                        start: cell.gates.bias_start(0),
+                        start: cell.gates.bias(0),
                         parts: [
                             cell.gates.kernel.part(0, input),
                             cell.gates.recurrent.part(0, h),
                         ],
                         c: values.add(of.c),
                         new_h,
-                        outputs: Outputs::NONE,
-                        units: 0,
+                        outputs: match index == last {
+                            true => Outputs {
+                                at: output.as_mut_ptr(),
+                                ..Outputs::NONE
+                            },
+                            false => Outputs::NONE,
+                        },
+                        units: output.len(),
                         panels: cell.gates.layout.panels(),
                         steps: 1,
                         from_end: self.from_end,
@@ -97,8 +105,7 @@ impl Stepper {
             }
             self.slot = 1 - self.slot;
             self.from_end = !self.from_end;
-            let last = &self.scratch.cells[packed.cells.len() - 1];
-            return &self.buffer.as_slice()[last.h + self.slot * last.slot..][..packed.units()];
+            return;
         }
         let barrier = Barrier::default();
         let mut block = Block {
@@ -132,7 +139,8 @@ impl Stepper {
         }
         (self.slot, self.from_end) = (block.slot, block.from_end);
         let last = &self.scratch.cells[packed.cells.len() - 1];
-        &self.buffer.as_slice()[last.h + self.slot * last.slot..][..packed.units()]
+        let h = &self.buffer.as_slice()[last.h + self.slot * last.slot..];
+        output.copy_from_slice(&h[..output.len()]);
     }
 
     /// Where the states are in the buffer, for each cell h, and c for an LSTM: one after the other.

@@ -174,3 +174,45 @@ proptest! {
         prop_assert_eq!(packing.bias_to_keras(&views, forget_bias).unwrap(), bias);
     }
 }
+
+/// A weight that is read where `element` says is the one that `matrix_from_keras` put there.
+#[test]
+fn an_element_is_where_the_packing_puts_it() {
+    let (inputs, units) = (3, 2);
+    let keras = Array2::from_shape_fn((inputs, 4 * units), |(row, column)| {
+        (100 * row + column) as f32
+    });
+    let mut told = 0;
+    for packing in ALL {
+        let packed = packing.matrix_from_keras(keras.view()).unwrap();
+        for (gate, unit, input) in every_weight(inputs, units) {
+            let index = |block: usize| (block * units + unit).to_string();
+            let row = input.to_string();
+            let Some(element) = packing.element(Part::Kernel, gate, index, &row) else {
+                continue;
+            };
+            // RTNeural has `weights[0]` before it.
+            let inside = element.rsplit_once('[').unwrap().1.trim_end_matches(']');
+            let mut places: Vec<usize> = inside.split(", ").map(|n| n.parse().unwrap()).collect();
+            if places.len() == 3 {
+                assert_eq!(places.remove(0), 0, "{element}"); // the direction
+            }
+            let expected = keras[[input, gate.columns(units).start + unit]];
+            assert_eq!(
+                packed[[places[0], places[1]]],
+                expected,
+                "{} {element}",
+                packing.key
+            );
+            told += 1;
+        }
+    }
+    // Keras, PyTorch's two, ONNX, Core ML, OpenVINO and Haste at least.
+    assert!(told >= 7 * 4 * inputs * units, "{told}");
+}
+
+fn every_weight(inputs: usize, units: usize) -> impl Iterator<Item = (Gate, usize, usize)> {
+    Gate::ALL.into_iter().flat_map(move |gate| {
+        (0..units).flat_map(move |unit| (0..inputs).map(move |input| (gate, unit, input)))
+    })
+}

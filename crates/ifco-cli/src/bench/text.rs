@@ -60,7 +60,8 @@ pub fn report(report: &Report<'_>) -> String {
     }
     text.push_str(&latencies(&report.batches));
     text.push('\n');
-    text.push_str(&layers(&report.batches, report.difference.is_some()));
+    let is_reduced = report.difference.is_some();
+    text.push_str(&layers(&report.batches, is_reduced, report.limits.threads));
     if report.is_interrupted {
         text.push_str("\ninterrupted: the last line may rest on few predictions\n");
     }
@@ -99,7 +100,7 @@ fn latencies(batches: &[BatchReport]) -> String {
     table(&header, &right, rows)
 }
 
-fn layers(batches: &[BatchReport], is_reduced: bool) -> String {
+fn layers(batches: &[BatchReport], is_reduced: bool, threads: usize) -> String {
     let header = [
         "layer",
         "batch",
@@ -130,6 +131,13 @@ fn layers(batches: &[BatchReport], is_reduced: bool) -> String {
         return "no recurrent layer takes a sequence (batch, time, features) of its own\n".into();
     }
     let mut text = table(&header, &[1, 2, 3, 4, 5], rows);
+    if threads > 1 {
+        let threads = count(threads, "thread");
+        let _ = writeln!(
+            text,
+            "possible: with {threads}; a layer too small to be shared uses one"
+        );
+    }
     text.push('\n');
     // What one sequence does and what many do, in words; what is between is between.
     let mut told: Vec<&BatchReport> = batches.first().into_iter().collect();

@@ -34,6 +34,21 @@ fn model(model: &Model) -> Value {
         "inputs": ports(model.inputs()),
         "outputs": ports(model.outputs()),
         "layers": layers(model),
+        "about": about(model),
+    })
+}
+
+fn about(model: &Model) -> Value {
+    let about = model.about();
+    let facts = about.facts.iter();
+    let facts: serde_json::Map<String, Value> = facts
+        .map(|(name, fact)| (name.clone(), fact.as_str().into()))
+        .collect();
+    json!({
+        "format": about.format,
+        "sample_rate": about.sample_rate,
+        "facts": facts,
+        "assumed": about.assumed,
     })
 }
 
@@ -49,6 +64,7 @@ fn layers(model: &Model) -> Vec<Value> {
                 "why_no_output_shapes": layer.output_shapes.as_ref().err(),
                 "parameters": layer.parameters,
                 "takes_from": layer.inbound,
+                "begins_at_given_states": layer.layer.initial_states().is_some(),
                 "layers": layer.layer.as_model().map(layers),
             })
         })

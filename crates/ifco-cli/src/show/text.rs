@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ifco::{LayerEntry, Model, Opened, Port, WeightsFile, display_shape};
+use ifco::{LayerEntry, Model, Opened, Port, WeightsFile, WeightsSource, display_shape};
 
 use super::{CellReport, Report};
 use crate::inspect::{self, Figures, GateView};
@@ -31,10 +31,14 @@ pub fn report(report: &Report<'_>) -> String {
         }
         cell(&mut text, report_of_cell);
     }
-    if matches!(report.opened, Opened::Weights(_)) && !report.cells.is_empty() {
+    if let (Opened::Weights(weights), false) = (report.opened, report.cells.is_empty()) {
+        let whose = match weights.source {
+            WeightsSource::Keras => "Keras",
+            _ => "PyTorch",
+        };
         line!(
             text,
-            "\nThe activations are Keras's defaults: a weights file does not tell them."
+            "\nThe activations are {whose}'s defaults: a weights file does not tell them."
         );
     }
     text
@@ -57,11 +61,39 @@ fn model(text: &mut String, file: &str, model: &Model) {
     line!(text, "parameters: {}{more}", thousands(known.sum()));
     line!(text, "inputs:     {}", ports(model.inputs()));
     line!(text, "outputs:    {}", ports(model.outputs()));
+    about(text, model);
     for (name, reason) in unknown {
         line!(
             text,
             "note: the output shape of {name:?} is not known: {reason}"
         );
+    }
+}
+
+/// What the file tells besides the layers, and where sequences begin if not at zeros.
+fn about(text: &mut String, model: &Model) {
+    let about = model.about();
+    if let Some(format) = &about.format {
+        line!(text, "format:     {format}");
+    }
+    if let Some(rate) = about.sample_rate {
+        line!(text, "made for:   {rate} Hz");
+    }
+    let begin: Vec<&str> = model
+        .layers()
+        .iter()
+        .filter(|entry| entry.layer.initial_states().is_some())
+        .map(|entry| entry.name.as_str())
+        .collect();
+    if !begin.is_empty() {
+        let layers = begin.join(", ");
+        line!(text, "begins at:  states from the file, in {layers}");
+    }
+    for (name, fact) in &about.facts {
+        line!(text, "{:<11} {fact}", format!("{name}:"));
+    }
+    for assumed in &about.assumed {
+        line!(text, "assumed:    {assumed}");
     }
 }
 
@@ -134,7 +166,17 @@ fn weights(text: &mut String, file: &str, weights: &WeightsFile) {
     let header = ["group", "array", "shape", "parameters"];
     text.push_str(&table(&header, &[3], rows));
     line!(text, "\nparameters: {}", thousands(total));
-    line!(text, "to predict: {ARCHITECTURE_HELP}");
+    match weights.source {
+        WeightsSource::Keras => line!(text, "to predict: {ARCHITECTURE_HELP}"),
+        _ => line!(
+            text,
+            "to predict: `ifco predict` says what it assumes of the layers between; --spec \
+             model.toml corrects it"
+        ),
+    }
+    for note in &weights.notes {
+        line!(text, "note: {note}");
+    }
 }
 
 fn cell(text: &mut String, report: &CellReport<'_>) {

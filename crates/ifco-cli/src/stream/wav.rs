@@ -57,8 +57,8 @@ struct Done {
 
 pub fn run(
     args: &Args,
-    from: &Path,
-    to: &Path,
+    (from, to): (&Path, &Path),
+    made_for: Option<f64>,
     open: &dyn Fn() -> Result<Session, Failure>,
 ) -> Result<(), Failure> {
     let mut reader = WavReader::open(from).map_err(|error| wrong(error, from))?;
@@ -72,6 +72,14 @@ pub fn run(
     }
     let mut sessions = sessions(spec, open, from)?;
     state::load(args, &mut sessions)?;
+    if let Some(rate) = made_for.filter(|rate| *rate != f64::from(spec.sample_rate)) {
+        eprintln!(
+            "note: the model was made for {rate} Hz, {} has {} Hz: it will sound different; \
+             `ffmpeg -i FILE -ar {rate} FILE.wav` brings sound to another rate",
+            from.display(),
+            spec.sample_rate
+        );
+    }
     let outputs: usize = sessions.iter().map(Session::output_len).sum();
     let (bits_per_sample, sample_format) = args
         .format

@@ -1,5 +1,7 @@
 //! The command on the models of `models/make.py`, and what it prints.
 
+#![allow(dead_code)] // each test takes what it needs
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

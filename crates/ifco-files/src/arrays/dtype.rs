@@ -1,10 +1,10 @@
-//! NumPy's names of number types, and their bytes as `f32`.
+//! Types of numbers by NumPy's names, and their bytes as `f32`.
 
 use super::ArrayProblem;
 
-/// A type of numbers in a `.npy` file.
+/// A type of numbers in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Dtype {
+pub(crate) struct Dtype {
     kind: Kind,
     big_endian: bool,
 }
@@ -21,11 +21,30 @@ enum Kind {
     U32,
     U64,
     F16,
+    Bf16,
     F32,
     F64,
 }
 
 impl Dtype {
+    pub const F16: Self = Self::little(Kind::F16);
+    /// NumPy has no name for it.
+    pub const BF16: Self = Self::little(Kind::Bf16);
+    pub const F32: Self = Self::little(Kind::F32);
+    pub const F64: Self = Self::little(Kind::F64);
+
+    const fn little(kind: Kind) -> Self {
+        Self {
+            kind,
+            big_endian: false,
+        }
+    }
+
+    /// The same with the most significant byte first.
+    pub fn in_order(self, big_endian: bool) -> Self {
+        Self { big_endian, ..self }
+    }
+
     /// Reads NumPy's `descr`: byte order, kind, bytes, as in `<f4`.
     pub fn parse(descr: &str) -> Result<Self, ArrayProblem> {
         let (order, kind) = match descr.as_bytes() {
@@ -63,7 +82,7 @@ impl Dtype {
     pub fn size(self) -> usize {
         match self.kind {
             Kind::Bool | Kind::I8 | Kind::U8 => 1,
-            Kind::I16 | Kind::U16 | Kind::F16 => 2,
+            Kind::I16 | Kind::U16 | Kind::F16 | Kind::Bf16 => 2,
             Kind::I32 | Kind::U32 | Kind::F32 => 4,
             Kind::I64 | Kind::U64 | Kind::F64 => 8,
         }
@@ -78,6 +97,10 @@ impl Dtype {
             Kind::I16 => Ok(self.map(bytes, |b| f32::from(i16::from_le_bytes(b)))),
             Kind::U16 => Ok(self.map(bytes, |b| f32::from(u16::from_le_bytes(b)))),
             Kind::F16 => Ok(self.map(bytes, |b| f16_to_f32(u16::from_le_bytes(b)))),
+            // The upper half of an f32.
+            Kind::Bf16 => Ok(self.map(bytes, |b| {
+                f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
+            })),
             Kind::F32 => Ok(self.map(bytes, f32::from_le_bytes)),
             Kind::I32 => self.whole(bytes, |b| i32::from_le_bytes(b).into()),
             Kind::U32 => self.whole(bytes, |b| u32::from_le_bytes(b).into()),

@@ -42,7 +42,7 @@
 //! ```
 
 pub mod csv;
-mod dtype;
+pub(crate) mod dtype;
 mod error;
 pub mod json;
 pub mod npy;

@@ -89,12 +89,17 @@ fn quote_bare_words(text: &[u8]) -> Option<Quoted> {
 }
 
 /// Reads and parses a whole file.
-pub(super) fn read(bytes: &Bytes, path: &Path, limits: &Limits) -> Result<Value, FileError> {
-    check(bytes.len(), path, "the architecture", limits)?;
+pub(super) fn read(
+    bytes: &Bytes,
+    path: &Path,
+    part: &str,
+    limits: &Limits,
+) -> Result<Value, FileError> {
+    check(bytes.len(), path, part, limits)?;
     let text = bytes
         .head(usize::try_from(bytes.len()).unwrap_or(usize::MAX))
         .map_err(|error| FileError::io(path, error))?;
-    parse(&text, path, "the architecture")
+    parse(&text, path, part)
 }
 
 /// Refuses a text that is too long.

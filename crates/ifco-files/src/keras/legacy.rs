@@ -273,5 +273,8 @@ pub(super) fn list(file: &Hdf5, root: &str) -> Result<WeightsFile, FileError> {
             name: Some(layer.name),
         });
     }
-    Ok(WeightsFile { groups })
+    Ok(WeightsFile {
+        groups,
+        ..WeightsFile::default()
+    })
 }

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::bytes::Bytes;
 use crate::hdf5::Hdf5;
-use crate::{FileError, Limits, Opened};
+use crate::{FileError, Limits, Opened, audio};
 use sniff::Kind;
 
 pub(crate) use sniff::directory;
@@ -55,11 +55,17 @@ pub(crate) fn open_any(bytes: Bytes, path: &Path, limits: &Limits) -> Result<Ope
                 Layout::ObjectTree => Opened::Weights(object_tree::list(&file)?),
             })
         }
-        Kind::Json => Err(FileError::Unknown {
-            path: path.into(),
-            found: "JSON, perhaps an architecture alone".into(),
-            remedy: "give it together with its weights".into(),
-        }),
+        Kind::Json => {
+            let json = json::read(&bytes, path, "the file", limits)?;
+            match audio::open(&json, path)? {
+                Some(model) => Ok(Opened::Model(Box::new(model))),
+                None => Err(FileError::Unknown {
+                    path: path.into(),
+                    found: "JSON, perhaps an architecture alone".into(),
+                    remedy: "give it together with its weights".into(),
+                }),
+            }
+        }
     }
 }
 
@@ -71,7 +77,7 @@ pub(crate) fn open_with_architecture(
     json_path: &Path,
     limits: &Limits,
 ) -> Result<Model, FileError> {
-    let architecture = json::read(json, json_path, limits)?;
+    let architecture = json::read(json, json_path, "the architecture", limits)?;
     let size = bytes.len();
     let bytes = match sniff::kind(&bytes, path)? {
         Kind::Zip => archive::weights(&bytes, path, limits)?,

@@ -123,6 +123,7 @@ pub(super) fn list(file: &Hdf5) -> Result<WeightsFile, FileError> {
     walk.visit("", &Place::default(), 0)?;
     Ok(WeightsFile {
         groups: walk.groups,
+        ..WeightsFile::default()
     })
 }
 

@@ -108,7 +108,8 @@ fn describe(head: &[u8]) -> (&'static str, &'static str) {
     } else if at(0, b"\x80") {
         (
             "a Python pickle",
-            "save the model with model.save(\"model.keras\")",
+            "save a model of Keras with model.save(\"model.keras\"), PyTorch's weights with \
+             torch.save(model.state_dict(), \"weights.pt\")",
         )
     } else if at(8, b"{\"") {
         ("a safetensors file", "")

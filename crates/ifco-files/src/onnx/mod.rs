@@ -107,19 +107,13 @@ pub(crate) fn is_model(bytes: &Bytes) -> bool {
     false
 }
 
-/// Opens the model; `has_folder` says whether `path` is one of a real file, beside which others
-/// may lie.
-pub(crate) fn open(
-    bytes: &Bytes,
-    path: &Path,
-    has_folder: bool,
-    limits: &Limits,
-) -> Result<Model, FileError> {
+/// Opens the model.
+pub(crate) fn open(bytes: &Bytes, path: &Path, limits: &Limits) -> Result<Model, FileError> {
     let source = Source {
         path,
         limits,
         size: bytes.len(),
-        has_folder,
+        has_folder: bytes.is_on_disk(),
     };
     let length = usize::try_from(bytes.len()).unwrap_or(usize::MAX);
     let content = bytes

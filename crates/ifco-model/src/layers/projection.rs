@@ -27,10 +27,17 @@ impl Projection {
     /// The product with each row of `input`, without taking memory.
     pub(super) fn apply_to(&self, input: &[f32], output: &mut [f32]) {
         let (inputs, outputs) = (self.kernel.nrows().max(1), self.kernel.ncols().max(1));
-        output.fill(0.0);
-        add_bias(output, &self.bias);
         let kernel = self.kernel.as_slice().unwrap_or_default();
         let rows = input.chunks_exact(inputs);
+        if outputs == 1 {
+            // One sum alone would wait for each of its additions.
+            let bias = self.bias.first().copied().unwrap_or_default();
+            let sums = rows.map(|x| bias + dot(x, kernel));
+            output.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum);
+            return;
+        }
+        output.fill(0.0);
+        add_bias(output, &self.bias);
         for (x, y) in rows.zip(output.chunks_exact_mut(outputs)) {
             for (x, weights) in x.iter().zip(kernel.chunks_exact(outputs)) {
                 y.iter_mut().zip(weights).for_each(|(y, w)| *y += x * w);
@@ -64,6 +71,24 @@ impl Projection {
             steps: steps.to_vec(),
         })
     }
+}
+
+/// Σ x·w, as sums beside each other.
+fn dot(x: &[f32], w: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let (wholes, rest) = (x.chunks_exact(LANES), x.chunks_exact(LANES).remainder());
+    let ends = w.get(x.len() - rest.len()..).unwrap_or_default();
+    for (x, w) in wholes.zip(w.chunks_exact(LANES)) {
+        for (sum, (x, w)) in sums.iter_mut().zip(x.iter().zip(w)) {
+            *sum += x * w;
+        }
+    }
+    for (sum, (x, w)) in sums.iter_mut().zip(rest.iter().zip(ends)) {
+        *sum += x * w;
+    }
+    let [a, b, c, d, e, f, g, h] = sums;
+    ((a + e) + (b + f)) + ((c + g) + (d + h))
 }
 
 /// What the heads see of a tensor.

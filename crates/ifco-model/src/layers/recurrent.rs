@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ifco_cell::{Cell, Precision, RecurrentLayer, SequenceOptions, SequenceOutput, WeightsError};
-use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix2, Ix3};
+use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, Axis, Ix2, Ix3};
 use serde_json::Value;
 
 use super::cell_spec::{CellSpec, rnn_cells};
@@ -42,6 +42,8 @@ pub struct Recurrent {
     /// There once the weights are.
     layer: Option<RecurrentLayer>,
     precision: Precision,
+    /// Where a sequence begins that no state is given for; `None` for zeros.
+    initial: Option<Vec<Array1<f32>>>,
     /// What a stateful layer keeps between batches.
     states: Mutex<Option<Vec<Array2<f32>>>>,
 }
@@ -81,6 +83,7 @@ impl Recurrent {
             generation: config.generation,
             layer: None,
             precision: Precision::F32,
+            initial: None,
             states: Mutex::new(None),
         }))
     }
@@ -128,6 +131,7 @@ impl Recurrent {
         // Only a stateful layer's callers wait for each other.
         let mut kept = self.stateful.then(|| self.lock_states());
         let batch = sequence.dim().0;
+        let begun: Vec<Array2<f32>>;
         let given: Vec<ArrayView2<'_, f32>>;
         let states: Option<&[ArrayView2<'_, f32>]> = if !initial_state.is_empty() {
             given = initial_state
@@ -145,6 +149,10 @@ impl Recurrent {
                 )));
             }
             given = kept.iter().map(|state| state.view()).collect();
+            Some(&given)
+        } else if let Some(initial) = &self.initial {
+            begun = initial.iter().map(|state| of_batch(state, batch)).collect();
+            given = begun.iter().map(|state| state.view()).collect();
             Some(&given)
         } else {
             None
@@ -192,6 +200,11 @@ impl Recurrent {
             .clone()
             .filter(|_| self.options.return_sequences)
     }
+}
+
+/// The same state for each row of a batch, `(batch, units)`.
+fn of_batch(state: &Array1<f32>, batch: usize) -> Array2<f32> {
+    Array2::from_shape_fn((batch, state.len()), |(_, unit)| state[unit])
 }
 
 /// Zeroes the steps of `outputs` `(batch, time, units)` that `mask` `(batch, time)` does not count.
@@ -305,17 +318,20 @@ impl Layer for Recurrent {
         self.output_shapes(&[input.shape()], &Call::default())?;
         let session = layer.session()?;
         let sequences = self.options.return_sequences;
+        let mut step = RecurrentStep {
+            names: state_names(layer.cells()),
+            session,
+            initial: self.initial.clone(),
+            masked: input.masked,
+        };
+        step.reset();
         Ok(Streamed {
             output: StepShape {
-                sizes: vec![session.units()],
+                sizes: vec![step.session.units()],
                 time: if sequences { input.time } else { Time::Gone },
                 masked: input.masked && sequences,
             },
-            step: Box::new(RecurrentStep {
-                names: state_names(layer.cells()),
-                session,
-                masked: input.masked,
-            }),
+            step: Box::new(step),
         })
     }
 
@@ -333,6 +349,25 @@ impl Layer for Recurrent {
         if let Some(layer) = &mut self.layer {
             layer.set_precision(precision);
         }
+    }
+
+    fn set_initial_states(&mut self, states: Vec<Array1<f32>>) -> Result<(), LayerError> {
+        let sizes = self.cells.iter();
+        let expected: Vec<usize> = sizes
+            .flat_map(|cell| vec![cell.units; cell.states()])
+            .collect();
+        let found: Vec<usize> = states.iter().map(Array1::len).collect();
+        if found != expected {
+            return Err(LayerError::Other(format!(
+                "it takes initial states of {expected:?} values, got {found:?}"
+            )));
+        }
+        self.initial = Some(states);
+        Ok(())
+    }
+
+    fn initial_states(&self) -> Option<&[Array1<f32>]> {
+        self.initial.as_deref()
     }
 
     fn is_stateful(&self) -> bool {
@@ -356,6 +391,8 @@ pub(crate) fn cell_name(cells: usize, index: usize) -> String {
 #[derive(Debug)]
 struct RecurrentStep {
     session: ifco_cell::Session,
+    /// Where a stream begins, where that is not at zeros.
+    initial: Option<Vec<Array1<f32>>>,
     /// Of the states, in their order.
     names: Vec<String>,
     /// Whether steps may be masked: then the latest output is a state as well.
@@ -364,16 +401,24 @@ struct RecurrentStep {
 
 impl Step for RecurrentStep {
     fn step(&mut self, x: &[f32], counts: bool, out: &mut [f32]) -> bool {
-        let output = match counts {
-            true => self.session.step(x),
-            false => self.session.skip(),
-        };
-        copy(output, out);
+        match (counts, self.masked) {
+            (true, false) => self.session.step_into(x, out),
+            (true, true) => copy(self.session.step(x), out),
+            (false, _) => copy(self.session.skip(), out),
+        }
         counts
     }
 
     fn reset(&mut self) {
         self.session.reset();
+        if let Some(initial) = &self.initial {
+            let (states, _) = self.session.memory_mut();
+            for (own, initial) in states.zip(initial) {
+                own.iter_mut()
+                    .zip(initial)
+                    .for_each(|(own, value)| *own = *value);
+            }
+        }
     }
 
     fn states(&self) -> Vec<(String, &[f32])> {

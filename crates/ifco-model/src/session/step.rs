@@ -217,8 +217,9 @@ impl Streamed {
 
 /// Copies as many values as there are places; the others are zeros.
 pub(crate) fn copy(x: &[f32], out: &mut [f32]) {
-    out.fill(0.0);
-    out.iter_mut().zip(x).for_each(|(out, x)| *out = *x);
+    let (begin, end) = out.split_at_mut(x.len().min(out.len()));
+    begin.copy_from_slice(&x[..begin.len()]);
+    end.fill(0.0);
 }
 
 struct Function<F>(F);

@@ -1,0 +1,241 @@
+//! A request in, an answer out: the page without a network.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use ifco_cell::Trace;
+use serde_json::{Value, json};
+
+use super::planes::{Scale, bytes, planes};
+use super::run::{Run, step};
+use super::{Page, PageError, assets, facts};
+
+/// Bodies of requests are not larger: the text of an input.
+pub const LARGEST_BODY: usize = 4 << 20;
+
+/// What a browser asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// `GET`, `POST`, …
+    pub method: &'a str,
+    /// What [`Access::check`](super::Access::check) left of the target.
+    pub target: &'a str,
+    /// What came with it.
+    pub body: &'a [u8],
+}
+
+/// What it gets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// HTTP's status code.
+    pub status: u16,
+    /// Its media type.
+    pub media: &'static str,
+    /// The content.
+    pub body: Cow<'static, [u8]>,
+}
+
+const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+
+/// What the page's browser may do: load from its own server, and nothing else.
+pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'";
+
+impl Answer {
+    fn of(media: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self {
+            status: 200,
+            media,
+            body: body.into(),
+        }
+    }
+
+    fn json(value: &Value) -> Self {
+        Self::of(JSON, value.to_string().into_bytes())
+    }
+
+    fn numbers<'a>(numbers: impl ExactSizeIterator<Item = &'a f32>) -> Self {
+        Self::of(BYTES, bytes(numbers))
+    }
+
+    /// An answer that says what is wrong.
+    pub fn error(status: u16, what: impl std::fmt::Display, help: Option<String>) -> Self {
+        let value = json!({ "error": what.to_string(), "help": help });
+        Self {
+            status,
+            ..Self::json(&value)
+        }
+    }
+}
+
+/// What is wrong with a request.
+enum Wrong {
+    NoSuchPage,
+    Method(&'static str),
+    Parameter(&'static str),
+    Gone,
+    Body(String),
+    Page(PageError),
+}
+
+impl From<PageError> for Wrong {
+    fn from(error: PageError) -> Self {
+        Wrong::Page(error)
+    }
+}
+
+impl From<Wrong> for Answer {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::NoSuchPage => Answer::error(404, "there is no such page", None),
+            Wrong::Method(method) => {
+                Answer::error(405, format_args!("this takes {method} alone"), None)
+            }
+            Wrong::Parameter(name) => {
+                let what = format_args!("the parameter {name:?} is missing or out of range");
+                Answer::error(400, what, None)
+            }
+            Wrong::Gone => {
+                let help = "run the model again".to_string();
+                Answer::error(410, "this run is no longer in memory", Some(help))
+            }
+            Wrong::Body(why) => Answer::error(400, why, None),
+            Wrong::Page(error) => Answer::error(422, &error, error.help()),
+        }
+    }
+}
+
+/// The whole numbers of a query: `run=0&trace=1`.
+struct Query<'a>(&'a str);
+
+impl Query<'_> {
+    fn number(&self, name: &'static str) -> Result<usize, Wrong> {
+        let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
+        let mut values = pairs
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value);
+        let number = values.next().and_then(|value| value.parse().ok());
+        number.ok_or(Wrong::Parameter(name))
+    }
+}
+
+impl Page {
+    /// Answers a request: with the page, its parts and its data, or with what is wrong.
+    ///
+    /// It never panics, whatever is asked; it takes as long as the model when that has to run.
+    ///
+    /// ```
+    /// use ifco_view::page::{Page, Request};
+    ///
+    /// let page = Page::of_weights("empty.weights.h5", Vec::new());
+    /// let get = |target| page.answer(&Request { method: "GET", target, body: b"" });
+    /// assert_eq!(get("").media, "text/html; charset=utf-8");
+    /// assert_eq!(get("weights?cell=0").status, 400); // there is no cell 0
+    /// ```
+    pub fn answer(&self, request: &Request<'_>) -> Answer {
+        self.try_answer(request).unwrap_or_else(Answer::from)
+    }
+
+    fn try_answer(&self, request: &Request<'_>) -> Result<Answer, Wrong> {
+        let (path, query) = request
+            .target
+            .split_once('?')
+            .unwrap_or((request.target, ""));
+        let query = Query(query);
+        match (path, request.method) {
+            ("run", "POST") => return self.answer_run(request.body),
+            ("run", _) => return Err(Wrong::Method("POST")),
+            (_, "GET") => {}
+            _ => return Err(Wrong::Method("GET")),
+        }
+        Ok(match path {
+            "" => Answer::of("text/html; charset=utf-8", html().into_bytes()),
+            "page.css" => Answer::of("text/css; charset=utf-8", assets::css().into_bytes()),
+            "page.js" => Answer::of(
+                "text/javascript; charset=utf-8",
+                assets::script().into_bytes(),
+            ),
+            "info" => {
+                let mut info = self.facts();
+                let first = self.lock().first();
+                info["run"] = first.map_or(Value::Null, |run| self.run_facts(&run));
+                Answer::json(&info)
+            }
+            "weights" => {
+                let cells = self.cells();
+                let cell = cells.get(query.number("cell")?);
+                let (_, cell) = cell.ok_or(Wrong::Parameter("cell"))?;
+                Answer::numbers(facts::weights(cell).iter())
+            }
+            "planes" => self.answer_planes(&query)?,
+            "raw" => {
+                let (run, trace) = self.trace_of(&query)?;
+                let values = run.array(trace, query.number("array")?);
+                let (_, values) = values.ok_or(Wrong::Parameter("array"))?;
+                Answer::numbers(values.iter())
+            }
+            "step" => {
+                let (run, trace) = self.trace_of(&query)?;
+                let trace: &Trace = &run.traces[trace].1;
+                let numbers = step(trace, query.number("step")?);
+                Answer::numbers(numbers.ok_or(Wrong::Parameter("step"))?.iter())
+            }
+            _ => return Err(Wrong::NoSuchPage),
+        })
+    }
+
+    /// A run that is in memory, and the index of one of its traces.
+    fn trace_of(&self, query: &Query<'_>) -> Result<(Arc<Run>, usize), Wrong> {
+        let run = self
+            .run_of(query.number("run")? as u64)
+            .ok_or(Wrong::Gone)?;
+        match query.number("trace")? {
+            trace if trace < run.traces.len() => Ok((run, trace)),
+            _ => Err(Wrong::Parameter("trace")),
+        }
+    }
+
+    fn answer_planes(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
+        let (run, trace) = self.trace_of(query)?;
+        let values = run.array(trace, query.number("array")?);
+        let (name, values) = values.ok_or(Wrong::Parameter("array"))?;
+        let (from, to) = (query.number("from")?, query.number("to")?);
+        if from >= to || to > values.nrows() {
+            return Err(Wrong::Parameter("to"));
+        }
+        let bins = query.number("bins")?;
+        if bins == 0 {
+            return Err(Wrong::Parameter("bins"));
+        }
+        let scale = Scale::of(name, values);
+        Ok(Answer::of(BYTES, planes(values, from..to, bins, scale)))
+    }
+
+    /// `{"row": 3}` runs a row of the inputs, `{"texts": ["..."], "before": 0}` what was written.
+    fn answer_run(&self, body: &[u8]) -> Result<Answer, Wrong> {
+        let body: Value = serde_json::from_slice(body)
+            .map_err(|error| Wrong::Body(format!("the request is not JSON: {error}")))?;
+        let run = if let Some(row) = body["row"].as_u64() {
+            self.run_row(usize::try_from(row).unwrap_or(usize::MAX))?
+        } else if let Some(texts) = body["texts"].as_array() {
+            let texts = texts.iter().map(|text| text.as_str().map(String::from));
+            let texts: Option<Vec<String>> = texts.collect();
+            let texts = texts.ok_or_else(|| Wrong::Body("texts are strings".into()))?;
+            let before = body["before"].as_u64().and_then(|id| self.run_of(id));
+            self.run_texts(&texts, before.as_deref())?
+        } else {
+            return Err(Wrong::Body("a run needs a row or texts".into()));
+        };
+        Ok(Answer::json(&self.run_facts(&run)))
+    }
+}
+
+fn html() -> String {
+    assets::html(
+        "<link rel=\"stylesheet\" href=\"page.css\">",
+        "",
+        "<script src=\"page.js\" defer></script>",
+    )
+}

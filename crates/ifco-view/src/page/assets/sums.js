@@ -1,0 +1,97 @@
+// How the number of a gate comes about: its bias, and what each input and each unit brings.
+
+/** The largest shown by name; the others are one line. */
+const SHOWN = 8;
+
+/**
+ * The terms of a gate's sum for one unit: `{bias, items: [{from, index, value, weight, product}], total}`.
+ * `from` is "x" or "h". A GRU's candidate sees the hidden state through its reset gate.
+ */
+function gateSum(shown, weights, step, gate, unit) {
+  const column = gate * shown.units + unit;
+  const at = (values, row) => values[row * weights.columns + column];
+  const isCandidate = shown.kind === "GRU" && gate === 2;
+  const after = isCandidate && shown.reset_after;
+  const before = isCandidate && !shown.reset_after;
+  const items = [];
+  for (let k = 0; k < shown.features; k++) {
+    const [value, weight] = [step.x[k], at(weights.kernel, k)];
+    items.push({ from: "x", index: k, value, weight, product: value * weight });
+  }
+  const h = step.h_before;
+  for (let k = 0; k < shown.units; k++) {
+    const value = before ? step.r[k] * h[k] : h[k];
+    const weight = at(weights.recurrent_kernel, k);
+    const product = value * weight * (after ? step.r[unit] : 1);
+    items.push({ from: "h", index: k, value, weight, product });
+  }
+  const rows = shown.biases;
+  const bias = rows ? at(weights.bias, 0) : 0;
+  const recurrentBias = rows === 2 ? at(weights.bias, 1) * (after ? step.r[unit] : 1) : 0;
+  const sum = (from) => items.reduce((total, item) => total + (item.from === from ? item.product : 0), 0);
+  const [x, hidden] = [sum("x"), sum("h")];
+  items.sort((a, b) => Math.abs(b.product) - Math.abs(a.product));
+  return { bias, recurrentBias, x, hidden, items, total: bias + recurrentBias + x + hidden, after, before };
+}
+
+/** A line with a bar, to the left below zero and to the right above. */
+function term(what, product, most, how) {
+  const width = clamp((Math.abs(product) / most) * 50, 0, 50);
+  const bar = svg(
+    "svg",
+    { class: "bar-term", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" },
+    svg("rect", { class: "zero", x: 49.6, y: 0, width: 0.8, height: 8 }),
+    svg("rect", { class: product < 0 ? "negative" : "positive", x: product < 0 ? 50 - width : 50, y: 1, width, height: 6 }),
+  );
+  return el("tr", {}, el("th", { scope: "row" }, what), el("td", { class: "how" }, how || ""), el("td", {}, bar), el("td", { class: "value" }, numeral(product)));
+}
+
+/** The opened sum of a gate, as nodes. */
+function gateNodes(shown, weights, step, gate, unit) {
+  const of = shown.gates[gate];
+  const isGate = of.array !== "c_tilde" && of.array !== "h_tilde" && of.array !== "h";
+  const activation = isGate ? shown.recurrent_activation : shown.activation;
+  const value = step[of.array][unit];
+  const symbol = { c_tilde: "c̃", h_tilde: "h̃" }[of.array] || of.array;
+  const letter = shown.gates.length > 1 ? `_${of.letter}` : "";
+  const head = [
+    el("h3", { class: `g${gate}` }, el("span", { class: "chip" }, symbol), ` ${of.name} of unit ${unit}`),
+  ];
+  if (!weights) {
+    return [...head, el("p", { class: "hint" }, "The weights of this layer are too large for this file. `ifco view` opens this sum.")];
+  }
+  const sum = gateSum(shown, weights, step, gate, unit);
+  const through = sum.after ? "r · " : "";
+  const most = Math.max(...sum.items.slice(0, 1).map((item) => Math.abs(item.product)), Math.abs(sum.bias), Math.abs(sum.recurrentBias), 1e-12);
+  const rows = [];
+  if (shown.biases) rows.push(term(`bias b${letter}[${unit}]`, sum.bias, most));
+  if (shown.biases === 2) rows.push(term(`${through}recurrent bias`, sum.recurrentBias, most));
+  for (const item of sum.items.slice(0, SHOWN)) {
+    const name = item.from === "x" ? `x[${item.index}]` : `${sum.before ? "(r·h)" : "h"}[${item.index}]`;
+    const times = `${item.from === "h" ? through : ""}${short(item.value)} × ${short(item.weight)}`;
+    rows.push(term(name, item.product, most, times));
+  }
+  const rest = sum.items.slice(SHOWN);
+  if (rest.length) {
+    rows.push(term(`${count(rest.length, "smaller one")} together`, rest.reduce((total, item) => total + item.product, 0), most));
+  }
+  return [
+    ...head,
+    el(
+      "p",
+      { class: "formula" },
+      `${symbol} = ${activation}(b + x·W${letter} + ${sum.after ? "r∘(h·U" + letter + " + b′)" : sum.before ? "(r∘h)·U" + letter : "h·U" + letter})`,
+    ),
+    el(
+      "p",
+      { class: "formula" },
+      `= ${activation}(`,
+      numeral(sum.bias),
+      ` ${signed(sum.x)} ${signed(sum.hidden + sum.recurrentBias)}) = ${activation}(`,
+      numeral(sum.total),
+      ") = ",
+      numeral(value, { class: "num strong" }),
+    ),
+    el("table", { class: "terms" }, el("caption", {}, "The largest contributions: a value × its weight"), el("tbody", {}, rows)),
+  ];
+}

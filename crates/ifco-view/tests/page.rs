@@ -1,0 +1,345 @@
+//! The page's server as a browser meets it, and as somebody meets it who means no good.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use ifco_model::{Generation, Model};
+use ifco_view::page::{Page, Request, ServeError, ServeOptions, serve};
+use ndarray::{Array, ArrayD, IxDyn, s};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const UNITS: usize = 3;
+
+/// A model of this recurrent layer over numbers, with weights that are all different.
+fn model(class: &str, gates: usize, name: &str) -> Model {
+    let json = json!({"class_name": "Sequential", "config": {"name": "tiny", "layers": [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 2]}},
+        {"class_name": class, "config": {"name": name, "units": UNITS}},
+    ]}});
+    let mut model = Model::from_config(&json, Generation::Keras3).unwrap();
+    let weights = model.weight_slots().into_iter().map(|slot| {
+        let shape: &[usize] = match slot.name.as_str() {
+            "kernel" => &[2, UNITS * gates],
+            "recurrent_kernel" => &[UNITS, UNITS * gates],
+            _ if class == "GRU" => &[2, UNITS * gates],
+            _ => &[UNITS * gates],
+        };
+        let count: usize = shape.iter().product();
+        array(shape, (0..count).map(|k| ((k as f32) * 0.7).sin()))
+    });
+    let weights = weights.collect();
+    model.set_weights(weights).unwrap();
+    model
+}
+
+fn array(shape: &[usize], values: impl IntoIterator<Item = f32>) -> ArrayD<f32> {
+    let values = Array::from_iter(values);
+    values.into_shape_with_order(IxDyn(shape)).unwrap()
+}
+
+fn input(steps: usize) -> ArrayD<f32> {
+    array(&[1, steps, 2], (0..2 * steps).map(|k| (k as f32).cos()))
+}
+
+fn page() -> Page {
+    let page = Page::of_model("tiny.keras", model("LSTM", 4, "lstm"));
+    page.with_inputs(vec![input(7)]).unwrap()
+}
+
+fn get(page: &Page, target: &str) -> (u16, Vec<u8>) {
+    let answer = page.answer(&Request {
+        method: "GET",
+        target,
+        body: b"",
+    });
+    (answer.status, answer.body.into_owned())
+}
+
+fn info(page: &Page) -> Value {
+    serde_json::from_slice(&get(page, "info").1).unwrap()
+}
+
+fn post(page: &Page, body: &Value) -> (u16, Value) {
+    let body = body.to_string();
+    let answer = page.answer(&Request {
+        method: "POST",
+        target: "run",
+        body: body.as_bytes(),
+    });
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    let words = bytes.chunks_exact(4);
+    words
+        .map(|word| f32::from_le_bytes(word.try_into().unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_step_is_what_the_trace_says() {
+    for (class, gates) in [("LSTM", 4), ("GRU", 3), ("SimpleRNN", 1)] {
+        let traced = model(class, gates, "rnn").trace("rnn", &input(7)).unwrap();
+        let page = Page::of_model("tiny.keras", model(class, gates, "rnn"));
+        let page = page.with_inputs(vec![input(7)]).unwrap();
+        for step in 0..7 {
+            let (status, bytes) = get(&page, &format!("step?run=0&trace=0&step={step}"));
+            assert_eq!(status, 200);
+            let mut found = numbers(&bytes).into_iter();
+            let mut expect = |what: &str, values: Vec<f32>| {
+                let found: Vec<f32> = found.by_ref().take(values.len()).collect();
+                assert_eq!(found, values, "{class} step {step}: {what}");
+            };
+            expect("x", traced.inputs.slice(s![0, step, ..]).to_vec());
+            for state in traced.kind().states() {
+                expect(state, traced.before(state, 0, step).unwrap().to_vec());
+            }
+            for (name, values) in traced.iter() {
+                expect(name, values.slice(s![0, step, ..]).to_vec());
+            }
+            assert_eq!(found.next(), None);
+        }
+        for (index, (name, values)) in traced.iter().enumerate() {
+            let (_, bytes) = get(&page, &format!("raw?run=0&trace=0&array={index}"));
+            let values: Vec<f32> = values.iter().copied().collect();
+            assert_eq!(numbers(&bytes), values, "{class} {name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_run() {
+    let page = page();
+    let texts = |text: &str| json!({ "texts": [text], "before": 0 });
+    let (status, run) = post(&page, &texts("1, 2\n3, 4\n-0.5, 0.25"));
+    assert_eq!(status, 200, "{run}");
+    let x = array(&[1, 3, 2], [1.0, 2.0, 3.0, 4.0, -0.5, 0.25]);
+    let expected = model("LSTM", 4, "lstm").predict(&x).unwrap();
+    let values = run["outputs"][0]["values"].as_array().unwrap().iter();
+    let found: Vec<f32> = values.map(|value| value.as_f64().unwrap() as f32).collect();
+    assert_eq!(found, expected.iter().copied().collect::<Vec<_>>());
+    assert_eq!(run["inputs"][0]["text"], "1, 2\n3, 4\n-0.5, 0.25");
+    assert_eq!(run["traces"][0]["steps"], 3);
+    // The run before is still there.
+    assert_eq!(get(&page, "step?run=0&trace=0&step=6").0, 200);
+
+    for (body, wrong) in [
+        (texts("1, 2\n3, four"), "line 2: \"four\" is not a number"),
+        (
+            texts("1, 2, 3"),
+            "3 numbers do not make an input of shape (None, None, 2)",
+        ),
+        (json!({ "texts": [] }), "0 texts given"),
+        (json!({ "texts": [7] }), "texts are strings"),
+        (json!({ "row": 1 }), "there is no row 1"),
+        (json!([]), "a run needs a row or texts"),
+    ] {
+        let (status, answer) = post(&page, &body);
+        assert!(status == 400 || status == 422, "{answer}");
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.contains(wrong), "{error}");
+    }
+}
+
+#[test]
+fn an_edit_too_long_for_memory_is_refused() {
+    let json = json!({"class_name": "Sequential", "config": {"name": "wide", "layers": [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 1]}},
+        {"class_name": "SimpleRNN", "config": {"name": "rnn", "units": 1024, "use_bias": false}},
+    ]}});
+    let mut model = Model::from_config(&json, Generation::Keras3).unwrap();
+    let zeros = |shape: &[usize]| ArrayD::zeros(IxDyn(shape));
+    let weights = vec![zeros(&[1, 1024]), zeros(&[1024, 1024])];
+    model.set_weights(weights).unwrap();
+    let page = Page::of_model("wide.keras", model);
+    let (status, answer) = post(&page, &json!({ "texts": ["0 ".repeat(1 << 20)] }));
+    assert_eq!(status, 422);
+    assert!(answer["error"].as_str().unwrap().contains("MB"), "{answer}");
+}
+
+#[test]
+fn labels_are_as_many_as_steps() {
+    let days = |_row: usize, steps: usize| Some((0..steps).map(|k| format!("day {k}")).collect());
+    let labels = |page: &Page| info(page)["run"]["traces"][0]["labels"].clone();
+    assert_eq!(labels(&page().with_labels(days))[6], "day 6");
+    let one = |_row: usize, _steps: usize| Some(vec!["alone".to_string()]);
+    assert_eq!(labels(&page().with_labels(one)), Value::Null);
+}
+
+/// Names from a file are data on the page, never part of it.
+#[test]
+fn a_hostile_name_does_not_end_the_script() {
+    let name = "</script><script>alert(1)</script><!--";
+    let page = Page::of_model(name, model("LSTM", 4, "lstm"));
+    let html = page.with_inputs(vec![input(2)]).unwrap().export().unwrap();
+    assert!(html.contains("\\u003c/script>\\u003cscript>alert(1)"));
+    assert!(!html.contains("<script>alert(1)"));
+    let data = html.split_once("id=\"data\">").unwrap().1;
+    let (data, after) = data.split_once("</script>").unwrap();
+    assert!(serde_json::from_str::<Value>(data).is_ok());
+    assert!(after.trim_start().starts_with("<script>(() => {"));
+    assert!(html.contains("default-src 'none'"));
+}
+
+#[test]
+fn the_file_holds_what_the_server_says() {
+    let page = page();
+    let html = page.export().unwrap();
+    let data = html.split_once("id=\"data\">").unwrap().1;
+    let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    assert_eq!(data["info"], info(&page));
+    assert_eq!(data["left_out"], json!([]));
+    let decode = |name: &str| {
+        let text = data["blobs"][name].as_str().unwrap();
+        BASE64_STANDARD.decode(text).unwrap()
+    };
+    assert_eq!(decode("weights/0"), get(&page, "weights?cell=0").1);
+    let planes = get(&page, "planes?run=0&trace=0&array=1&from=0&to=7&bins=1000").1;
+    assert_eq!(decode("planes/0/1"), planes);
+    let steps: Vec<u8> = (0..7)
+        .flat_map(|step| get(&page, &format!("step?run=0&trace=0&step={step}")).1)
+        .collect();
+    assert_eq!(decode("steps/0"), steps);
+}
+
+/// A large run's file stays small enough to open, and tells what it lacks.
+#[test]
+fn a_large_file_leaves_out_and_says_so() {
+    let page = Page::of_model("tiny.keras", model("LSTM", 4, "lstm"));
+    let page = page.with_inputs(vec![input(400_000)]).unwrap();
+    let html = page.export().unwrap();
+    assert!(html.len() < 20 << 20, "{}", html.len());
+    assert!(html.contains("exact numbers of lstm after its first"));
+}
+
+proptest! {
+    /// Whatever is asked, there is an answer, and no panic.
+    #[test]
+    fn any_request_has_an_answer(
+        method in "GET|POST|PUT|\\PC{0,8}",
+        path in "|info|weights|planes|raw|step|run|\\PC{0,12}",
+        query in "(((run|trace|array|step|cell|from|to|bins)=(0|1|2|7|18446744073709551615|-1|x)?&){0,7})|\\PC{0,40}",
+        body in "\\{\"(row|texts|before)\":(0|9|\\[\"1,2\"\\]|null|\"[a-z]{0,9}\")\\}|\\PC{0,20}",
+    ) {
+        let page = page();
+        let target = format!("{path}?{query}");
+        let request = Request { method: &method, target: &target, body: body.as_bytes() };
+        let answer = page.answer(&request);
+        prop_assert!(matches!(answer.status, 200 | 400 | 404 | 405 | 410 | 422), "{}", answer.status);
+        if answer.status != 200 {
+            let told: Value = serde_json::from_slice(&answer.body).unwrap();
+            prop_assert!(told["error"].is_string());
+        }
+    }
+}
+
+/// A page that is served until the test's process ends: its port and its token.
+fn served() -> (u16, String) {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let ready = |url: &str| sender.send(url.to_string()).unwrap();
+        let _ = serve(page(), ServeOptions::default(), ready);
+    });
+    let url = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
+    let rest = url.strip_prefix("http://127.0.0.1:").unwrap();
+    let (port, token) = rest.split_once('/').unwrap();
+    (port.parse().unwrap(), token.trim_end_matches('/').into())
+}
+
+/// Sends bytes and nothing after them, and reads until the server hangs up.
+fn talk(port: u16, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let patience = Some(Duration::from_secs(60));
+    stream.set_read_timeout(patience).unwrap();
+    // The server may hang up before all is sent.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn the_server_answers_who_may_ask() {
+    let (port, token) = served();
+    let ask = |head: &str| {
+        talk(
+            port,
+            format!("{head}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+    };
+    let host = format!("Host: 127.0.0.1:{port}");
+    let answer = ask(&format!("GET /{token}/ HTTP/1.1\r\n{host}"));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let lower = answer.to_lowercase();
+    for header in [
+        "content-security-policy: default-src 'none'",
+        "referrer-policy: no-referrer",
+        "x-content-type-options: nosniff",
+        "cross-origin-resource-policy: same-origin",
+        "cache-control: no-store",
+    ] {
+        assert!(lower.contains(header), "{header}");
+    }
+    for head in [
+        format!("GET / HTTP/1.1\r\n{host}"),
+        format!("GET /info HTTP/1.1\r\n{host}"),
+        format!("GET /{}/ HTTP/1.1\r\n{host}", "0".repeat(32)),
+        format!("GET /{token}/ HTTP/1.1\r\nHost: evil.example"),
+        format!("GET /{token}/ HTTP/1.1\r\nHost: evil.example:{port}"),
+        format!("POST /{token}/run HTTP/1.1\r\n{host}\r\nOrigin: http://evil.example"),
+        format!("GET /{token}/info HTTP/1.1\r\n{host}\r\nOrigin: null"),
+        format!("GET http://evil.example/{token}/ HTTP/1.1\r\nHost: evil.example"),
+        format!("GET /{token}/ HTTP/1.0"),
+    ] {
+        let answer = ask(&head);
+        assert!(answer.contains(" 403 "), "{head}: {answer}");
+        assert!(!answer.contains("tiny.keras"), "{head}");
+    }
+}
+
+#[test]
+fn the_server_survives_what_is_no_http() {
+    let (port, token) = served();
+    let host = format!("Host: 127.0.0.1:{port}\r\n");
+    let large = "x".repeat(1 << 20);
+    let run = format!("POST /{token}/run HTTP/1.1\r\n{host}");
+    let body = "y".repeat(5 << 20);
+    for bytes in [
+        b"\0\x01\xff\xfe".repeat(100),
+        b"GET".to_vec(),
+        format!("GET /{large} HTTP/1.1\r\n{host}\r\n").into_bytes(),
+        format!("GET /{token}/ HTTP/1.1\r\n{host}X: {large}\r\n\r\n").into_bytes(),
+        format!("{run}Content-Length: 99999999999\r\n\r\n").into_bytes(),
+        format!("{run}Content-Length: -1\r\n\r\n").into_bytes(),
+        format!("{run}Transfer-Encoding: chunked\r\n\r\nZZ\r\n").into_bytes(),
+        format!("{run}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes(),
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let _ = stream.write_all(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    // And many that say nothing: the page is still there.
+    let _silent: Vec<TcpStream> = (0..20)
+        .map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap())
+        .collect();
+    let ask = format!("GET /{token}/info HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+    assert!(talk(port, ask.as_bytes()).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_taken_port_is_told() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let error = serve(page(), ServeOptions { port }, |_| {}).unwrap_err();
+    assert!(matches!(error, ServeError::PortTaken(taken) if taken == port));
+    assert!(error.help().unwrap().contains("--port"));
+}
