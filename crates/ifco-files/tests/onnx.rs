@@ -85,6 +85,65 @@ fn answers_are_those_of_onnx_runtime() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The axis of the batch in each input and each output.
+fn batch_axes(name: &str) -> [Vec<Option<usize>>; 2] {
+    let model = open(folder().join(format!("{name}.onnx"))).expect(name);
+    [model.inputs(), model.outputs()]
+        .map(|ports| ports.iter().map(|port| port.batch_axis).collect())
+}
+
+#[test]
+fn the_batch_is_found_wherever_it_is() {
+    for (name, inputs, outputs) in [
+        ("torch_lstm_last", vec![0], vec![0]),
+        ("torch_lstm_bi_stacked_dynamo", vec![0], vec![0]),
+        ("torch_attention", vec![0], vec![0]),
+        // (time, batch, features); states (layers, batch, units)
+        ("torch_lstm_time_major", vec![1], vec![0]), // its last output
+        ("torch_stateful", vec![1, 1, 1], vec![1, 1, 1]),
+        ("torch_stateful_dynamo", vec![1, 1, 1], vec![1, 1, 1]),
+        // Y is (time, directions, batch, units)
+        ("lstm_forward", vec![1], vec![2, 1, 1]),
+        ("lstm_forward_lens", vec![1, 0, 1, 1], vec![2, 1, 1]),
+        ("lstm_layout_state", vec![0, 0, 0], vec![0, 0, 0]),
+    ] {
+        let some = |axes: Vec<usize>| axes.into_iter().map(Some).collect::<Vec<_>>();
+        assert_eq!(batch_axes(name), [some(inputs), some(outputs)], "{name}");
+    }
+}
+
+#[test]
+fn a_row_alone_is_what_it_is_among_others() {
+    let model = open(folder().join("torch_stateful.onnx")).expect("it opens");
+    let cases = cases();
+    let case = cases
+        .iter()
+        .find(|case| name(case) == "torch_stateful")
+        .expect("it is listed");
+    let inputs = arrays(case, 'x');
+    assert_eq!(model.rows(&inputs), 6);
+    let ports = model.inputs().iter();
+    let one: Vec<_> = inputs
+        .iter()
+        .zip(ports)
+        .map(|(input, port)| port.take_rows(input.view(), 4..5))
+        .collect();
+    let options = ifco_cell::TraceOptions::default();
+    let traced = model.trace_all(&[], &one, &options).expect("it runs");
+    for (_, trace) in &traced.traces {
+        assert_eq!((trace.batch(), trace.time()), (1, 3));
+    }
+    for ((found, expected), port) in traced
+        .outputs
+        .iter()
+        .zip(arrays(case, 'y'))
+        .zip(model.outputs())
+    {
+        let expected = port.take_rows(expected.view(), 4..5).to_owned();
+        assert_eq!(difference(found, &expected), None);
+    }
+}
+
 #[test]
 fn what_cells_do_not_have_is_refused_by_name() {
     let cases = cases();

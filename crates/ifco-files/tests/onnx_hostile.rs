@@ -274,7 +274,7 @@ fn weights_outside_the_folder_are_refused() {
     std::fs::write(folder.path().join("secret"), [0; 8]).expect("it is written");
     std::fs::write(inside.join("weights"), [0; 12]).expect("it is written");
     let path = inside.join("m.onnx");
-    let mut try_open = |content: Vec<u8>| {
+    let try_open = |content: Vec<u8>| {
         std::fs::write(&path, content).expect("it is written");
         open(&path).map_err(|error| error.to_string())
     };

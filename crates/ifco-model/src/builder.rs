@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use crate::from_config::finish;
 use crate::graph::{Input, Node, Source};
 use crate::layers::InputLayer;
-use crate::{Layer, LayerEntry, Model, ModelError, Shape};
+use crate::{Layer, LayerEntry, Model, ModelError, Port, Shape};
 
 /// One output of a layer that a [`ModelBuilder`] holds.
 ///
@@ -33,7 +33,7 @@ impl Output {
 /// Makes a [`Model`] of [`Layer`]s: each is added after those whose outputs it takes.
 ///
 /// ```
-/// use ifco_model::{Config, Generation, ModelBuilder, layers};
+/// use ifco_model::{Config, Generation, ModelBuilder, Port, layers};
 /// use ndarray::array;
 ///
 /// let json = serde_json::json!({"units": 1, "use_bias": false});
@@ -42,7 +42,8 @@ impl Output {
 /// let mut builder = ModelBuilder::new("Graph", "m");
 /// let x = builder.input("x", Some(vec![None, Some(1)]));
 /// let double = builder.add("double", dense, &[x], vec![array![[2.0]].into_dyn()])?;
-/// let model = builder.build(vec![("y".into(), double, None)])?;
+/// let y = Port { name: "y".into(), shape: None, batch_axis: Some(0) };
+/// let model = builder.build(vec![(y, double)])?;
 ///
 /// assert_eq!(model.predict(&array![[1.0], [5.0]].into_dyn())?, array![[2.0], [10.0]].into_dyn());
 /// assert_eq!(model.outputs()[0].name, "y");
@@ -55,7 +56,7 @@ pub struct ModelBuilder {
     layers: Vec<LayerEntry>,
     nodes: Vec<Node>,
     inputs: Vec<Source>,
-    runs_whole: bool,
+    batch_axes: Vec<Option<usize>>,
 }
 
 impl ModelBuilder {
@@ -67,14 +68,16 @@ impl ModelBuilder {
             layers: Vec::new(),
             nodes: Vec::new(),
             inputs: Vec::new(),
-            runs_whole: false,
+            batch_axes: Vec::new(),
         }
     }
 
-    /// Adds an input of this shape, batch first if it has one.
+    /// Adds an input of this shape, batch first unless [`set_batch_axis`](Self::set_batch_axis)
+    /// says otherwise.
     pub fn input(&mut self, name: &str, shape: Option<Shape>) -> Output {
         let output = self.push(name, Box::new(InputLayer { shape }), &[]);
         self.inputs.push(source(output));
+        self.batch_axes.push(Some(0));
         output
     }
 
@@ -97,28 +100,32 @@ impl ModelBuilder {
         Ok(output)
     }
 
-    /// Says that the first axis of the inputs or outputs is not a batch whose rows stand for
-    /// themselves, so that the model must run on all it is given at once: see
-    /// [`Model::runs_whole`].
-    pub fn runs_whole(&mut self) {
-        self.runs_whole = true;
+    /// Says along which axis of an input the rows of a batch lie, or that this cannot be told:
+    /// see [`Port::batch_axis`].
+    pub fn set_batch_axis(&mut self, input: Output, axis: Option<usize>) {
+        let index = self.inputs.iter().position(|known| *known == source(input));
+        if let Some(own) = index.and_then(|index| self.batch_axes.get_mut(index)) {
+            *own = axis;
+        }
     }
 
-    /// The model, with these outputs by name; a shape is what is told of an output where the
+    /// The model, with these outputs; a port's shape is what is told of an output where the
     /// layers do not tell it.
     ///
     /// # Errors
     /// When there is no input or no output, or a layer that is needed takes nothing.
-    pub fn build(self, outputs: Vec<(String, Output, Option<Shape>)>) -> Result<Model, ModelError> {
-        let sources = outputs.iter().map(|(_, output, _)| source(*output));
+    pub fn build(self, outputs: Vec<(Port, Output)>) -> Result<Model, ModelError> {
+        let sources = outputs.iter().map(|(_, output)| source(*output));
         let sources = sources.collect();
         let (class, name) = (&self.class, self.name);
         let mut model = finish(class, name, self.layers, self.nodes, self.inputs, sources)?;
-        for (port, (name, _, shape)) in model.outputs.iter_mut().zip(outputs) {
-            port.name = name;
-            port.shape = port.shape.take().or(shape);
+        for (port, axis) in model.inputs.iter_mut().zip(self.batch_axes) {
+            port.batch_axis = axis;
         }
-        model.runs_whole = self.runs_whole;
+        for (port, (told, _)) in model.outputs.iter_mut().zip(outputs) {
+            let shape = port.shape.take().or(told.shape);
+            *port = Port { shape, ..told };
+        }
         Ok(model)
     }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::Port;
 use crate::graph::{FirstIndex, Graph, Input, LayerNodes, Node, Source, execution_order};
 use crate::layers::{self, InputLayer, OPERATIONS, Operation};
-use crate::model::{LayerEntry, Model, Port};
+use crate::model::{LayerEntry, Model};
 use crate::{Config, ConfigError, Generation, Layer, Shape, display_shape};
 
 /// The classes that are models themselves. `Model` is what Keras 1 and 2 call a functional one.
@@ -228,6 +229,7 @@ pub(crate) fn finish(
             .as_ref()
             .and_then(|all| all.get(source.tensor))
             .cloned(),
+        batch_axis: Some(0),
     };
     let input_ports = inputs.iter().map(port).collect();
     let mut output_ports: Vec<Port> = outputs.iter().map(port).collect();
@@ -242,7 +244,6 @@ pub(crate) fn finish(
         output_sources: outputs,
         inputs: input_ports,
         outputs: output_ports,
-        runs_whole: false,
         about: crate::About::default(),
     })
 }

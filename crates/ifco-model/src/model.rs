@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::graph::{Node, Source};
 use crate::group_names::GroupNames;
-use crate::{About, Generation, Layer, LayerError, ModelError, Shape, WeightSlot};
+use crate::{About, Generation, Layer, LayerError, ModelError, Port, Shape, WeightSlot};
 
 /// A graph of layers that can be run.
 ///
@@ -48,7 +48,6 @@ pub struct Model {
     pub(crate) output_sources: Vec<Source>,
     pub(crate) inputs: Vec<Port>,
     pub(crate) outputs: Vec<Port>,
-    pub(crate) runs_whole: bool,
     pub(crate) about: About,
 }
 
@@ -121,29 +120,6 @@ impl LayerEntry {
             source,
         }
     }
-}
-
-/// An input or an output of a model.
-///
-/// ```
-/// use ifco_model::{Generation, Model};
-///
-/// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
-///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
-///     {"class_name": "GRU", "config": {"name": "gru", "units": 8}},
-/// ]}});
-/// let model = Model::from_config(&json, Generation::Keras3)?;
-/// let port = &model.inputs()[0];
-/// assert_eq!(port.shape, Some(vec![None, Some(10), Some(3)])); // (batch, time, features)
-/// assert_eq!(model.outputs()[0].shape, Some(vec![None, Some(8)]));
-/// # Ok::<(), ifco_model::ModelError>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Port {
-    /// The layer's name, which Keras also uses as the key of a dictionary of inputs.
-    pub name: String,
-    /// Its shape, batch first; `None` where it cannot be told.
-    pub shape: Option<Shape>,
 }
 
 impl Model {
@@ -452,23 +428,6 @@ impl Model {
             }
         }
         Err(no_such(what, path, known))
-    }
-
-    /// Whether the model runs on all that it is given at once, whatever the batch size, because
-    /// the first axis of its inputs or outputs need not be a batch: in an ONNX file it may be
-    /// time. False of every model of Keras.
-    ///
-    /// ```
-    /// use ifco_model::ModelBuilder;
-    ///
-    /// let mut builder = ModelBuilder::new("Graph", "m");
-    /// let x = builder.input("x", Some(vec![None, None, Some(3)])); // (time, batch, features)
-    /// builder.runs_whole();
-    /// assert!(builder.build(vec![("y".into(), x, None)])?.runs_whole());
-    /// # Ok::<(), ifco_model::ModelError>(())
-    /// ```
-    pub fn runs_whole(&self) -> bool {
-        self.runs_whole
     }
 
     /// Forgets what stateful layers remember of earlier batches.

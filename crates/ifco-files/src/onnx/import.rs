@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ifco_model::onnx::{Attribute, Constant, Kind, Node, Operand, Operator, Recurrent};
-use ifco_model::{Array, Layer, Model, ModelBuilder, ModelError, Output};
+use ifco_model::{Array, Layer, Model, ModelBuilder, ModelError, Output, Port};
 
 use super::Source;
 use super::names::Names;
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo};
-use super::rows::Rows;
+use super::rows::{self, Step};
 use super::tensor::{self, Budget};
 use crate::FileError;
 
@@ -21,7 +21,6 @@ enum Known {
     Computed {
         output: Output,
         kind: Kind,
-        rows: Rows,
     },
 }
 
@@ -31,6 +30,9 @@ struct Import<'a> {
     builder: ModelBuilder,
     names: Names,
     known: HashMap<&'a str, Known>,
+    /// The inputs by their names in the file, and how many axes they have.
+    inputs: Vec<(&'a str, Output, Option<usize>)>,
+    steps: Vec<Step<'a>>,
     budget: Budget,
     /// How many more numbers may be gone through for what is computed at once.
     work: usize,
@@ -69,6 +71,8 @@ pub(super) fn import(
         builder: ModelBuilder::new("Graph", name),
         names: Names::default(),
         known: HashMap::new(),
+        inputs: Vec::new(),
+        steps: Vec::new(),
         work: budget.elements().saturating_mul(16),
         budget,
     };
@@ -103,13 +107,11 @@ impl<'a> Import<'a> {
             self.source.unsupported(what, remedy)
         })?;
         let name = self.names.distinct(info.name);
-        let rows = match &info.shape {
-            Some(shape) if !shape.is_empty() => Rows::At(0),
-            _ => Rows::Mixed,
-        };
+        let rank = info.shape.as_ref().map(Vec::len);
         let output = self.builder.input(&name, info.shape);
-        let computed = Known::Computed { output, kind, rows };
-        self.known.insert(info.name, computed);
+        self.inputs.push((info.name, output, rank));
+        self.known
+            .insert(info.name, Known::Computed { output, kind });
         Ok(())
     }
 
@@ -118,26 +120,18 @@ impl<'a> Import<'a> {
         let object = || format!("node {name:?} ({})", proto.op);
         let mut operands = Vec::with_capacity(proto.inputs.len());
         let mut inputs = Vec::new();
-        let mut rows = Vec::new();
         for input in &proto.inputs {
             if input.is_empty() {
                 operands.push(Operand::Absent);
-                rows.push(Rows::Same);
                 continue;
             }
             operands.push(match self.known.get(input) {
                 Some(Known::Constant(constant, is_weight)) => {
-                    rows.push(Rows::Same);
                     let name = is_weight.then(|| (*input).to_owned());
                     Operand::Constant(name, constant.clone())
                 }
-                Some(Known::Computed {
-                    output,
-                    kind,
-                    rows: own,
-                }) => {
+                Some(Known::Computed { output, kind }) => {
                     inputs.push(*output);
-                    rows.push(*own);
                     Operand::Input(*kind)
                 }
                 None => {
@@ -184,13 +178,11 @@ impl<'a> Import<'a> {
             .builder
             .add(&name, layer, &inputs, weights)
             .map_err(|error| self.model_error(error))?;
+        let step = Step::new(&node, &proto.inputs, &proto.outputs);
+        self.steps.push(step);
         for (index, made) in proto.outputs.iter().enumerate() {
-            let computed = Known::Computed {
-                output: output.at(index),
-                kind,
-                rows: Rows::of_output(&node, &rows, index),
-            };
-            self.define(made, computed, &object())?;
+            let output = output.at(index);
+            self.define(made, Known::Computed { output, kind }, &object())?;
         }
         Ok(())
     }
@@ -298,13 +290,18 @@ impl<'a> Import<'a> {
 
     fn finish(mut self, graph: &GraphProto<'_>) -> Result<Model, FileError> {
         let mut outputs = Vec::with_capacity(graph.outputs.len());
-        let mut is_by_rows = true;
+        let mut ends = Vec::with_capacity(graph.outputs.len());
         for message in &graph.outputs {
             let info = ValueInfo::read(*message).map_err(|error| self.source.damaged(&error))?;
             match self.known.get(info.name) {
-                Some(Known::Computed { output, rows, .. }) => {
-                    is_by_rows &= *rows == Rows::At(0);
-                    outputs.push((info.name.to_owned(), *output, info.shape));
+                Some(Known::Computed { output, .. }) => {
+                    ends.push(info.name);
+                    let port = Port {
+                        name: info.name.to_owned(),
+                        shape: info.shape,
+                        batch_axis: None,
+                    };
+                    outputs.push((port, *output));
                 }
                 Some(Known::Constant(..)) => {
                     let what = format!("its output {:?} does not depend on an input", info.name);
@@ -317,8 +314,19 @@ impl<'a> Import<'a> {
                 }
             }
         }
-        if !is_by_rows {
-            self.builder.runs_whole();
+        let inputs = self.inputs.iter().map(|(name, _, rank)| (*name, *rank));
+        let inputs: Vec<_> = inputs.collect();
+        if let Some((from, to)) = rows::find(&inputs, &ends, &self.steps) {
+            for ((_, input, _), axis) in self.inputs.iter().zip(from) {
+                self.builder.set_batch_axis(*input, Some(axis));
+            }
+            for ((port, _), axis) in outputs.iter_mut().zip(to) {
+                port.batch_axis = Some(axis);
+            }
+        } else {
+            for (_, input, _) in &self.inputs {
+                self.builder.set_batch_axis(*input, None);
+            }
         }
         self.builder
             .build(outputs)

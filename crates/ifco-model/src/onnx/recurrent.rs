@@ -231,11 +231,6 @@ impl Recurrent {
         Ok((layer, weights))
     }
 
-    /// The axis of X on which its rows lie.
-    pub fn batch_axis(&self) -> usize {
-        usize::from(!self.batch_first)
-    }
-
     fn states(&self) -> usize {
         if self.class == "LSTM" { 2 } else { 1 }
     }
@@ -661,6 +656,10 @@ impl Layer for Recurrent {
         }
         outputs.truncate(self.outputs.max(1));
         Ok(outputs)
+    }
+
+    fn batch_axis(&self) -> usize {
+        usize::from(!self.batch_first)
     }
 
     fn cells(&self) -> Vec<(String, &Cell)> {

@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError};
 
 use ifco_cell::{Trace, TraceOptions};
-use ifco_model::Model;
-use ndarray::{ArrayD, ArrayView2, Axis, Slice, s};
+use ifco_model::{Model, Port};
+use ndarray::{ArrayD, ArrayView2, Axis, s};
 use serde_json::{Value, json};
 
 use super::text::{
@@ -83,11 +83,6 @@ impl Runs {
     }
 }
 
-/// The steps of an input `(batch, time, ...)`.
-pub(super) fn steps(input: &ArrayD<f32>) -> usize {
-    input.shape().get(1).copied().unwrap_or(1)
-}
-
 /// More numbers than this are no text to edit.
 const MOST_EDITED: usize = 100_000;
 
@@ -109,11 +104,11 @@ impl Page {
         if row >= rows {
             return Err(PageError::Row { row, rows });
         }
-        let one = |input: &ArrayD<f32>| {
-            let slice = Slice::from(row..row + 1);
-            input.slice_axis(Axis(0), slice).to_owned()
+        let one = |(input, port): (&ArrayD<f32>, &Port)| {
+            port.take_rows(input.view(), row..row + 1).to_owned()
         };
-        self.run(inputs.iter().map(one).collect(), Some(row))
+        let one = inputs.iter().zip(self.ports()).map(one);
+        self.run(one.collect(), Some(row))
     }
 
     /// Runs the model on what somebody wrote. What is not written is padded as in the run before.
@@ -144,10 +139,14 @@ impl Page {
                 expected: format!("{} inputs: {}", ports.len(), names.join(", ")),
             });
         }
+        if model.runs_whole() {
+            return Err(PageError::NoBatch);
+        }
         let writings = self.writings();
         let input = |index: usize| -> Result<ArrayD<f32>, TextError> {
-            let sizes = ports[index].shape.as_deref().unwrap_or(&[None, None]);
-            match writings[index] {
+            let sizes = ports[index].batch_first();
+            let sizes = sizes.as_deref().unwrap_or(&[None, None]);
+            let array = match writings[index] {
                 Writing::Numbers => numbers_from_text(&texts[index], sizes),
                 Writing::Tokens { known } => {
                     let vocabulary = self.vocabulary.as_ref();
@@ -156,7 +155,8 @@ impl Page {
                         .is_some_and(|row| text_from_tokens(row.view(), vocabulary).1);
                     tokens_from_text(&texts[index], vocabulary, known, sizes, front)
                 }
-            }
+            };
+            Ok(ports[index].from_batch_first(array?))
         };
         (0..ports.len())
             .map(|index| {
@@ -202,7 +202,10 @@ impl Page {
             // Who wrote another text has read it.
             let given = match run.row {
                 None if is_text => None,
-                row => self.labels.of(row.unwrap_or(self.row), steps(input)),
+                row => {
+                    let steps = model.inputs()[index].steps(input.shape());
+                    self.labels.of(row.unwrap_or(self.row), steps)
+                }
             };
             given.or_else(|| is_text.then(|| token_labels(input.view(), vocabulary)))
         };
@@ -284,7 +287,9 @@ fn number(value: &f32) -> Value {
 }
 
 fn check_size(model: &Model, inputs: &[ArrayD<f32>]) -> Result<(), PageError> {
-    let steps = inputs.iter().map(steps).max().unwrap_or(0);
+    let steps = inputs.iter().zip(model.inputs());
+    let steps = steps.map(|(input, port)| port.steps(input.shape()));
+    let steps = steps.max().unwrap_or(0);
     let per_step = model
         .cells()
         .into_iter()
