@@ -162,7 +162,7 @@ impl<'a> Import<'a> {
             outputs: proto.outputs.len(),
         };
         let is_recurrent = matches!(node.op.as_str(), "LSTM" | "GRU" | "RNN");
-        let mut kind = Kind::Float;
+        let mut kinds = vec![Kind::Float; proto.outputs.len()];
         let (layer, weights): (Box<dyn Layer>, _) = if is_recurrent {
             let (layer, weights) = Recurrent::new(&node).map_err(|e| self.model_error(e))?;
             (Box::new(layer), weights)
@@ -171,7 +171,9 @@ impl<'a> Import<'a> {
             if inputs.is_empty() && operator.can_run() {
                 return self.fold(&operator, &node, &proto.outputs, &object());
             }
-            kind = operator.output_kind();
+            for (index, kind) in kinds.iter_mut().enumerate() {
+                *kind = operator.output_kind(index);
+            }
             (Box::new(operator), weights)
         };
         let output = self
@@ -180,7 +182,7 @@ impl<'a> Import<'a> {
             .map_err(|error| self.model_error(error))?;
         let step = Step::new(&node, &proto.inputs, &proto.outputs);
         self.steps.push(step);
-        for (index, made) in proto.outputs.iter().enumerate() {
+        for (index, (made, kind)) in proto.outputs.iter().zip(kinds).enumerate() {
             let output = output.at(index);
             self.define(made, Known::Computed { output, kind }, &object())?;
         }
@@ -236,11 +238,11 @@ impl<'a> Import<'a> {
             let mut made_of = made_of.filter(|o| matches!(o, Operand::Constant(Some(_), _)));
             constant.kind == Kind::Float && made_of.next().is_some()
         };
-        for (made, data) in outputs.iter().zip(result) {
+        for (index, (made, data)) in outputs.iter().zip(result).enumerate() {
             let constant = Constant {
                 kind: match node.op.as_str() {
                     "Constant" => constant_kind(node),
-                    _ => operator.output_kind(),
+                    _ => operator.output_kind(index),
                 },
                 data,
             };

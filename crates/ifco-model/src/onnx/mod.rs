@@ -8,6 +8,7 @@
 
 mod activations;
 mod elementwise;
+mod infer;
 mod matmul;
 mod node;
 mod normalize;
@@ -15,6 +16,7 @@ mod operator;
 mod recurrent;
 mod reduce;
 mod shapes;
+mod windows;
 
 pub use node::{Attribute, Constant, Kind, Node, Operand};
 pub use operator::{OPERATORS, Operator};

@@ -3,7 +3,7 @@
 use ndarray::ArrayD;
 
 use super::node::{Kind, Node, Operand};
-use super::{elementwise, matmul, normalize, reduce, shapes};
+use super::{elementwise, infer, matmul, normalize, reduce, shapes, windows};
 use crate::layers::elements;
 use crate::{Array, Call, ConfigError, Layer, LayerError, Shape, Tensor, WeightSlot};
 
@@ -71,6 +71,7 @@ pub const OPERATORS: &[&str] = &[
     "Sin",
     "Cos",
     "Erf",
+    "IsNaN",
     "Identity",
     "Dropout",
     "Cast",
@@ -92,6 +93,7 @@ pub const OPERATORS: &[&str] = &[
     "Expand",
     "Tile",
     "Pad",
+    "ReverseSequence",
     "ReduceMean",
     "ReduceSum",
     "ReduceMax",
@@ -102,6 +104,12 @@ pub const OPERATORS: &[&str] = &[
     "ReduceSumSquare",
     "ArgMax",
     "ArgMin",
+    "TopK",
+    "Conv",
+    "MaxPool",
+    "AveragePool",
+    "GlobalMaxPool",
+    "GlobalAveragePool",
     "LayerNormalization",
     "BatchNormalization",
 ];
@@ -144,10 +152,11 @@ impl Operator {
         (Self { node }, weights)
     }
 
-    /// What the numbers of each output stand for.
-    pub fn output_kind(&self) -> Kind {
+    /// What the numbers of an output stand for.
+    pub fn output_kind(&self, output: usize) -> Kind {
         let node = &self.node;
         match node.op.as_str() {
+            "TopK" if output == 1 => Kind::Int,
             "Shape" | "Size" | "ArgMax" | "ArgMin" => Kind::Int,
             "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or"
             | "Xor" | "Not" | "IsNaN" => Kind::Bool,
@@ -204,6 +213,7 @@ impl Operator {
             matmul::evaluate,
             reduce::evaluate,
             normalize::evaluate,
+            windows::evaluate,
         ];
         for family in families {
             if let Some(outputs) = family(&operands)? {
@@ -360,7 +370,7 @@ impl Layer for Operator {
                 opset: self.node.opset,
             });
         }
-        shapes::infer(&self.node, inputs)
+        infer::infer(&self.node, inputs)
     }
 
     fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {

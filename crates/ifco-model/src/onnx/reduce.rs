@@ -1,11 +1,14 @@
-//! Operators that make one number of many along some axes.
+//! Operators that make one number, or a few, of many along some axes.
 
-use ndarray::{ArrayView1, Axis};
+use ndarray::{ArrayD, ArrayView1, Axis, IxDyn, Zip};
 
 use super::operator::{Operands, Outputs};
 use crate::{Array, LayerError};
 
 pub(super) fn evaluate(operands: &Operands<'_>) -> Outputs {
+    if operands.op() == "TopK" {
+        return top(operands);
+    }
     let fold: fn(ArrayView1<'_, f32>) -> f32 = match operands.op() {
         "ReduceMean" => |lane| lane.sum() / lane.len() as f32,
         "ReduceSum" => |lane| lane.sum(),
@@ -80,4 +83,41 @@ fn first_of(lane: ArrayView1<'_, f32>, better: fn(f32, f32) -> bool) -> f32 {
         }
     }
     best as f32
+}
+
+/// The largest or smallest numbers along an axis, in order, and where they were; of equal ones the
+/// first.
+fn top(operands: &Operands<'_>) -> Outputs {
+    let x = operands.need(0)?;
+    let axis = operands.axis(operands.node.int_or("axis", -1)?, x.ndim())?;
+    let count = operands.integers(1).and_then(|k| k.first().copied());
+    let count = count.map_or_else(|| operands.node.int("k"), |k| Ok(Some(k)))?;
+    let size = x.shape()[axis];
+    let count = count
+        .and_then(|count| usize::try_from(count).ok())
+        .filter(|count| *count <= size);
+    let count = count.ok_or_else(|| {
+        LayerError::Other(format!(
+            "it takes another number than 0 to {size} of {size}"
+        ))
+    })?;
+    let largest = operands.node.int_or("largest", 1)? != 0;
+    let mut shape = x.shape().to_vec();
+    shape[axis] = count;
+    let (mut values, mut places) = (ArrayD::zeros(IxDyn(&shape)), ArrayD::zeros(IxDyn(&shape)));
+    Zip::from(x.lanes(Axis(axis)))
+        .and(values.lanes_mut(Axis(axis)))
+        .and(places.lanes_mut(Axis(axis)))
+        .for_each(|lane, mut values, mut places| {
+            let mut order: Vec<usize> = (0..size).collect();
+            order.sort_by(|a, b| match largest {
+                true => lane[*b].total_cmp(&lane[*a]),
+                false => lane[*a].total_cmp(&lane[*b]),
+            });
+            for (index, at) in order.into_iter().take(count).enumerate() {
+                values[index] = lane[at];
+                places[index] = at as f32;
+            }
+        });
+    Ok(Some(vec![values.into(), places.into()]))
 }

@@ -52,6 +52,7 @@ pub(super) fn follow(
             let drops = step.int("keepdims", 1) == 0;
             axes.and_then(|axes| apart(take(0), &axes, if drops { axes.len() } else { 0 }))
         }
+        "TopK" => apart(take(0), &[step.int("axis", -1)], 0),
         "ArgMax" | "ArgMin" => {
             let drops = usize::from(step.int("keepdims", 1) == 0);
             apart(take(0), &[step.int("axis", 0)], drops)
@@ -160,7 +161,7 @@ fn is_one(shape: &[usize], axis: usize, rank: usize) -> bool {
 
 fn reshape(step: &Step<'_>, number: Option<usize>, x: &Value, target: &Value) -> Option<Value> {
     if x.as_sizes().is_some() {
-        return sizes(step, &[x.clone()]);
+        return sizes(step, std::slice::from_ref(x));
     }
     let target = match step.integers.get("shape") {
         Some(shape) => shape.iter().map(|size| Size::Known(*size)).collect(),
