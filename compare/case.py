@@ -1,5 +1,6 @@
 """One case of the live comparison: draw, save, let Keras predict, let ifco predict, compare."""
 
+import json
 import subprocess
 import zlib
 
@@ -61,7 +62,67 @@ def compare(generation, seed, number, ifco, directory, tolerance):
             (largest, excess, what), result["row_by_row"] = worst(alone, found, tolerance), 1
     result |= {"passed": excess <= 1, "what": what,
                "largest": largest if np.isfinite(largest) else None}
+    if result["passed"]:
+        try:
+            result["converted"] = convert(ifco, generation, drawn, directory, saved, answers,
+                                          tolerance)
+        except Failed as error:
+            result |= {"passed": False, "what": str(error)}
     return result
+
+
+def convert(ifco, generation, drawn, directory, saved, answers, tolerance):
+    """Has `ifco convert` save the model in every format; each framework that shall read a file
+    must find the same bits in its weights and predict the same. How many files were read.
+
+    Files of Keras 2 become files of Keras 3, where some weights and semantics are others: there
+    ifco may refuse, and the weights that it says to have changed may differ."""
+    file, architecture = saved
+    read = 0
+    for ending in (".keras", ".h5", ".weights.h5"):
+        target = directory / f"converted{ending}"
+        command = [str(ifco), "convert", str(directory / file), str(target), "--json"]
+        command += ["--architecture", str(directory / architecture)] if architecture else []
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        upgraded = generation == "keras2" and ending == ".keras"
+        if done.returncode != 0:
+            lines = " ".join(done.stderr.split())[:600]
+            if upgraded and ("computes something else" in lines or "Keras 3" in lines):
+                continue
+            raise Failed(f"ifco convert to {ending} exits with {done.returncode}: {lines}")
+        report = json.loads(done.stdout)
+        readers = ["keras3"] if upgraded else [generation]
+        if generation == "keras3" and ending == ".h5" and not any(
+                "Keras 2 does not" in note for note in report["notes"]):
+            readers.append("keras2")
+        for reader in readers:
+            try:
+                if ending == ".weights.h5":
+                    # Into the very model: other numbers first, so that it cannot but read.
+                    model = drawn.model
+                    before = model.get_weights()
+                    model.set_weights([w + 1 for w in before])
+                    model.load_weights(str(target))
+                else:
+                    model = fw.reload(fw.FRAMEWORKS[reader], directory, target.name, None)
+                    before = drawn.model.get_weights()
+                after = model.get_weights()
+                # The very model still has the states that it came to before.
+                is_used = ending == ".weights.h5" and drawn.shape == "stateful"
+                found = answers if is_used else answers_of(model, drawn)
+            except Exception as error:  # noqa: BLE001 - whatever the framework says
+                raise Failed(f"{reader} cannot read {ending} of ifco convert: {error}") from error
+            if report["weights_equal"] and reader == generation:
+                same = len(before) == len(after) and all(
+                    np.array_equal(a, b, equal_nan=True) for a, b in zip(before, after))
+                if not same:
+                    raise Failed(f"{reader} finds other weights in {ending} of ifco convert")
+            if not report["notes"] or reader == generation:
+                _, excess, what = worst(answers, found, tolerance)
+                if excess > 1:
+                    raise Failed(f"{reader} on {ending} of ifco convert: {what}")
+            read += 1
+    return read
 
 
 def answers_of(model, drawn, compiled=False):

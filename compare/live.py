@@ -3,6 +3,9 @@
     python compare/live.py --ifco target/release/ifco [--models 300] [--seed N] [--table PATH]
     python compare/live.py --ifco target/release/ifco --seed N --only K --keep DIR
 
+Each model's file is also converted by ifco to every format that it saves, opened by the Keras that
+reads it, and compared again: the weights by their bits, and the answers.
+
 Draws models of both generations in two processes, half of `--models` each, over every layer,
 option, mask, kind of graph and kind of file; an output agrees when
 |difference| <= 1e-5 + 1e-4 * |Keras's|. Prints a line for each model that does not agree, and
@@ -100,6 +103,9 @@ def conduct(args):
     print(f"{time.time() - started:.0f} s; Keras itself could not read {unread} of the files that "
           f"it read back, read {again} otherwise than it had them in memory, and contradicted "
           f"itself in {alone}, where a row's answer depended on the rows beside it")
+    converted = sum(result.get("converted", 0) for result in results)
+    print(f"Keras read {converted} files that `ifco convert` made of these, with the same weights "
+          "and answers")
     print(f"{len(results) - failed} passed, {failed} failed")
     return 1 if failed or broken or not results else 0
 

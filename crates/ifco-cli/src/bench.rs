@@ -1,6 +1,6 @@
 //! `ifco bench`: what a model does on this machine, and what holds it up.
 
-mod inputs;
+pub mod inputs;
 mod json;
 mod latency;
 mod layers;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ifco::arrays::{ArrayFileError, ArrayProblem};
-use ifco::{FileError, ModelError};
+use ifco::{FileError, ModelError, SaveError};
 
 /// An error on its way to stderr.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,6 +102,18 @@ impl From<ModelError> for Failure {
         Failure {
             help: error.help(),
             ..Failure::new(error)
+        }
+    }
+}
+
+impl From<SaveError> for Failure {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::Write(error) => error.into(),
+            error => Failure {
+                help: error.help(),
+                ..Failure::new(error)
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod completions;
+mod convert;
 mod failure;
 mod gates;
 mod inspect;
@@ -15,6 +16,7 @@ mod plot;
 mod precision;
 mod predict;
 mod progress;
+mod seeded;
 mod show;
 mod stream;
 mod threads;
@@ -34,6 +36,7 @@ Start here:
   ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
   ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
+  ifco convert old.h5 new.keras               in another format, checked
   ifco bench model.keras                      how fast it runs here, and what holds it up
   ifco orders pytorch                         where another framework keeps each gate
 
@@ -63,6 +66,7 @@ enum Command {
     Plot(plot::Args),
     View(view::Args),
     Stream(stream::Args),
+    Convert(convert::Args),
     Bench(bench::Args),
     Orders(orders::Args),
     Completions(completions::Args),
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Command::Plot(args) => plot::run(args),
         Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),
+        Command::Convert(args) => convert::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Orders(args) => orders::run(args),
         Command::Completions(args) => completions::run(args),

@@ -28,6 +28,7 @@ mod keras;
 mod limits;
 mod onnx;
 mod open;
+mod save;
 mod torch;
 mod zipped;
 
@@ -39,6 +40,7 @@ use ndarray::ArrayD;
 pub use open::{
     Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_with_architecture,
 };
+pub use save::{FORMATS, Format, SaveError, SaveOptions, Saved, architecture, save};
 
 /// What a file turned out to hold.
 ///

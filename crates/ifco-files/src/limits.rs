@@ -1,5 +1,9 @@
 //! How much a file may cost to open.
 
+use std::path::Path;
+
+use crate::FileError;
+
 /// Bounds on what opening a file may cost, whatever the file claims.
 ///
 /// The defaults let every model through that Keras writes. A file that goes beyond one of
@@ -42,6 +46,20 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Refuses a file of more tensors than there may be objects.
+    pub(crate) fn check_tensors(&self, count: usize, path: &Path) -> Result<(), FileError> {
+        if count <= self.objects {
+            return Ok(());
+        }
+        Err(FileError::Limit {
+            path: path.into(),
+            what: "the number of tensors".into(),
+            found: count as u64,
+            limit: self.objects as u64,
+            field: "objects",
+        })
+    }
+
     /// What a file of `size` bytes may unpack to.
     pub fn unpacked(&self, size: u64) -> u64 {
         self.floor.max(size.saturating_mul(self.expansion))

@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use crate::from_config::finish;
 use crate::graph::{Input, Node, Source};
 use crate::layers::InputLayer;
-use crate::{Layer, LayerEntry, Model, ModelError, Port, Shape};
+use crate::{Generation, Layer, LayerEntry, Model, ModelError, Port, Shape};
 
 /// One output of a layer that a [`ModelBuilder`] holds.
 ///
@@ -117,8 +117,15 @@ impl ModelBuilder {
     pub fn build(self, outputs: Vec<(Port, Output)>) -> Result<Model, ModelError> {
         let sources = outputs.iter().map(|(_, output)| source(*output));
         let sources = sources.collect();
-        let (class, name) = (&self.class, self.name);
-        let mut model = finish(class, name, self.layers, self.nodes, self.inputs, sources)?;
+        let class = (self.class.as_str(), Generation::Keras3);
+        let mut model = finish(
+            class,
+            self.name,
+            self.layers,
+            self.nodes,
+            self.inputs,
+            sources,
+        )?;
         for (port, axis) in model.inputs.iter_mut().zip(self.batch_axes) {
             port.batch_axis = axis;
         }

@@ -141,7 +141,7 @@ fn sequential(
     };
     let name = reader.str_or("name", "sequential")?.to_owned();
     finish(
-        "Sequential",
+        ("Sequential", generation),
         name,
         entries,
         nodes,
@@ -189,12 +189,19 @@ fn functional(class: &str, config: &Value, generation: Generation) -> Result<Mod
     let inputs = graph.ports(reader.require("input_layers")?)?;
     let outputs = graph.ports(outputs)?;
     let name = reader.str_or("name", "model")?.to_owned();
-    finish(class, name, entries, graph.nodes, inputs, outputs)
+    finish(
+        (class, generation),
+        name,
+        entries,
+        graph.nodes,
+        inputs,
+        outputs,
+    )
 }
 
 /// Checks the graph, orders it and infers the shapes.
 pub(crate) fn finish(
-    class: &str,
+    (class, generation): (&str, Generation),
     name: String,
     mut layers: Vec<LayerEntry>,
     nodes: Vec<Node>,
@@ -222,7 +229,14 @@ pub(crate) fn finish(
             }
         }
     }
-    let shapes = infer_shapes(&mut layers, &nodes, &order);
+    let mut shapes = infer_shapes(&mut layers, &nodes, &order);
+    for input in &inputs {
+        // One that no output needs still has a shape.
+        let layer = &layers[nodes[input.node].layer].layer;
+        if shapes[input.node].is_none() {
+            shapes[input.node] = layer.output_shapes(&[], &crate::Call::default()).ok();
+        }
+    }
     let port = |source: &Source| Port {
         name: layers[nodes[source.node].layer].name.clone(),
         shape: shapes[source.node]
@@ -237,6 +251,8 @@ pub(crate) fn finish(
     Ok(Model {
         class: class.into(),
         name,
+        config: Value::Null,
+        generation,
         layers,
         nodes,
         order,

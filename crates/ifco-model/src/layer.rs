@@ -160,6 +160,26 @@ pub trait Layer: Debug + Send + Sync {
         }
     }
 
+    /// The arrays that it was given, in the order of its slots and in their shapes, for a file or
+    /// another layer to take; `None` as long as it has none of those it needs.
+    ///
+    /// ```
+    /// use ifco_model::{Config, Generation, Layer, layers};
+    /// use ndarray::array;
+    ///
+    /// let json = serde_json::json!({"units": 1, "use_bias": false});
+    /// let config = Config::new("dense", Generation::Keras3, &json)?;
+    /// let mut dense = layers::build("Dense", &config)?;
+    /// assert_eq!(dense.weights(), None);
+    /// let kernel = array![[1.0], [10.0]].into_dyn(); // (features, units)
+    /// dense.set_weights(vec![kernel.clone()])?;
+    /// assert_eq!(dense.weights(), Some(vec![kernel]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        self.weight_slots().is_empty().then(Vec::new)
+    }
+
     /// Learns the shapes of its inputs, batch first. Few layers care: those whose arithmetic
     /// depends on whether Keras knew the batch size.
     fn build(&mut self, _inputs: &[Shape]) {}

@@ -23,6 +23,7 @@
 
 mod about;
 mod builder;
+mod calls;
 mod config;
 mod error;
 mod from_config;
@@ -43,6 +44,7 @@ mod trace;
 
 pub use about::About;
 pub use builder::{ModelBuilder, Output};
+pub use calls::{Argument, ModelCall};
 pub use config::{Config, Generation};
 pub use error::{ConfigError, LayerError, ModelError};
 pub use layer::{Call, Layer, WeightSlot};

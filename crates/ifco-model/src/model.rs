@@ -40,6 +40,8 @@ use crate::{About, Generation, Layer, LayerError, ModelError, Port, Shape, Weigh
 pub struct Model {
     pub(crate) class: String,
     pub(crate) name: String,
+    pub(crate) config: Value,
+    pub(crate) generation: Generation,
     pub(crate) layers: Vec<LayerEntry>,
     pub(crate) nodes: Vec<Node>,
     /// The nodes that the outputs need, each after those it takes from.
@@ -141,7 +143,9 @@ impl Model {
     /// # Ok::<(), ifco_model::ModelError>(())
     /// ```
     pub fn from_config(config: &Value, generation: Generation) -> Result<Self, ModelError> {
-        Ok(crate::from_config::model_from_json(config, generation)?)
+        let mut model = crate::from_config::model_from_json(config, generation)?;
+        model.config = config.clone();
+        Ok(model)
     }
 
     /// The model's own name.
@@ -192,27 +196,48 @@ impl Model {
     /// # Ok::<(), ifco_model::ModelError>(())
     /// ```
     pub fn weight_slots(&self) -> Vec<WeightSlot> {
+        let of_layer = |(group, entry): (String, &LayerEntry)| {
+            let trainable = entry.trainable;
+            let slots = entry.layer.weight_slots().into_iter();
+            slots.map(move |slot| WeightSlot {
+                trainable: slot.trainable && trainable,
+                ..slot.below(&group)
+            })
+        };
+        self.layer_groups().into_iter().flat_map(of_layer).collect()
+    }
+
+    /// The layers that Keras counts among `model.layers`, each with its group in a Keras 3 file.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
+    ///     {"class_name": "LSTM", "config": {"name": "encoder", "units": 8}},
+    /// ]}});
+    /// let model = Model::from_config(&json, Generation::Keras3)?;
+    /// let groups = model.layer_groups();
+    /// assert_eq!(groups.len(), 1); // a Sequential's InputLayer does not count
+    /// assert_eq!((groups[0].0.as_str(), groups[0].1.name.as_str()), ("layers/lstm", "encoder"));
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn layer_groups(&self) -> Vec<(String, &LayerEntry)> {
         let mut names = GroupNames::default();
-        let mut slots = Vec::new();
-        for entry in &self.layers {
-            if entry.layer.is_operation()
-                || self.class == "Sequential" && entry.layer.class_name() == "InputLayer"
-            {
-                continue; // Keras does not count them among `model.layers`
-            }
-            let group = format!("layers/{}", names.next(entry.layer.class_name()));
-            slots.extend(
-                entry
-                    .layer
-                    .weight_slots()
-                    .into_iter()
-                    .map(|slot| WeightSlot {
-                        trainable: slot.trainable && entry.trainable,
-                        ..slot.below(&group)
-                    }),
-            );
-        }
-        slots
+        let counts = |entry: &&LayerEntry| {
+            let is_unseen = self.class == "Sequential" && entry.layer.class_name() == "InputLayer";
+            !entry.layer.is_operation() && !is_unseen
+        };
+        self.layers
+            .iter()
+            .filter(counts)
+            .map(|entry| {
+                (
+                    format!("layers/{}", names.next(entry.layer.class_name())),
+                    entry,
+                )
+            })
+            .collect()
     }
 
     /// Takes an array for each of [`Model::weight_slots`], in that order.
@@ -254,6 +279,52 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// The arrays that it was given, in the order of [`Model::weight_slots`]; `None` as long as a
+    /// layer has none of those it needs.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    /// use ndarray::array;
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 1]}},
+    ///     {"class_name": "Dense", "config": {"name": "double", "units": 1, "use_bias": false}},
+    /// ]}});
+    /// let mut model = Model::from_config(&json, Generation::Keras3)?;
+    /// assert_eq!(model.weights(), None);
+    /// model.set_weights(vec![array![[2.0]].into_dyn()])?;
+    /// assert_eq!(model.weights(), Some(vec![array![[2.0]].into_dyn()]));
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let weights: Option<Vec<Vec<_>>> = self.layers.iter().map(|e| e.layer.weights()).collect();
+        Some(weights?.into_iter().flatten().collect())
+    }
+
+    /// Keras's JSON that it was made of: what [`Model::from_config`] was given, with all that
+    /// ifco itself has no use for, such as initializers, `build_config` and `compile_config`. For
+    /// a model inside of another, `null`: its configuration is part of the other's.
+    ///
+    /// ```
+    /// use ifco_model::{Generation, Model};
+    ///
+    /// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    ///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 1]}},
+    /// ]}, "compile_config": {"loss": "mse"}});
+    /// let model = Model::from_config(&json, Generation::Keras3)?;
+    /// assert_eq!(model.config()["compile_config"]["loss"], "mse");
+    /// assert_eq!(model.generation(), Generation::Keras3);
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The Keras whose words and semantics its configuration has.
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// Takes the arrays of one layer, in the order of its own slots.

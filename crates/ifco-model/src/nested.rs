@@ -22,6 +22,10 @@ impl Layer for Model {
         Model::set_weights(self, weights).map_err(inside)
     }
 
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        Model::weights(self)
+    }
+
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
         if inputs.len() != self.inputs.len() {
             let why = format!(

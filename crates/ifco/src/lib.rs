@@ -204,8 +204,9 @@ pub use ifco_cell::{
     UnitDigest, WeightsError, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
-    Assumed, FileError, Limits, OpenOptions, Opened, WeightsFile, WeightsGroup, WeightsSource,
-    arrays, open, open_any, open_assuming, open_bytes, open_with_architecture,
+    Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions,
+    Saved, WeightsFile, WeightsGroup, WeightsSource, architecture, arrays, open, open_any,
+    open_assuming, open_bytes, open_with_architecture, save,
 };
 pub use ifco_model::{
     About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,

@@ -85,6 +85,35 @@ impl GruPacking {
         let joined = concatenate(Axis(1), &blocks).ok()?;
         Some(joined.as_standard_layout().into_owned())
     }
+
+    /// The inverse of [`matrix_to_keras`](Self::matrix_to_keras): `None` when there are not 3·u
+    /// columns.
+    ///
+    /// ```
+    /// use ifco_cell::packing::find_gru;
+    /// use ndarray::array;
+    ///
+    /// let torch = find_gru("pytorch").unwrap(); // rows r z n
+    /// let packed = torch.matrix_from_keras(array![[1.0, 2.0, 3.0]].view()).unwrap(); // z r h
+    /// assert_eq!(packed, array![[2.0], [1.0], [3.0]]);
+    /// ```
+    pub fn matrix_from_keras(&self, keras: ArrayView2<'_, f32>) -> Option<Array2<f32>> {
+        let units = keras.ncols() / 3;
+        if units == 0 || keras.ncols() != 3 * units {
+            return None;
+        }
+        let blocks = self.order.map(|gate| {
+            let block = GruGate::ALL.iter().position(|g| *g == gate).unwrap_or(0);
+            keras.slice(s![.., block * units..(block + 1) * units])
+        });
+        let joined = concatenate(Axis(1), &blocks).ok()?;
+        let packed = if self.rows {
+            joined.reversed_axes()
+        } else {
+            joined
+        };
+        Some(packed.as_standard_layout().into_owned())
+    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 //! to the output.
 
 use ifco_model::{About, Model};
-use ndarray::{Array1, Array2, ArrayD, concatenate, s};
+use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis, stack};
 use serde_json::{Value, json};
 
 use super::facts::{facts, sample_rate};
 use super::item::Item;
 use super::network::{MOST_LAYERS, Network};
-use super::packing;
+use super::{gru_packing, packing};
 use crate::FileError;
 
 pub(super) fn open(root: &Item<'_>) -> Result<Model, FileError> {
@@ -200,22 +200,18 @@ impl State<'_, '_> {
     /// PyTorch's r z n become Keras's z r h; its two biases stay two, as `reset_after` has them.
     fn gru(&self) -> Result<Vec<ArrayD<f32>>, FileError> {
         let packed = self.read(3)?;
-        let units = self.units;
-        let wrong = |_| self.state.wrong("three gates");
-        let matrix = |matrix: &Array2<f32>| {
-            let block = |gate: usize| matrix.slice(s![gate * units..(gate + 1) * units, ..]);
-            let rows = concatenate(ndarray::Axis(0), &[block(1), block(0), block(2)]);
-            rows.map(|rows| transposed(&rows)).map_err(wrong)
+        let torch = gru_packing("pytorch", self.state.file())?;
+        let to_keras = |matrix: ArrayView2<'_, f32>| {
+            let packed = torch.matrix_to_keras(matrix);
+            packed.ok_or_else(|| self.state.wrong("three gates"))
         };
-        let biases = [&packed.bias_ih, &packed.bias_hh];
-        let bias = Array2::from_shape_fn((2, 3 * units), |(which, column)| {
-            let gate = [1, 0, 2][column / units];
-            biases[which][gate * units + column % units]
-        });
+        // Each row of the biases is packed as a kernel with one feature.
+        let biases = stack(Axis(1), &[packed.bias_ih.view(), packed.bias_hh.view()])
+            .map_err(|_| self.state.wrong("two biases of the same length"))?;
         Ok(vec![
-            matrix(&packed.weight_ih)?,
-            matrix(&packed.weight_hh)?,
-            bias.into_dyn(),
+            to_keras(packed.weight_ih.view())?.into_dyn(),
+            to_keras(packed.weight_hh.view())?.into_dyn(),
+            to_keras(biases.view())?.into_dyn(),
         ])
     }
 

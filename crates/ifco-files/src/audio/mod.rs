@@ -18,7 +18,7 @@ mod rtneural;
 
 use std::path::Path;
 
-use ifco_cell::packing::{self, Packing};
+use ifco_cell::packing::{self, GruPacking, Packing};
 use ifco_model::Model;
 use serde_json::Value;
 
@@ -45,9 +45,18 @@ pub(crate) fn open(json: &Value, path: &Path) -> Result<Option<Model>, FileError
 
 /// A row of the one table of gate orders.
 fn packing(key: &str, path: &Path) -> Result<&'static Packing, FileError> {
-    packing::find(key).ok_or_else(|| FileError::Unsupported {
+    packing::find(key).ok_or_else(|| unknown(key, path))
+}
+
+/// The same for a GRU's.
+fn gru_packing(key: &str, path: &Path) -> Result<&'static GruPacking, FileError> {
+    packing::find_gru(key).ok_or_else(|| unknown(key, path))
+}
+
+fn unknown(key: &str, path: &Path) -> FileError {
+    FileError::Unsupported {
         path: path.into(),
         what: format!("the gate order {key:?} is not known"),
         remedy: "report this".into(),
-    })
+    }
 }

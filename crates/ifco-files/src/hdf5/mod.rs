@@ -12,6 +12,7 @@
 mod attributes;
 mod element;
 mod meter;
+mod write;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ pub(crate) use attributes::Attributes;
 use element::{ElementKind, describe_float, halves};
 pub(crate) use element::{bf16_to_f32, f16_to_f32};
 use meter::{Meter, Metered};
+pub(crate) use write::Tree;
 
 /// The first bytes of an HDF5 file.
 pub(crate) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";

@@ -88,6 +88,49 @@ fn quote_bare_words(text: &[u8]) -> Option<Quoted> {
     (!quoted.ends.is_empty()).then_some(quoted)
 }
 
+/// Writes `json` as Python's `json` reads it: the strings that [`parse`] made of bare words are
+/// bare words again, but for names.
+pub(super) fn write(json: &Value) -> Vec<u8> {
+    let mut text = Vec::new();
+    write_into(json, "", &mut text);
+    text
+}
+
+fn write_into(json: &Value, key: &str, text: &mut Vec<u8>) {
+    let separated = |first: &mut bool, text: &mut Vec<u8>| {
+        if !std::mem::take(first) {
+            text.extend_from_slice(b", ");
+        }
+    };
+    let mut first = true;
+    match json {
+        Value::String(word) if BARE_WORDS.contains(&word.as_bytes()) && !key.ends_with("name") => {
+            text.extend_from_slice(word.as_bytes());
+        }
+        Value::Array(items) => {
+            text.push(b'[');
+            // The first item of a reference to a layer's output is a name.
+            let key = if key == "keras_history" { "name" } else { "" };
+            for item in items {
+                separated(&mut first, text);
+                write_into(item, key, text);
+            }
+            text.push(b']');
+        }
+        Value::Object(object) => {
+            text.push(b'{');
+            for (key, value) in object {
+                separated(&mut first, text);
+                text.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
+                text.extend_from_slice(b": ");
+                write_into(value, key, text);
+            }
+            text.push(b'}');
+        }
+        other => text.extend_from_slice(other.to_string().as_bytes()),
+    }
+}
+
 /// Reads and parses a whole file.
 pub(super) fn read(
     bytes: &Bytes,

@@ -11,7 +11,7 @@ use ndarray::ArrayD;
 use serde_json::Value;
 
 use super::upgrade::{self, Leaf};
-use super::{generation_of, json};
+use super::{generation_of, json, save};
 use crate::hdf5::{Hdf5, join};
 use crate::{FileError, WeightsFile, WeightsGroup};
 
@@ -28,11 +28,32 @@ pub(super) fn open(file: &Hdf5) -> Result<Model, FileError> {
     let generation = generation(file, "")?
         .or(generation(file, "model_weights")?)
         .unwrap_or(Generation::Keras1);
-    let architecture = upgrade::architecture(architecture, path, generation)?;
+    let mut architecture = upgrade::architecture(architecture, path, generation)?;
+    keep_training_config(&mut architecture, file)?;
     let mut model = Model::from_config(&architecture, generation)
         .map_err(|error| FileError::model(path, error))?;
     load(&mut model, &architecture, file, "model_weights")?;
     Ok(model)
+}
+
+/// Keeps how the model was compiled beside its configuration, where a model that is saved again
+/// finds it. ifco itself has no use for it, so it may be anything.
+fn keep_training_config(architecture: &mut Value, file: &Hdf5) -> Result<(), FileError> {
+    let text = file
+        .attributes("")?
+        .and_then(|root| root.string(save::TRAINING));
+    if let (Some(text), Some(object)) = (text, architecture.as_object_mut()) {
+        json::check(
+            text.len() as u64,
+            file.path(),
+            save::TRAINING,
+            file.limits(),
+        )?;
+        if let Ok(training) = json::parse(text.as_bytes(), file.path(), save::TRAINING) {
+            object.insert(save::TRAINING.into(), training);
+        }
+    }
+    Ok(())
 }
 
 /// Who wrote the weights in `root`; `None` where it does not say, as Keras 1 did not.

@@ -13,6 +13,7 @@ mod archive;
 mod json;
 mod legacy;
 mod object_tree;
+mod save;
 mod sniff;
 mod upgrade;
 mod weights_file;
@@ -27,6 +28,7 @@ use crate::hdf5::Hdf5;
 use crate::{FileError, Limits, Opened, audio};
 use sniff::Kind;
 
+pub(crate) use save::{architecture, save_archive, save_h5, save_weights};
 pub(crate) use sniff::directory;
 pub(crate) use weights_file::cells;
 

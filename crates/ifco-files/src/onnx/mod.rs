@@ -7,6 +7,7 @@ mod import;
 mod names;
 mod proto;
 mod rows;
+mod save;
 mod tensor;
 mod wire;
 
@@ -18,6 +19,8 @@ use crate::bytes::Bytes;
 use crate::{FileError, Limits};
 use proto::{GraphProto, ModelProto};
 use wire::{Message, WireError};
+
+pub(crate) use save::save;
 
 /// What a model is opened with, for errors and limits.
 struct Source<'a> {

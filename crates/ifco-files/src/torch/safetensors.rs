@@ -58,15 +58,7 @@ pub(super) fn read(bytes: &Bytes, path: &Path, limits: &Limits) -> Result<Tensor
     let metadata: Metadata =
         serde_json::from_slice(&text).map_err(|error| FileError::json(path, HEADER, &error))?;
     let names = metadata.offset_keys();
-    if names.len() > limits.objects {
-        return Err(FileError::Limit {
-            path: path.into(),
-            what: "the number of tensors".into(),
-            found: names.len() as u64,
-            limit: limits.objects as u64,
-            field: "objects",
-        });
-    }
+    limits.check_tensors(names.len(), path)?;
     // Each number lies in the file once: memory is bounded by its size.
     let mut tensors = Tensors::new();
     for name in names {

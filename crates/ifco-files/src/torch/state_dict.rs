@@ -82,15 +82,7 @@ pub(super) fn read(
             remedy: super::RESAVE.into(),
         });
     }
-    if named.len() > limits.objects {
-        return Err(FileError::Limit {
-            path: path.into(),
-            what: "the number of tensors".into(),
-            found: named.len() as u64,
-            limit: limits.objects as u64,
-            field: "objects",
-        });
-    }
+    limits.check_tensors(named.len(), path)?;
     let mut tensors = Tensors::with_capacity(named.len());
     for (name, tensor) in last_of_each(named) {
         if let Some(array) = read_tensor(&mut saved, &name, &tensor, size, limits)? {

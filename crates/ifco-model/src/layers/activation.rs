@@ -159,6 +159,10 @@ impl Layer for PRelu {
         Ok(())
     }
 
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        Some(vec![self.alpha.clone()?])
+    }
+
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
         let shape = single("PReLU", inputs)?;
         let shared = resolve_axes(&self.shared_axes, shape)?;

@@ -10,7 +10,7 @@
 use ndarray::{ArrayD, ArrayView2, Axis, Ix3};
 
 use super::support::{
-    as_mask, check_weights, elements, known, matrix, product, softmax, tensor, wrong_input,
+    as_mask, check_weights, elements, flat, known, matrix, product, softmax, tensor, wrong_input,
 };
 use crate::{Call, Config, ConfigError, Layer, LayerError, Mask, Shape, Tensor, WeightSlot};
 
@@ -165,6 +165,17 @@ impl Layer for Attention {
         let weight = next(true).and_then(|weight| weight.first().copied());
         self.weights = Some((scale.unwrap_or_default(), weight.unwrap_or(1.0)));
         Ok(())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let (scale, weight) = self.weights.as_ref()?;
+        let one = |value: f32| ndarray::arr0(value).into_dyn();
+        let scale = self.use_scale.then(|| match self.scores {
+            Scores::Additive => flat(scale),
+            Scores::Dot | Scores::Concat => one(scale.first().copied().unwrap_or(1.0)),
+        });
+        let weight = (self.scores == Scores::Concat).then(|| one(*weight));
+        Some(scale.into_iter().chain(weight).collect())
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {

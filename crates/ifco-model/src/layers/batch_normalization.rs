@@ -22,6 +22,9 @@ pub struct BatchNormalization {
     affine: Affine,
     /// Mean and variance.
     moving: Option<(Vec<f32>, Vec<f32>)>,
+    /// What follows gamma and beta in files, as it is there: mean, variance, and what training
+    /// with `renorm` keeps.
+    statistics: Vec<ArrayD<f32>>,
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
@@ -32,6 +35,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
         generation: config.generation,
         affine: Affine::read(config)?,
         moving: None,
+        statistics: Vec::new(),
     }))
 }
 
@@ -112,11 +116,19 @@ impl Layer for BatchNormalization {
         same_shapes(&slots, &weights)?;
         let mut weights = weights.into_iter();
         self.affine.take(&mut weights)?;
-        if let (Some(mean), Some(variance)) = (weights.next(), weights.next()) {
-            let flat = |array: ArrayD<f32>| array.iter().copied().collect();
+        self.statistics = weights.collect();
+        if let [mean, variance, ..] = &self.statistics[..] {
+            let flat = |array: &ArrayD<f32>| array.iter().copied().collect();
             self.moving = Some((flat(mean), flat(variance)));
         }
         Ok(())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        self.moving.as_ref()?;
+        let mut weights = self.affine.weights()?;
+        weights.extend(self.statistics.iter().cloned());
+        Some(weights)
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {

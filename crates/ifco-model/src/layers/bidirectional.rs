@@ -160,6 +160,12 @@ impl Layer for Bidirectional {
         self.backward.set_weights(rest)
     }
 
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let mut weights = self.forward.weights()?;
+        weights.extend(self.backward.weights()?);
+        Some(weights)
+    }
+
     fn output_shapes(&self, inputs: &[Shape], call: &Call) -> Result<Vec<Shape>, LayerError> {
         let mut forward = self.forward.output_shapes(inputs, call)?;
         let mut backward = self.backward.output_shapes(inputs, call)?;

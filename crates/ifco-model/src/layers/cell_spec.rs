@@ -137,6 +137,41 @@ impl CellSpec {
     }
 }
 
+/// What [`CellSpec::cell`] took: `kernel`, `recurrent_kernel` and perhaps `bias`.
+pub(crate) fn cell_weights(cell: &Cell) -> Option<Vec<ArrayD<f32>>> {
+    let (kernel, recurrent_kernel, bias) = match cell {
+        Cell::Lstm(cell) => {
+            let weights = cell.weights();
+            let bias = weights.fused_bias().map(|bias| bias.to_owned().into_dyn());
+            (
+                weights.fused_kernel(),
+                weights.fused_recurrent_kernel(),
+                bias,
+            )
+        }
+        Cell::Gru(cell) => {
+            let weights = cell.weights();
+            let bias = weights.fused_bias().map(|bias| match cell.reset_after() {
+                true => bias.to_owned().into_dyn(),
+                false => bias.row(0).to_owned().into_dyn(),
+            });
+            (
+                weights.fused_kernel(),
+                weights.fused_recurrent_kernel(),
+                bias,
+            )
+        }
+        Cell::SimpleRnn(cell) => {
+            let weights = cell.weights();
+            let bias = weights.bias().map(|bias| bias.to_owned().into_dyn());
+            (weights.kernel(), weights.recurrent_kernel(), bias)
+        }
+        _ => return None, // no kind that a CellSpec makes
+    };
+    let matrices = [kernel, recurrent_kernel].map(|matrix| matrix.to_owned().into_dyn());
+    Some(matrices.into_iter().chain(bias).collect())
+}
+
 /// Keras keeps a GRU's bias as `(3·units)`, or with `reset_after` as `(2, 3·units)`.
 fn gru_bias(bias: ArrayD<f32>) -> Result<Array2<f32>, LayerError> {
     match bias.ndim() {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use ifco_cell::Activation;
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayD, Ix2, s};
+use ndarray::{Array2, ArrayD, Ix2, IxDyn, s};
 
 use super::causal::{CausalStep, Taps};
 use super::projection::Projection;
 use super::support::{
-    activate, add_bias, channels_first, check_weights, elements, matrix, one, output_shape,
+    activate, add_bias, channels_first, check_weights, elements, flat, matrix, one, output_shape,
     positive, positives, reshaped, single, tensor, values, wrong_input, wrong_weight,
 };
 use super::window::{Layout, Padding, Window, Windows};
@@ -274,6 +274,31 @@ impl Layer for Convolution {
             bias,
         }));
         Ok(())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let weights = self.weights.as_ref()?;
+        let shaped = |leading: Vec<usize>, matrix: &Array2<f32>, channels: usize| {
+            let mut shape = leading;
+            shape.extend([
+                channels,
+                matrix
+                    .len()
+                    .checked_div(shape.iter().product::<usize>() * channels)?,
+            ]);
+            reshaped(matrix.clone().into_dyn(), IxDyn(&shape)).ok()
+        };
+        let channels = match self.kind {
+            Kind::Full { groups, .. } => weights.channels / groups,
+            Kind::Depthwise { .. } | Kind::Separable { .. } => weights.channels,
+        };
+        let mut all = vec![shaped(self.windows.sizes(), &weights.kernel, channels)?];
+        if let Some(pointwise) = &weights.pointwise {
+            let ones = vec![1; self.windows.rank() - 2];
+            all.push(shaped(ones, &pointwise.kernel, pointwise.kernel.nrows())?);
+        }
+        all.extend(self.use_bias.then(|| flat(&weights.bias)));
+        Some(all)
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {

@@ -7,7 +7,7 @@ use ndarray::{ArrayD, Ix2};
 
 use super::projection::Projection;
 use super::support::{
-    activate, check_weights, elements, one, output_shape, positive, reshaped, single, tensor,
+    activate, check_weights, elements, flat, one, output_shape, positive, reshaped, single, tensor,
     values, wrong_input,
 };
 use crate::{
@@ -60,6 +60,13 @@ impl Layer for Dense {
             }));
         }
         Ok(())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let weights = self.weights.as_ref()?;
+        let kernel = weights.kernel.clone().into_dyn();
+        let bias = self.use_bias.then(|| flat(&weights.bias));
+        Some([kernel].into_iter().chain(bias).collect())
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {

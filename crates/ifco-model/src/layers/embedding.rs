@@ -81,6 +81,11 @@ impl Layer for Embedding {
         Ok(())
     }
 
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let embeddings = self.embeddings.as_ref()?;
+        Some(vec![embeddings.to_owned().into_dyn()])
+    }
+
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
         let mut shape = single("Embedding", inputs)?.clone();
         shape.push(Some(self.output_dim));

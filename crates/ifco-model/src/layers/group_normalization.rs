@@ -65,6 +65,10 @@ impl Layer for GroupNormalization {
         self.affine.take(&mut weights.into_iter())
     }
 
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        self.affine.weights()
+    }
+
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
         let shape = single("GroupNormalization", inputs)?;
         let axis = self.axis(shape)?;

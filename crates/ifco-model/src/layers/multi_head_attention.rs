@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayD, ArrayViewD, Axis, IxDyn};
 use super::projection::Projection;
 use super::softmax::Masking;
 use super::support::{
-    as_mask, check_weights, combine_masks, elements, expand_mask, integers_or, known, matrix,
+    as_mask, check_weights, combine_masks, elements, expand_mask, flat, integers_or, known, matrix,
     positive, product, reshaped, resolve_axis, restored, softmax, tensor, values, wrong_input,
     wrong_weight,
 };
@@ -300,6 +300,35 @@ impl Layer for MultiHeadAttention {
             output_shape,
         });
         Ok(())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let weights = self.weights.as_ref()?;
+        let (keys, values) = ([self.heads, self.key_dim], [self.heads, self.value_dim]);
+        let split = |projection: &Projection, sizes: &[usize; 2]| {
+            (
+                vec![projection.kernel.nrows()],
+                sizes.to_vec(),
+                projection.clone(),
+            )
+        };
+        let mut parts = vec![split(&weights.query, &keys), split(&weights.key, &keys)];
+        parts.extend(weights.gate.as_ref().map(|gate| split(gate, &values)));
+        parts.push(split(&weights.value, &values));
+        parts.push((
+            values.to_vec(),
+            weights.output_shape.clone(),
+            weights.output.clone(),
+        ));
+        let mut all = Vec::new();
+        for (inputs, outputs, projection) in parts {
+            let kernel = projection.kernel.into_dyn();
+            all.push(reshaped(kernel, IxDyn(&[inputs, outputs.clone()].concat())).ok()?);
+            if self.use_bias {
+                all.push(reshaped(flat(&projection.bias), IxDyn(&outputs)).ok()?);
+            }
+        }
+        Some(all)
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {

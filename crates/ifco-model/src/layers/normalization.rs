@@ -2,11 +2,11 @@
 //! they share with [`batch_normalization`](super::batch_normalization) and
 //! [`group_normalization`](super::group_normalization).
 
-use ndarray::{ArrayD, Ix1};
+use ndarray::{ArrayD, Ix1, IxDyn};
 
 use super::support::{
-    along, check_weights, elements, integers_or, known, one, output_shape, reshaped, resolve_axes,
-    single, wrong_input, wrong_weight,
+    along, check_weights, elements, flat, integers_or, known, one, output_shape, reshaped,
+    resolve_axes, single, wrong_input, wrong_weight,
 };
 use crate::{
     Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
@@ -37,6 +37,8 @@ pub(super) struct Affine {
     pub(super) center: bool,
     pub(super) gamma: Option<Vec<f32>>,
     pub(super) beta: Option<Vec<f32>>,
+    /// The shape of each in files: an axis for each of the layer's.
+    shape: Vec<usize>,
 }
 
 impl Affine {
@@ -47,6 +49,7 @@ impl Affine {
             center: config.bool_or("center", true)?,
             gamma: None,
             beta: None,
+            shape: Vec::new(),
         })
     }
 
@@ -62,10 +65,12 @@ impl Affine {
         &mut self,
         weights: &mut impl Iterator<Item = ArrayD<f32>>,
     ) -> Result<(), LayerError> {
+        let shape = &mut self.shape;
         let mut next = |wanted: bool| {
             let array = if wanted { weights.next() } else { None };
             array
                 .map(|array| {
+                    *shape = array.shape().to_vec();
                     let len = array.len();
                     reshaped(array, Ix1(len)).map(|array| array.into_raw_vec_and_offset().0)
                 })
@@ -74,6 +79,14 @@ impl Affine {
         self.gamma = next(self.scale)?;
         self.beta = next(self.center)?;
         Ok(())
+    }
+
+    /// What it took.
+    pub(super) fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        self.ready().ok()?;
+        let both = [&self.gamma, &self.beta].into_iter().flatten();
+        both.map(|values| reshaped(flat(values), IxDyn(&self.shape)).ok())
+            .collect()
     }
 
     pub(super) fn ready(&self) -> Result<(), LayerError> {
@@ -153,6 +166,7 @@ pub(super) fn build_layer(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigE
             center: config.bool_or("center", true)? && !rms_scaling,
             gamma: None,
             beta: None,
+            shape: Vec::new(),
         },
     }))
 }
@@ -172,6 +186,10 @@ impl Layer for LayerNormalization {
         check_weights("LayerNormalization", &slots, &weights, &[&any, &any])?;
         same_shapes(&slots, &weights)?;
         self.affine.take(&mut weights.into_iter())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        self.affine.weights()
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {

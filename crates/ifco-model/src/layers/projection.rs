@@ -6,7 +6,7 @@ use super::support::{add_bias, elements, matrix, permuted, product, reshaped, te
 use crate::{LayerError, Tensor};
 
 /// The weights of a product over the last axis of its input, or over the last few made one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Projection {
     /// `(inputs, outputs)`, several axes of each made one.
     pub(super) kernel: Array2<f32>,

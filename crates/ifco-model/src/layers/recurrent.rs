@@ -6,7 +6,7 @@ use ifco_cell::{Cell, Precision, RecurrentLayer, SequenceOptions, SequenceOutput
 use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, Axis, Ix2, Ix3};
 use serde_json::Value;
 
-use super::cell_spec::{CellSpec, rnn_cells};
+use super::cell_spec::{CellSpec, cell_weights, rnn_cells};
 use super::support::one;
 use crate::session::copy;
 use crate::{
@@ -256,6 +256,12 @@ impl Layer for Recurrent {
         layer.set_precision(self.precision);
         self.layer = Some(layer);
         Ok(())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let layer = self.layer.as_ref()?;
+        let weights: Option<Vec<_>> = layer.cells().iter().map(cell_weights).collect();
+        Some(weights?.concat())
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {

@@ -21,6 +21,8 @@ pub struct Normalization {
     /// Whether mean and variance are in the configuration; else they are weights.
     given: bool,
     statistics: Option<(ArrayD<f32>, ArrayD<f32>)>,
+    /// Of how many values they were computed, which only training needs.
+    count: ArrayD<f32>,
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
@@ -37,6 +39,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
         generation: config.generation,
         given: statistics.is_some(),
         statistics,
+        count: ndarray::arr0(0.0).into_dyn(),
     }))
 }
 
@@ -102,7 +105,18 @@ impl Layer for Normalization {
             }
             self.statistics = Some((mean, variance));
         }
+        if let Some(count) = weights.next() {
+            self.count = count;
+        }
         Ok(())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        if self.given {
+            return Some(Vec::new());
+        }
+        let (mean, variance) = self.statistics.clone()?;
+        Some(vec![mean, variance, self.count.clone()])
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {

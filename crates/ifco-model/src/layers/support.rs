@@ -205,6 +205,11 @@ pub(crate) fn reshaped<D: Dimension>(
     array.into_shape_with_order(shape).map_err(shape_error)
 }
 
+/// One axis of these values.
+pub(crate) fn flat(values: &[f32]) -> ArrayD<f32> {
+    ndarray::Array1::from(values.to_vec()).into_dyn()
+}
+
 /// The values in C order, copied only where they do not lie so.
 pub(crate) fn values(tensor: &Tensor) -> Cow<'_, [f32]> {
     match tensor.data.as_slice() {

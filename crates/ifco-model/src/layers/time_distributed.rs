@@ -184,6 +184,10 @@ impl Layer for TimeDistributed {
         self.layer.set_weights(weights)
     }
 
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        self.layer.weights()
+    }
+
     fn build(&mut self, inputs: &[Shape]) {
         self.fixed_batch = inputs
             .first()

@@ -363,6 +363,18 @@ impl Layer for Operator {
         Ok(())
     }
 
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let weights = self
+            .node
+            .operands
+            .iter()
+            .filter_map(|operand| match operand {
+                Operand::Constant(Some(_), constant) => Some(constant.data.to_owned().into_owned()),
+                _ => None,
+            });
+        Some(weights.collect())
+    }
+
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
         if !self.can_run() {
             return Err(LayerError::UnknownOperator {

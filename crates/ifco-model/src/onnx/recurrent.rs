@@ -12,7 +12,7 @@ use ifco_cell::{Cell, Precision, RecurrentLayer, SequenceOptions, SequenceOutput
 use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix3, concatenate, stack};
 
 use super::{Constant, Node, Operand};
-use crate::layers::display_sizes;
+use crate::layers::{cell_weights, display_sizes};
 use crate::{
     Array, Call, ConfigError, Layer, LayerError, Mask, Shape, Tensor, WeightSlot, display_shape,
 };
@@ -332,6 +332,13 @@ impl Layer for Recurrent {
             direction.layer = Some(layer);
         }
         Ok(())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let directions = self.directions.iter();
+        let weights =
+            directions.map(|direction| cell_weights(direction.layer.as_ref()?.cells().first()?));
+        Some(weights.collect::<Option<Vec<_>>>()?.concat())
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {

@@ -1,0 +1,239 @@
+//! `ifco convert`: a model in another format, and the proof that it is the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ifco::{Format, Model, OpenOptions, Opened, SaveOptions, Saved};
+use ndarray::ArrayD;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::opening::ModelArgs;
+use crate::output::{json_number, print, short};
+use crate::precision::note;
+use crate::seeded::{self, Difference, Tolerance};
+
+const AFTER_HELP: &str = "\
+The ending of OUT says the format:
+  .keras         Keras 3. Models of Keras 1 and 2 are put in its words
+  .h5, .hdf5     a whole model, for Keras 3, and for Keras 2 where it has words for the layers
+  .weights.h5    the weights alone; --json-out saves the architecture that goes with them
+
+Before OUT is there, ifco opens what it is about to write, runs both models on the same random
+input and compares all outputs: above 1e-5 + 1e-4 times the value, nothing is written.
+
+Keras 3's hard_sigmoid is another function than that of Keras 1 and 2. Where weights lead to it,
+as to an LSTM's gates, they are multiplied by 1.2, which makes up for it but for rounding; a note says so.
+Elsewhere ifco stops, or with --lossy takes the function of Keras 3.
+
+Examples:
+  ifco convert keras2.h5 model.keras
+  ifco convert model.keras model.h5
+  ifco convert w.h5 model.keras --architecture model.json    weights and architecture apart
+  ifco convert model.keras w.weights.h5 --json-out model.json";
+
+/// Save a model in another format, and check that it still computes the same
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// The file to write, by its ending: .keras, .h5, .hdf5 or .weights.h5
+    #[arg(value_name = "OUT")]
+    out: PathBuf,
+
+    /// Go on where the format has only something near to what the model has, and say what changes
+    #[arg(long)]
+    lossy: bool,
+
+    /// Replace OUT if it is there
+    #[arg(long)]
+    force: bool,
+
+    /// Also save the architecture alone, as model.to_json() writes it
+    #[arg(long, value_name = "JSON")]
+    json_out: Option<PathBuf>,
+
+    /// Of the random input of the check
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    for path in [Some(&args.out), args.json_out.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        check_place(path, args)?;
+    }
+    if args.json_out.as_ref() == Some(&args.out) {
+        let what = "--json-out and the output are the same file";
+        return Err(Failure::usage(what).at_file(&args.out));
+    }
+    let options = SaveOptions::new().lossy(args.lossy);
+    let Some(format) = Format::of(&args.out).filter(|format| format.saves()) else {
+        let what = "the output's name does not end as one of a format that ifco saves";
+        return Err(Failure::usage(what)
+            .at_file(&args.out)
+            .help(format_args!("it saves {}", Format::savable())));
+    };
+    let model = args.model.open_model()?;
+    let at_model = |failure: Failure| failure.at_file(&args.model.model);
+    let saved = options
+        .to_bytes(&model, &args.out)
+        .map_err(|error| at_model(error.into()))?;
+    let check = check(&model, &saved, args).map_err(at_model)?;
+    if !check.is_within && !args.lossy {
+        let what = format!(
+            "what would be written computes something else: on random input (seed {}) output {:?} \
+             differs by {}",
+            args.seed, check.output, check.difference
+        );
+        return Err(at_model(Failure::new(what)).help(
+            "nothing was written; if the layers' semantics differ between the generations of \
+             Keras as docs/semantics.md tells, --lossy takes those of the new one",
+        ));
+    }
+    interrupt::write_whole(|| saved.write(&args.out))?;
+    if let Some(path) = &args.json_out {
+        let json = ifco::architecture(&model);
+        interrupt::write_whole(|| {
+            ifco::arrays::write_file(path, |file| {
+                Ok(std::io::Write::write_all(file, json.as_bytes())?)
+            })
+        })?;
+    }
+    for text in &saved.notes {
+        note(format_args!("note: {text}"));
+    }
+    if args.json {
+        let report = json!({
+            "schema": 1,
+            "file": args.out.display().to_string(),
+            "format": format.name,
+            "notes": saved.notes,
+            "weights_equal": check.same_weights,
+            "seed": args.seed,
+            "largest_difference": json_number(check.difference.largest),
+            "equal": check.is_within,
+        });
+        return print(&format!("{report:#}\n"));
+    }
+    print(&format!(
+        "{}: {}, {} bytes\nchecked on random input {} (seed {}): largest difference {}; weights {}\n",
+        args.out.display(),
+        format.name,
+        saved.bytes.len(),
+        check.shapes,
+        args.seed,
+        short(check.difference.largest),
+        if check.same_weights {
+            "equal to the bit"
+        } else {
+            "changed, see the note"
+        },
+    ))
+}
+
+/// What can be told before the work: a folder is missing, or something is there already.
+fn check_place(path: &Path, args: &Args) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        return Err(Failure::new("there is no such folder to write to").at_file(path));
+    }
+    if path.is_dir() {
+        return Err(Failure::new("this is a folder, expected the name of a file").at_file(path));
+    }
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let read = [Some(&args.model.model), args.model.architecture.as_ref()];
+    let is_read = |path: &Path| {
+        let mut read = read.into_iter().flatten();
+        read.any(|read| real(path).is_some() && real(read) == real(path))
+    };
+    if is_read(path) {
+        let what = "this is the file that the model is read from";
+        return Err(Failure::new(what).at_file(path).help("give another name"));
+    }
+    if path.exists() && !args.force {
+        let what = "the file is there already";
+        return Err(Failure::new(what).at_file(path).help("--force replaces it"));
+    }
+    Ok(())
+}
+
+/// What came of running both.
+struct Check {
+    same_weights: bool,
+    /// Of the inputs.
+    shapes: String,
+    /// The output that differs most, and how.
+    output: String,
+    difference: Difference,
+    is_within: bool,
+}
+
+/// Opens what was saved, and runs both.
+fn check(model: &Model, saved: &Saved, args: &Args) -> Result<Check, Failure> {
+    let name = args.out.display().to_string();
+    let bytes = saved.bytes.clone();
+    let is_alone = args
+        .out
+        .to_string_lossy()
+        .to_lowercase()
+        .ends_with(".weights.h5");
+    let copy = if is_alone {
+        let json = ifco::architecture(model);
+        OpenOptions::new().open_bytes_with_architecture(bytes, json, &name)?
+    } else {
+        match ifco::open_bytes(bytes, &name)? {
+            Opened::Model(copy) => *copy,
+            Opened::Weights(_) => {
+                return Err(Failure::new("what would be written is no whole model"));
+            }
+        }
+    };
+    let inputs = seeded::inputs(model, args.seed)?;
+    let (expected, found) = (seeded::run(model, &inputs)?, seeded::run(&copy, &inputs)?);
+    let mut worst: Option<(String, Difference)> = None;
+    let mut is_within = expected.len() == found.len();
+    for ((port, one), other) in model.outputs().iter().zip(&expected).zip(&found) {
+        let difference = Difference::of(one, other, Tolerance::DEFAULT).ok_or_else(|| {
+            Failure::new(format_args!(
+                "what would be written has an output of another shape: {:?} instead of {:?}",
+                other.shape(),
+                one.shape()
+            ))
+        })?;
+        is_within &= difference.is_within;
+        let is_worse = |(_, known): &(String, Difference)| difference.largest > known.largest;
+        if worst.as_ref().is_none_or(is_worse) {
+            worst = Some((port.name.clone(), difference));
+        }
+    }
+    let (output, difference) = worst.ok_or_else(|| Failure::new("the model has no outputs"))?;
+    let shape = |array: &ArrayD<f32>| format!("{:?}", array.shape());
+    Ok(Check {
+        same_weights: same(&model.weights(), &copy.weights()),
+        shapes: inputs.iter().map(shape).collect::<Vec<_>>().join(", "),
+        output,
+        difference,
+        is_within,
+    })
+}
+
+/// Whether all arrays have the same bits.
+fn same(one: &Option<Vec<ArrayD<f32>>>, other: &Option<Vec<ArrayD<f32>>>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else {
+        return false;
+    };
+    let bits = |a: &ArrayD<f32>, b: &ArrayD<f32>| {
+        a.shape() == b.shape() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+    };
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| bits(a, b))
+}

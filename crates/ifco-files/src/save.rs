@@ -1,0 +1,292 @@
+//! The ways to save a model, and the formats there are.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ifco_model::Model;
+
+use crate::arrays::{ArrayFileError, write_file};
+use crate::{keras, onnx};
+
+/// A format of model files: a row of [`FORMATS`].
+///
+/// ```
+/// use ifco_files::Format;
+///
+/// let format = Format::of("models/lstm.weights.h5").unwrap();
+/// assert_eq!(format.extensions, [".weights.h5"]);
+/// assert!(format.saves());
+/// assert!(Format::of("lstm.docx").is_none());
+/// ```
+#[derive(Debug)]
+pub struct Format {
+    /// What users call it.
+    pub name: &'static str,
+    /// How the names of its files end.
+    pub extensions: &'static [&'static str],
+    /// Whether ifco opens it; what a file is, its first bytes say.
+    pub opens: bool,
+    /// Writes a model, if ifco can.
+    save: Option<Save>,
+}
+
+type Save = fn(&Model, &SaveOptions) -> Result<Saved, SaveError>;
+
+/// Every format, in the order in which help and errors list them.
+pub const FORMATS: &[Format] = &[
+    Format {
+        name: "Keras 3 model",
+        extensions: &[".keras"],
+        opens: true,
+        save: Some(keras::save_archive),
+    },
+    Format {
+        name: "Keras whole model, HDF5",
+        extensions: &[".h5", ".hdf5"],
+        opens: true,
+        save: Some(keras::save_h5),
+    },
+    Format {
+        name: "Keras weights alone",
+        extensions: &[".weights.h5"],
+        opens: true,
+        save: Some(keras::save_weights),
+    },
+    Format {
+        name: "ONNX",
+        extensions: &[".onnx"],
+        opens: true,
+        save: Some(onnx::save),
+    },
+];
+
+impl Format {
+    /// The format that a file's name says it has; the longest ending decides.
+    pub fn of(path: impl AsRef<Path>) -> Option<&'static Format> {
+        let name = path.as_ref().file_name()?.to_string_lossy().to_lowercase();
+        let ending = |format: &&Format| {
+            let endings = format.extensions.iter();
+            let fitting = endings.filter(|ending| name.ends_with(**ending));
+            fitting.map(|ending| ending.len()).max()
+        };
+        FORMATS
+            .iter()
+            .filter(|format| ending(format).is_some())
+            .max_by_key(ending)
+    }
+
+    /// Whether ifco can write it.
+    pub fn saves(&self) -> bool {
+        self.save.is_some()
+    }
+
+    /// The endings of all formats that can be saved, for help: `.keras, .h5, .hdf5, .weights.h5`.
+    ///
+    /// ```
+    /// assert!(ifco_files::Format::savable().contains(".keras"));
+    /// ```
+    pub fn savable() -> String {
+        let formats = FORMATS.iter().filter(|format| format.saves());
+        let endings: Vec<&str> = formats
+            .flat_map(|format| format.extensions)
+            .copied()
+            .collect();
+        endings.join(", ")
+    }
+}
+
+/// Saves a model in the format that the path's ending names. The file is there whole or not at
+/// all.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// let model = ifco_files::open("stacked.keras")?;
+/// let path = std::env::temp_dir().join("ifco-save-example.h5");
+/// let saved = ifco_files::save(&model, &path)?;
+/// assert!(saved.notes.is_empty()); // nothing was left out
+/// assert_eq!(ifco_files::open(&path)?.weights(), model.weights());
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Whatever [`SaveError`] tells: above all what of the model the format cannot hold.
+pub fn save(model: &Model, path: impl AsRef<Path>) -> Result<Saved, SaveError> {
+    SaveOptions::new().save(model, path)
+}
+
+/// The architecture of a model without its weights, as `model.to_json()` of Keras writes it: what
+/// goes with a `.weights.h5`.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// use ifco_files::{OpenOptions, SaveOptions};
+///
+/// let model = ifco_files::open("stacked.keras")?;
+/// let weights = SaveOptions::new().to_bytes(&model, "x.weights.h5")?.bytes;
+/// let json = ifco_files::architecture(&model);
+/// let copy = OpenOptions::new().open_bytes_with_architecture(weights, json, "x")?;
+/// assert_eq!(copy.weights(), model.weights());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn architecture(model: &Model) -> String {
+    keras::architecture(model)
+}
+
+/// How to save.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// use ifco_files::{Opened, SaveOptions, open_bytes};
+///
+/// let model = ifco_files::open("stacked.keras")?;
+/// let saved = SaveOptions::new().to_bytes(&model, "copy.keras")?;
+/// let Opened::Model(copy) = open_bytes(saved.bytes, "copy.keras")? else { panic!() };
+/// assert_eq!(copy.weights(), model.weights());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct SaveOptions {
+    pub(crate) lossy: bool,
+}
+
+impl SaveOptions {
+    /// Only what the format can hold is saved; for everything else there is an error.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether to go on, with a note, where the format has only something near to what the
+    /// model has.
+    #[must_use]
+    pub fn lossy(mut self, lossy: bool) -> Self {
+        self.lossy = lossy;
+        self
+    }
+
+    /// As [`save`].
+    ///
+    /// # Errors
+    /// Whatever [`SaveError`] tells.
+    pub fn save(&self, model: &Model, path: impl AsRef<Path>) -> Result<Saved, SaveError> {
+        let path = path.as_ref();
+        let saved = self.to_bytes(model, path)?;
+        saved.write(path)?;
+        Ok(saved)
+    }
+
+    /// The file that [`save`] would write at `path`, without writing it.
+    ///
+    /// # Errors
+    /// Whatever [`SaveError`] tells.
+    pub fn to_bytes(&self, model: &Model, path: impl AsRef<Path>) -> Result<Saved, SaveError> {
+        let path = path.as_ref();
+        match Format::of(path).and_then(|format| format.save) {
+            Some(save) => save(model, self),
+            None => Err(SaveError::Format { path: path.into() }),
+        }
+    }
+
+    /// A difference that may be passed over: noted if lossy, else the error that it is.
+    pub(crate) fn pass_over(
+        &self,
+        lost: SaveError,
+        change: String,
+        notes: &mut Vec<String>,
+    ) -> Result<(), SaveError> {
+        if !self.lossy {
+            return Err(lost);
+        }
+        notes.push(change);
+        Ok(())
+    }
+}
+
+/// A model as a file.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Saved {
+    /// The file's content.
+    pub bytes: Vec<u8>,
+    /// What is not in it as it was in the model, a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Saved {
+    pub(crate) fn new(bytes: Vec<u8>, notes: Vec<String>) -> Self {
+        Self { bytes, notes }
+    }
+
+    /// Writes the file: whole, or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written there.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), SaveError> {
+        write_file(path.as_ref(), |file| Ok(file.write_all(&self.bytes)?))?;
+        Ok(())
+    }
+}
+
+/// Why a model cannot be saved.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// let model = ifco_files::open("stacked.keras")?;
+/// let error = ifco_files::save(&model, "stacked.docx").unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "stacked.docx: the name does not end as one of a format that ifco saves"
+/// );
+/// assert!(error.help().unwrap().contains(".keras"));
+/// # Ok::<(), ifco_files::FileError>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// The path's ending is that of no format that ifco saves.
+    #[error("{}: the name does not end as one of a format that ifco saves", path.display())]
+    Format {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The model has something that the format cannot hold.
+    #[error("layer {layer:?}, a {class}: {reason}")]
+    Layer {
+        /// The layer.
+        layer: String,
+        /// Its class.
+        class: String,
+        /// What it has.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The model as a whole cannot be saved.
+    #[error("{reason}")]
+    Model {
+        /// Why.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The file's format has no room for it.
+    #[error("the file cannot be made: {0}")]
+    Encode(String),
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(#[from] ArrayFileError),
+}
+
+impl SaveError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Format { .. } => Some(format!("ifco saves {}", Format::savable())),
+            Self::Layer { remedy, .. } | Self::Model { remedy, .. } => {
+                (!remedy.is_empty()).then(|| remedy.clone())
+            }
+            Self::Encode(_) => None,
+            Self::Write(error) => error.help().map(Into::into),
+        }
+    }
+}
