@@ -18,7 +18,17 @@ const AFTER_HELP: &str = "\
 The ending of OUT says the format:
   .keras         Keras 3. Models of Keras 1 and 2 are put in its words
   .h5, .hdf5     a whole model, for Keras 3, and for Keras 2 where it has words for the layers
+  .onnx          a graph for ONNX Runtime and others, batch and time open; a stateful model's states
+                 become inputs and outputs
   .weights.h5    the weights alone; --json-out saves the architecture that goes with them
+  .pt, .pth      PyTorch: a state_dict, as torch.save writes it
+  .safetensors   the same as safetensors
+
+PyTorch's files hold weights alone. Beside them OUT.toml tells ifco the rest, and --python-out saves
+a Python module whose Model takes them with load_state_dict(strict=True). They hold a stack of LSTM,
+GRU, SimpleRNN, Dense, Embedding, Conv1D and norms, with PyTorch's activations; of anything else
+ifco says which layer it is, and stops. Modules are called as the layers (characters that Python
+does not allow become _); --name LAYER=MODULE calls one otherwise.
 
 Before OUT is there, ifco opens what it is about to write, runs both models on the same random
 input and compares all outputs: above 1e-5 + 1e-4 times the value, nothing is written.
@@ -31,7 +41,9 @@ Examples:
   ifco convert keras2.h5 model.keras
   ifco convert model.keras model.h5
   ifco convert w.h5 model.keras --architecture model.json    weights and architecture apart
-  ifco convert model.keras w.weights.h5 --json-out model.json";
+  ifco convert model.keras w.weights.h5 --json-out model.json
+  ifco convert model.keras weights.pt --python-out model.py --name lstm=encoder.rnn
+  ifco convert weights.pt model.keras                        weights.pt.toml tells what PyTorch does not";
 
 /// Save a model in another format, and check that it still computes the same
 #[derive(clap::Args)]
@@ -40,7 +52,7 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The file to write, by its ending: .keras, .h5, .hdf5 or .weights.h5
+    /// The file to write, by its ending: .keras, .h5, .hdf5, .weights.h5, .pt, .pth or .safetensors
     #[arg(value_name = "OUT")]
     out: PathBuf,
 
@@ -56,6 +68,15 @@ pub struct Args {
     #[arg(long, value_name = "JSON")]
     json_out: Option<PathBuf>,
 
+    /// Also save the architecture as a Python module, for a file of PyTorch
+    #[arg(long, value_name = "PY")]
+    python_out: Option<PathBuf>,
+
+    /// What a layer is called in a file of PyTorch: encoder.rnn for a module inside of another.
+    /// May be given several times
+    #[arg(long, value_name = "LAYER=MODULE", value_parser = renaming)]
+    name: Vec<(String, String)>,
+
     /// Of the random input of the check
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -66,17 +87,23 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    for path in [Some(&args.out), args.json_out.as_ref()]
-        .into_iter()
-        .flatten()
-    {
+    let places = [
+        Some(&args.out),
+        args.json_out.as_ref(),
+        args.python_out.as_ref(),
+    ];
+    let places: Vec<&PathBuf> = places.into_iter().flatten().collect();
+    for (index, path) in places.iter().enumerate() {
         check_place(path, args)?;
+        if places[..index].contains(path) {
+            let what = "two of the files to write have this name";
+            return Err(Failure::usage(what).at_file(path));
+        }
     }
-    if args.json_out.as_ref() == Some(&args.out) {
-        let what = "--json-out and the output are the same file";
-        return Err(Failure::usage(what).at_file(&args.out));
+    let mut options = SaveOptions::new().lossy(args.lossy);
+    for (layer, module) in &args.name {
+        options = options.name(layer, module);
     }
-    let options = SaveOptions::new().lossy(args.lossy);
     let Some(format) = Format::of(&args.out).filter(|format| format.saves()) else {
         let what = "the output's name does not end as one of a format that ifco saves";
         return Err(Failure::usage(what)
@@ -88,6 +115,25 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let saved = options
         .to_bytes(&model, &args.out)
         .map_err(|error| at_model(error.into()))?;
+    for (layer, _) in &args.name {
+        if model.layer(layer).is_err() {
+            let what = format!("--name speaks of layer {layer:?}, which the model has not");
+            return Err(at_model(Failure::usage(what)).help("`ifco show` lists the layers"));
+        }
+    }
+    let python = match (&args.python_out, &saved.python) {
+        (Some(path), None) => {
+            let what = "--python-out goes with a file of PyTorch";
+            return Err(Failure::usage(what)
+                .at_file(path)
+                .help("name the output .pt or .safetensors"));
+        }
+        (Some(path), Some(python)) => Some((path, python)),
+        (None, _) => None,
+    };
+    if saved.spec.is_some() {
+        check_place(&Saved::spec_path(&args.out), args)?;
+    }
     let check = check(&model, &saved, args).map_err(at_model)?;
     if !check.is_within && !args.lossy {
         let what = format!(
@@ -102,12 +148,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     interrupt::write_whole(|| saved.write(&args.out))?;
     if let Some(path) = &args.json_out {
-        let json = ifco::architecture(&model);
-        interrupt::write_whole(|| {
-            ifco::arrays::write_file(path, |file| {
-                Ok(std::io::Write::write_all(file, json.as_bytes())?)
-            })
-        })?;
+        write_text(path, &ifco::architecture(&model))?;
+    }
+    if let Some((path, python)) = python {
+        write_text(path, python)?;
     }
     for text in &saved.notes {
         note(format_args!("note: {text}"));
@@ -139,6 +183,31 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             "changed, see the note"
         },
     ))
+}
+
+fn write_text(path: &Path, text: &str) -> Result<(), Failure> {
+    interrupt::write_whole(|| {
+        ifco::arrays::write_file(path, |file| {
+            Ok(std::io::Write::write_all(file, text.as_bytes())?)
+        })
+    })?;
+    Ok(())
+}
+
+/// `LAYER=MODULE`.
+fn renaming(text: &str) -> Result<(String, String), String> {
+    let is_name = |module: &str| {
+        let is_part = |part: &str| {
+            let starts =
+                part.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+            starts && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        module.split('.').all(is_part)
+    };
+    match text.split_once('=') {
+        Some((layer, module)) if is_name(module) => Ok((layer.into(), module.into())),
+        _ => Err("expected LAYER=MODULE, the module a name as Python has them: encoder.rnn".into()),
+    }
 }
 
 /// What can be told before the work: a folder is missing, or something is there already.
@@ -187,7 +256,10 @@ fn check(model: &Model, saved: &Saved, args: &Args) -> Result<Check, Failure> {
         .to_string_lossy()
         .to_lowercase()
         .ends_with(".weights.h5");
-    let copy = if is_alone {
+    let copy = if let Some(spec) = &saved.spec {
+        let assumed = OpenOptions::new().open_bytes_assuming(bytes, Some(spec), &name)?;
+        *assumed.model
+    } else if is_alone {
         let json = ifco::architecture(model);
         OpenOptions::new().open_bytes_with_architecture(bytes, json, &name)?
     } else {
@@ -199,9 +271,21 @@ fn check(model: &Model, saved: &Saved, args: &Args) -> Result<Check, Failure> {
         }
     };
     let inputs = seeded::inputs(model, args.seed)?;
-    let (expected, found) = (seeded::run(model, &inputs)?, seeded::run(&copy, &inputs)?);
+    // The states of a stateful model are further inputs of an ONNX graph, and further outputs.
+    let rows = model.rows(&inputs);
+    let states = copy.inputs().iter().skip(inputs.len()).map(|port| {
+        let sizes = port.shape.iter().flatten().skip(1);
+        let sizes = std::iter::once(rows).chain(sizes.map(|size| size.unwrap_or(rows)));
+        ArrayD::zeros(sizes.collect::<Vec<_>>())
+    });
+    let with_states: Vec<ArrayD<f32>> = inputs.iter().cloned().chain(states).collect();
+    let (expected, found) = (
+        seeded::run(model, &inputs)?,
+        seeded::run(&copy, &with_states)?,
+    );
     let mut worst: Option<(String, Difference)> = None;
-    let mut is_within = expected.len() == found.len();
+    let further = with_states.len() - inputs.len();
+    let mut is_within = expected.len() + further == found.len();
     for ((port, one), other) in model.outputs().iter().zip(&expected).zip(&found) {
         let difference = Difference::of(one, other, Tolerance::DEFAULT).ok_or_else(|| {
             Failure::new(format_args!(

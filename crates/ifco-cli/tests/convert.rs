@@ -49,6 +49,52 @@ fn there_and_back_the_same_bits() {
 }
 
 #[test]
+fn to_pytorch_and_back() {
+    let folder = folder("convert_torch");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let source = model("stacked.keras");
+    let text = works(&[
+        "convert",
+        &source,
+        &path("w.pt"),
+        "--python-out",
+        &path("m.py"),
+        "--name",
+        "first=encoder.rnn",
+    ]);
+    assert!(text.contains("PyTorch state_dict"), "{text}");
+    let python = fs::read_to_string(folder.join("m.py")).unwrap();
+    assert!(
+        python.contains("self.encoder.rnn = nn.LSTM(3, 5"),
+        "{python}"
+    );
+    let spec = fs::read_to_string(folder.join("w.pt.toml")).unwrap();
+    assert!(spec.starts_with("order = [\"encoder.rnn\""), "{spec}");
+    // Without a word more, as the spec lies beside it.
+    works(&["convert", &path("w.pt"), &path("w.safetensors")]);
+    works(&["convert", &path("w.safetensors"), &path("back.h5")]);
+
+    let error = fails(1, &["convert", &source, &path("w.pt")]);
+    assert!(error.contains("--force"), "{error}");
+    let error = fails(
+        2,
+        &["convert", &source, &path("v.pt"), "--name", "nobody=x"],
+    );
+    assert!(error.contains("\"nobody\""), "{error}");
+    fails(
+        2,
+        &["convert", &source, &path("v.pt"), "--name", "first=1 2"],
+    );
+    let out = path("x.h5");
+    let error = fails(
+        2,
+        &["convert", &source, &out, "--python-out", &path("x.py")],
+    );
+    assert!(error.contains("PyTorch"), "{error}");
+    assert!(!folder.join("x.h5").exists() && !folder.join("v.pt").exists());
+}
+
+#[test]
 fn keras_1_becomes_keras_3() {
     let folder = folder("convert_upgrade");
     let old = format!(

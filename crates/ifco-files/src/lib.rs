@@ -29,6 +29,7 @@ mod limits;
 mod onnx;
 mod open;
 mod save;
+mod stack;
 mod torch;
 mod zipped;
 

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ifco_model::Model;
+use ifco_model::{Generation, Model};
 
 use crate::arrays::{ArrayFileError, write_file};
-use crate::{keras, onnx};
+use crate::{keras, onnx, torch};
 
 /// A format of model files: a row of [`FORMATS`].
 ///
@@ -51,6 +51,18 @@ pub const FORMATS: &[Format] = &[
         extensions: &[".weights.h5"],
         opens: true,
         save: Some(keras::save_weights),
+    },
+    Format {
+        name: "PyTorch state_dict",
+        extensions: &[".pt", ".pth"],
+        opens: true,
+        save: Some(torch::save_pt),
+    },
+    Format {
+        name: "PyTorch state_dict, safetensors",
+        extensions: &[".safetensors"],
+        opens: true,
+        save: Some(torch::save_safetensors),
     },
     Format {
         name: "ONNX",
@@ -148,6 +160,9 @@ pub fn architecture(model: &Model) -> String {
 #[derive(Debug, Clone, Default)]
 pub struct SaveOptions {
     pub(crate) lossy: bool,
+    names: Vec<(String, String)>,
+    /// Whether the model's hard_sigmoid is another function than PyTorch's and Keras 3's.
+    pub(crate) hard_sigmoid_differs: bool,
 }
 
 impl SaveOptions {
@@ -162,6 +177,31 @@ impl SaveOptions {
     pub fn lossy(mut self, lossy: bool) -> Self {
         self.lossy = lossy;
         self
+    }
+
+    /// What a layer is called in a file of PyTorch, in place of its own name: `encoder.lstm` for
+    /// a module inside of another. Keras's files keep the model's names.
+    ///
+    /// ```
+    /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+    /// use ifco_files::{Opened, SaveOptions, open_bytes};
+    ///
+    /// let model = ifco_files::open("stacked.keras")?;
+    /// let saved = SaveOptions::new().name("first", "encoder.lstm").to_bytes(&model, "x.pt")?;
+    /// let Opened::Weights(weights) = open_bytes(saved.bytes, "x.pt")? else { panic!() };
+    /// assert_eq!(weights.groups[0].path, "encoder.lstm");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn name(mut self, layer: impl Into<String>, module: impl Into<String>) -> Self {
+        self.names.push((layer.into(), module.into()));
+        self
+    }
+
+    /// What the user calls the layer.
+    pub(crate) fn renamed(&self, layer: &str) -> Option<&str> {
+        let told = self.names.iter().rev().find(|(name, _)| name == layer);
+        told.map(|(_, module)| module.as_str())
     }
 
     /// As [`save`].
@@ -182,7 +222,11 @@ impl SaveOptions {
     pub fn to_bytes(&self, model: &Model, path: impl AsRef<Path>) -> Result<Saved, SaveError> {
         let path = path.as_ref();
         match Format::of(path).and_then(|format| format.save) {
-            Some(save) => save(model, self),
+            Some(save) => {
+                let mut options = self.clone();
+                options.hard_sigmoid_differs = model.generation() != Generation::Keras3;
+                save(model, &options)
+            }
             None => Err(SaveError::Format { path: path.into() }),
         }
     }
@@ -210,18 +254,39 @@ pub struct Saved {
     pub bytes: Vec<u8>,
     /// What is not in it as it was in the model, a sentence each.
     pub notes: Vec<String>,
+    /// What the file does not tell and ifco needs to open it as this model again: a TOML, of weights for
+    /// PyTorch.
+    pub spec: Option<String>,
+    /// The architecture as a Python module for PyTorch, whose `Model` takes the weights.
+    pub python: Option<String>,
 }
 
 impl Saved {
     pub(crate) fn new(bytes: Vec<u8>, notes: Vec<String>) -> Self {
-        Self { bytes, notes }
+        Self {
+            bytes,
+            notes,
+            spec: None,
+            python: None,
+        }
     }
 
-    /// Writes the file: whole, or not at all.
+    /// Where the spec goes so that it is found again: `weights.pt.toml`.
+    pub fn spec_path(path: impl AsRef<Path>) -> PathBuf {
+        let mut name = path.as_ref().as_os_str().to_owned();
+        name.push(".toml");
+        name.into()
+    }
+
+    /// Writes the file, whole or not at all, and before it its spec, if it has one.
     ///
     /// # Errors
     /// When it cannot be written there.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), SaveError> {
+        if let Some(spec) = &self.spec {
+            let beside = Self::spec_path(path.as_ref());
+            write_file(&beside, |file| Ok(file.write_all(spec.as_bytes())?))?;
+        }
         write_file(path.as_ref(), |file| Ok(file.write_all(&self.bytes)?))?;
         Ok(())
     }

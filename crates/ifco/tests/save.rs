@@ -31,6 +31,15 @@ fn reopened(model: &Model, saved: Saved, name: &str) -> Model {
             .open_bytes_with_architecture(saved.bytes, json, name)
             .unwrap_or_else(|error| panic!("{error}"));
     }
+    if let Some(spec) = &saved.spec {
+        let options = OpenOptions::new();
+        let assumed = options.open_bytes_assuming(saved.bytes, Some(spec), name);
+        let assumed = assumed.unwrap_or_else(|error| panic!("{error}\n{spec}"));
+        // Everything is told but what no spec can.
+        let tells = |text: &&String| !text.contains("batch first") && !text.contains("named \"");
+        assert_eq!(assumed.assumptions.iter().find(tells), None, "{spec}");
+        return *assumed.model;
+    }
     match open_bytes(saved.bytes, name).unwrap_or_else(|error| panic!("{error}")) {
         Opened::Model(model) => *model,
         Opened::Weights(_) => panic!("{name} holds no whole model"),
@@ -116,6 +125,93 @@ fn every_golden_case_survives_every_format() {
         counted.iter().all(|count| *count > 150),
         "{counted:?} {refused:#?}"
     );
+}
+
+#[test]
+fn stacks_survive_pytorch() {
+    let text = std::fs::read_to_string(fixture("cases.json")).expect("fixtures/cases.json");
+    let cases: Vec<Value> = serde_json::from_str(&text).expect("a list of cases");
+    let mut counted = 0;
+    for case in &cases {
+        let model = open(case);
+        for name in ["x.pt", "x.safetensors"] {
+            let Ok(saved) = SaveOptions::new().to_bytes(&model, name) else {
+                continue;
+            };
+            let what = format!("{} as {name}", case["file"]);
+            let bytes = saved.bytes.clone();
+            let copy = reopened(&model, saved, name);
+            assert_close(&predictions(&copy, case), &predictions(&model, case), &what);
+            // Once in PyTorch's form, nothing changes any more.
+            let again = SaveOptions::new().to_bytes(&copy, name).unwrap();
+            assert!(again.bytes == bytes, "{what}: {:?}", again.spec);
+            counted += 1;
+        }
+    }
+    assert!(counted > 60, "{counted}");
+}
+
+#[test]
+fn pytorchs_own_files_come_back_with_the_same_bits() {
+    let text = std::fs::read_to_string(fixture("torch/cases.json")).expect("torch/cases.json");
+    let cases: Vec<Value> = serde_json::from_str(&text).expect("a list of cases");
+    let mut counted = 0;
+    for case in &cases {
+        let path = |key: &str| {
+            case[key]
+                .as_str()
+                .map(|file| fixture(&format!("torch/{file}")))
+        };
+        let file = path("file").unwrap();
+        let Ok(assumed) = ifco::open_assuming(&file, path("spec")) else {
+            continue;
+        };
+        for name in ["x.pt", "x.safetensors", "x.keras", "x.h5"] {
+            let saved = SaveOptions::new().to_bytes(&assumed.model, name);
+            let saved = saved.unwrap_or_else(|error| panic!("{file:?}: {error}"));
+            let copy = reopened(&assumed.model, saved, name);
+            assert_eq!(bits(&copy), bits(&assumed.model), "{file:?} as {name}");
+            counted += 1;
+        }
+    }
+    assert!(counted > 30, "{counted}");
+}
+
+#[test]
+fn what_pytorch_lacks_is_named() {
+    let lstm = |more: Value| {
+        let mut config = json!({"name": "l", "units": 1});
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let layer = json!([{"class_name": "LSTM", "config": config}]);
+        let mut model = sequential(Generation::Keras3, layer);
+        let ones = |shape: &[usize]| ArrayD::ones(shape);
+        model
+            .set_weights(vec![ones(&[2, 4]), ones(&[1, 4]), ones(&[4])])
+            .unwrap();
+        SaveOptions::new().to_bytes(&model, "x.pt")
+    };
+    for (config, why) in [
+        (json!({"activation": "relu"}), "tanh and sigmoid"),
+        (
+            json!({"recurrent_activation": "hard_sigmoid"}),
+            "tanh and sigmoid",
+        ),
+        (json!({"go_backwards": true}), "backwards"),
+    ] {
+        let error = lstm(config).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(matches!(error, SaveError::Layer { .. }));
+    }
+    let saved = lstm(json!({})).unwrap();
+    let python = saved.python.unwrap();
+    assert!(
+        python.contains("self.l = nn.LSTM(2, 1, batch_first=True)"),
+        "{python}"
+    );
+    assert!(saved.spec.unwrap().contains("take = \"hidden\""));
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn write_to(
 }
 
 /// Of an array of so many bytes. Without a clock the same arrays give the same bytes.
-pub(super) fn entry_options(bytes: u64) -> SimpleFileOptions {
+pub(crate) fn entry_options(bytes: u64) -> SimpleFileOptions {
     SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(zip::DateTime::default())

@@ -483,9 +483,9 @@ impl Builder {
         let name = path
             .file_stem()
             .map_or("model".into(), |stem| stem.to_string_lossy());
-        let json = json!({"module": "keras", "class_name": "Functional", "config": {
+        let json = json!({"module": "keras.src.models.functional", "class_name": "Functional", "config": {
             "name": name, "layers": self.layers,
-            "input_layers": [["input", 0, 0]], "output_layers": [[self.last, 0, 0]],
+            "input_layers": ["input", 0, 0], "output_layers": [self.last, 0, 0],
         }});
         let mut model = Model::from_config(&json, Generation::Keras3)?;
         for (layer, weights) in self.weights {

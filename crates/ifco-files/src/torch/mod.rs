@@ -17,6 +17,7 @@ mod modules;
 mod pickle;
 mod recurrent;
 mod safetensors;
+mod save;
 mod spec;
 mod state_dict;
 
@@ -30,6 +31,7 @@ use ndarray::ArrayD;
 
 pub(crate) use infer::model;
 pub(crate) use modules::cells;
+pub(crate) use save::{save_pt, save_safetensors};
 pub(crate) use spec::Spec;
 
 /// How weights are saved so that they can be read anywhere.

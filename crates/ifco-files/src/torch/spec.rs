@@ -71,7 +71,7 @@ const TAKES: [(&str, Take); 5] = [
 ];
 
 /// PyTorch's functions by the names in `torch.nn.functional`, and Keras's where they differ.
-const ACTIVATIONS: [(&str, &str); 19] = [
+pub(super) const ACTIVATIONS: [(&str, &str); 19] = [
     ("none", "linear"),
     ("relu", "relu"),
     ("relu6", "relu6"),

@@ -1,4 +1,5 @@
-//! The modules of Keras 3's classes, where a configuration does not tell them.
+//! The modules of Keras 3's classes, where a configuration does not tell them, and the names of its
+//! layers.
 
 use ifco_model::Generation;
 use ifco_model::layers::OPERATIONS;
@@ -19,6 +20,19 @@ pub(super) fn name_modules(json: &mut Value, generation: Generation) {
             name_inner(config);
         }
     });
+}
+
+/// Whether there are operations between the layers, which Keras 2 has not.
+pub(super) fn has_operations(json: &mut Value) -> bool {
+    let mut found = false;
+    each_of_a_list(json, &mut |object| {
+        let class = class(object);
+        found |= match object.get("module").and_then(Value::as_str) {
+            Some(module) => module.starts_with("keras.src.ops"),
+            None => is_operation(object, &class),
+        };
+    });
+    found
 }
 
 /// Of the classes that are both, only a layer has the key `trainable`.
@@ -89,5 +103,51 @@ pub(super) fn name_inner(config: &mut Map<String, Value>) {
             // The outer layer says it.
             config.shift_remove("batch_input_shape");
         }
+    }
+}
+
+/// What Keras 3 calls a layer: it has no `/` in names.
+pub(super) fn layer_name(name: &str, generation: Generation) -> String {
+    match generation {
+        Generation::Keras3 => name.replace('/', "_"),
+        _ => name.into(),
+    }
+}
+
+/// Calls every layer as Keras 3 can.
+pub(super) fn rename_layers(json: &mut Value, generation: Generation, notes: &mut Vec<String>) {
+    let mut names = Vec::new();
+    each_of_a_list(json, &mut |object| {
+        let name = object.get("config").and_then(|config| config.get("name"));
+        let name = name.or(object.get("name")).and_then(Value::as_str);
+        names.extend(name.map(str::to_owned));
+    });
+    for old in names {
+        let new = layer_name(&old, generation);
+        if new != old {
+            rename(json, &old, &new);
+            notes.push(format!(
+                "{old:?} is called {new:?}: Keras 3 has no / in names"
+            ));
+        }
+    }
+}
+
+/// Renames a layer where it stands and where it is called.
+pub(super) fn rename(json: &mut Value, old: &str, new: &str) {
+    match json {
+        Value::Array(items) => {
+            if items.len() >= 3 && items[0] == old && items[1].is_u64() {
+                items[0] = json!(new);
+            }
+            items.iter_mut().for_each(|item| rename(item, old, new));
+        }
+        Value::Object(object) => {
+            if object.get("name").is_some_and(|name| name == old) {
+                object.insert("name".into(), json!(new));
+            }
+            object.values_mut().for_each(|item| rename(item, old, new));
+        }
+        _ => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::modules::name_inner;
+use super::modules::{name_inner, rename};
 use super::nodes;
 use super::words::{class, plain, visit};
 use crate::SaveError;
@@ -142,25 +142,6 @@ fn rename_concatenates(config: &mut Map<String, Value>, notes: &mut Vec<String>)
         notes.push(format!(
             "layer {old:?} is called {new:?}: Keras 3 takes the name itself where there are masks"
         ));
-    }
-}
-
-/// Renames a layer where it stands and where it is called.
-fn rename(json: &mut Value, old: &str, new: &str) {
-    match json {
-        Value::Array(items) => {
-            if items.len() >= 3 && items[0] == old && items[1].is_u64() {
-                items[0] = json!(new);
-            }
-            items.iter_mut().for_each(|item| rename(item, old, new));
-        }
-        Value::Object(object) => {
-            if object.get("name").is_some_and(|name| name == old) {
-                object.insert("name".into(), json!(new));
-            }
-            object.values_mut().for_each(|item| rename(item, old, new));
-        }
-        _ => {}
     }
 }
 

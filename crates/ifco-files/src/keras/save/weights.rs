@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use ifco_model::{LayerEntry, Model, WeightSlot};
 use ndarray::ArrayD;
 
+use super::modules::layer_name;
 use crate::SaveError;
 use crate::hdf5::{Tree, join};
 
@@ -45,7 +46,10 @@ fn name(tree: &mut Tree, group: &str, model: &Model) {
         let group = join(group, &inner);
         match entry.layer.as_model() {
             Some(model) => name(tree, &group, model),
-            None => named(tree, &group, &entry.name),
+            None => {
+                let name = layer_name(&entry.name, model.generation());
+                named(tree, &group, &name);
+            }
         }
     }
 }
@@ -62,14 +66,15 @@ pub(super) fn lists(model: &Model, arrays: Vec<OfLayer>, root: &mut Tree) {
         if !counted.contains(&entry.name) {
             continue;
         }
-        names.push(entry.name.clone());
+        let layer = layer_name(&entry.name, model.generation());
+        names.push(layer.clone());
         let mut slots: Vec<_> = entry.layer.weight_slots().into_iter().zip(arrays).collect();
         slots.sort_by_key(|(slot, _)| !slot.trainable);
-        let group = root.group(&entry.name);
+        let group = root.group(&layer);
         let mut used = HashSet::new();
         let mut weight_names = Vec::new();
         for (slot, array) in slots {
-            let mut name = weight_name(&entry.name, &slot);
+            let mut name = weight_name(&layer, &slot);
             while !used.insert(name.clone()) {
                 name.insert(name.len() - 2, '_');
             }

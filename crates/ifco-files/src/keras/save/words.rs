@@ -3,7 +3,7 @@
 use ifco_model::Generation;
 use serde_json::{Map, Value, json};
 
-use super::modules::{name_inner, name_modules};
+use super::modules::{has_operations, name_inner, name_modules, rename_layers};
 use super::{activations, nodes};
 
 /// Settings of `compile` beside the model's own configuration, as `.keras` and `.h5` have them.
@@ -32,6 +32,7 @@ const IDLE: [&str; 13] = [
 
 /// `config.json` of a `.keras`, from a configuration in the words of Keras 3.
 pub(super) fn archive(mut config: Value, generation: Generation, notes: &mut Vec<String>) -> Value {
+    rename_layers(&mut config, generation, notes);
     name_modules(&mut config, generation);
     let Some(object) = config.as_object_mut() else {
         return config;
@@ -68,7 +69,8 @@ pub(super) fn h5(
     generation: Generation,
     notes: &mut Vec<String>,
 ) -> (Value, Option<Value>) {
-    let model = json!({"class_name": config["class_name"], "config": config["config"]});
+    let mut model = json!({"class_name": config["class_name"], "config": config["config"]});
+    rename_layers(&mut model, generation, notes);
     let training = match (config.get(TRAINING), config.get(COMPILE)) {
         (Some(training), _) => Some(training.clone()),
         (None, Some(compile)) => training_config(compile.clone()),
@@ -102,6 +104,9 @@ fn keras_3_to_2(model: &mut Value) -> Result<(), String> {
             "the activation {activation}, which is none or another there"
         ));
     }
+    if has_operations(model) {
+        return Err("operations between layers".into());
+    }
     plain(model);
     let mut is_outer = true;
     visit(model, &mut |object| {
@@ -127,7 +132,7 @@ fn keras_3_to_2(model: &mut Value) -> Result<(), String> {
             }
             "Functional" if is_inner => return Err("a model inside of the model".into()),
             "Functional" if nodes::to_keras_2(config).is_none() => {
-                return Err("calls with named arguments or operations between layers".into());
+                return Err("calls with named arguments".into());
             }
             "LeakyReLU" | "BatchNormalization" | "MultiHeadAttention" | "Attention"
             | "AdditiveAttention" | "UnitNormalization" | "GroupNormalization" | "RNN" => {

@@ -189,7 +189,9 @@ impl Writer<'_> {
             "same" => ("pads", Attribute::Ints(vec![reach / 2, reach - reach / 2])),
             _ => ("pads", Attribute::Ints(vec![0, 0])),
         });
-        // (size, channels, filters) to (filters, channels, size)
+        self.notes.push(format!(
+            "{name}: its kernel is written as (filters, channels, size), as ONNX has it"
+        ));
         let kernel = weights[0].view().permuted_axes(vec![2, 1, 0]);
         let kernel = kernel.as_standard_layout().into_owned();
         let kernel = self.graph.weight(&format!("{name}/kernel"), &kernel);
@@ -299,6 +301,9 @@ impl Writer<'_> {
             shift += beta;
         }
         let name = stage.name();
+        self.notes.push(format!(
+            "{name}: its four arrays are written as one factor and one sum for each feature"
+        ));
         let factor = self.graph.weight(&format!("{name}/factor"), &factor);
         let shift = self.graph.weight(&format!("{name}/shift"), &shift);
         let y = self.graph.one("Mul", name, &[stage.x()?, &factor], &[]);

@@ -49,8 +49,15 @@ pub(super) fn run(
             part.push(array);
         }
     }
+    if cells.iter().all(|cell| !has_bias(cell)) {
+        parts[2].clear();
+    }
     let mut stacked = Vec::new();
     for (key, arrays) in ["W", "R", "B"].iter().zip(&parts) {
+        if arrays.is_empty() {
+            stacked.push(String::new());
+            continue;
+        }
         let views: Vec<_> = arrays.iter().map(|array| array.view()).collect();
         let array = ndarray::stack(Axis(0), &views)
             .map_err(|_| "its two directions differ in size".to_owned())?;
@@ -118,6 +125,15 @@ fn activations_of(cell: &Cell) -> Vec<Activation> {
         Cell::Gru(cell) => vec![cell.recurrent_activation(), cell.activation()],
         Cell::SimpleRnn(cell) => vec![cell.activation()],
         _ => Vec::new(),
+    }
+}
+
+fn has_bias(cell: &Cell) -> bool {
+    match cell {
+        Cell::Lstm(cell) => cell.weights().fused_bias().is_some(),
+        Cell::Gru(cell) => cell.weights().fused_bias().is_some(),
+        Cell::SimpleRnn(cell) => cell.weights().bias().is_some(),
+        _ => false,
     }
 }
 
