@@ -7,17 +7,20 @@ use super::gates::{Equations, Gates, Values};
 use super::plan::{Plan, Scratch};
 use super::pool::Barrier;
 use super::product::{Part, Product, Rows, Sums, in_order};
-use super::row::LstmRow;
-use super::traffic::{Ahead, Outputs};
+use super::row::{LstmRow, MOST_PANELS};
+use super::traffic::{Outputs, Passing};
 use super::{Packed, by_rows};
 use crate::Cell;
 
 /// Up to this many rows, all panels of a step are one call.
 const PANELS_AT_ONCE: usize = 3;
 
-/// Up to so many features, x·W costs a row less in the chain of h·U, while the processor waits for
-/// the gates of the step before, than as a product of its own.
+/// Up to so many features, x·W costs a row less in the chain of h·U than as a product of its own.
 const FEW_FEATURES: usize = 4;
+
+/// So many features (the last ones) wait for the chain of h·U in any case where a row is one group
+/// of panels: a step has to wait for the gates of the step before, and that is their time.
+const LATE_FEATURES: usize = 12;
 
 /// Memory that several threads write, each in places of its own.
 #[derive(Clone, Copy)]
@@ -61,7 +64,7 @@ pub(super) struct Block<'a> {
     /// still holds is read before it is replaced.
     pub(super) from_end: bool,
     /// What the first cell reads next.
-    pub(super) ahead: Ahead,
+    pub(super) passing: Passing,
 }
 
 impl<'a> Block<'a> {
@@ -152,17 +155,12 @@ impl<'a> Block<'a> {
     ) {
         let rows = self.rows;
         let cell = self.cell(index);
-        // The steps of one row need nothing in between.
-        let alone = rows == 1 && self.members == 1 && counted.is_empty();
-        let together = if alone && cell.is_plain_lstm() {
-            steps
-        } else {
-            1
-        };
-        let hoisted = match together == steps && cell.features <= FEW_FEATURES {
-            true => cell.needs_input_apart(),
-            false => self.plan.hoisted || cell.needs_input_apart(),
-        };
+        if rows == 1 && counted.is_empty() && cell.is_plain_lstm() {
+            // SAFETY: the caller's promise.
+            unsafe { self.steps_of_row(index, x, outputs, steps) };
+            return;
+        }
+        let hoisted = self.plan.hoisted || cell.needs_input_apart();
         // SAFETY: rows, panels and steps are within the scratch that was planned for them, and the
         // panels are this member's.
         unsafe {
@@ -179,14 +177,7 @@ impl<'a> Block<'a> {
                     candidate.inputs(all, x, steps * rows, z).run(isa);
                 }
             }
-            // Steps of one row need nothing in between.
-            let alone = rows == 1 && self.members == 1 && counted.is_empty();
-            let together = if alone && cell.is_plain_lstm() {
-                steps
-            } else {
-                1
-            };
-            for step in (0..steps).step_by(together.max(1)) {
+            for step in 0..steps {
                 let states = States {
                     h: self.h(index, step),
                     new_h: self.h(index, step + 1),
@@ -210,12 +201,78 @@ impl<'a> Block<'a> {
                         false => Input::Here(x),
                     };
                     match cell.equations {
-                        Some(equations) => {
-                            self.step(index, equations, input, states, counted, together);
-                        }
+                        Some(equations) => self.step(index, equations, input, states, counted),
                         None => self.step_by_rows(index, z, (step, steps), states, counted),
                     }
                 }
+                self.barrier.wait(self.members);
+                self.from_end ^= true;
+            }
+        }
+    }
+
+    /// All steps of the chunk of a plain LSTM's only row, as [`steps`](Self::steps).
+    unsafe fn steps_of_row(&mut self, index: usize, x: Rows, outputs: Outputs, steps: usize) {
+        let (cell, isa) = (self.cell(index), self.packed.isa);
+        let gates = &cell.gates;
+        let own = self.panels(index);
+        // Alone there is nothing to wait for between two steps.
+        let together = if self.members == 1 { steps } else { 1 };
+        let late = match gates.layout.panels() <= MOST_PANELS {
+            true => LATE_FEATURES,
+            false => FEW_FEATURES,
+        };
+        let early = match cell.features.saturating_sub(late) {
+            0 => 0,
+            early if gates.layout.panels() <= MOST_PANELS => early,
+            _ => cell.features,
+        };
+        // SAFETY: panels and steps are within the scratch that was planned for them, and the panels
+        // are this member's.
+        unsafe {
+            let z = self.own.at(self.scratch.z);
+            let width = gates.layout.width();
+            let start = match early {
+                0 => gates.bias(own.start),
+                early => {
+                    let mut product = gates.inputs(own.clone(), x, steps, z);
+                    product.parts[0] = product.parts[0].to(early);
+                    product.run(isa);
+                    Values {
+                        at: z.cast_const(),
+                        stride: width,
+                        panel_stride: steps * width,
+                    }
+                }
+            };
+            let offset = own.start * cell.panel_units;
+            for step in (0..steps).step_by(together.max(1)) {
+                let x = Rows {
+                    at: x.at.add(step * x.stride),
+                    ..x
+                };
+                let h = Rows {
+                    at: self.h(index, step),
+                    stride: cell.stride,
+                };
+                LstmRow {
+                    start: Values {
+                        at: start.at.add(step * start.stride),
+                        ..start
+                    },
+                    parts: [
+                        gates.kernel.part(own.start, x).from(early, width),
+                        gates.recurrent.part(own.start, h),
+                    ],
+                    c: self.c(index).add(offset),
+                    new_h: self.h(index, step + 1).add(offset),
+                    outputs: outputs.from(step, offset),
+                    units: cell.units - offset,
+                    panels: own.len(),
+                    steps: together,
+                    from_end: self.from_end,
+                }
+                .run(isa);
                 self.barrier.wait(self.members);
                 self.from_end ^= together % 2 == 1;
             }
@@ -238,8 +295,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// A step whose gates become states panel by panel; of a plain LSTM's only row `together`
-    /// steps.
+    /// A step whose gates become states panel by panel.
     unsafe fn step(
         &mut self,
         index: usize,
@@ -247,7 +303,6 @@ impl<'a> Block<'a> {
         input: Input,
         states: States,
         counted: &[bool],
-        together: usize,
     ) {
         let (cell, isa, rows) = (self.cell(index), self.packed.isa, self.rows);
         let (width, vectors) = (cell.gates.layout.width(), cell.gates.layout.vectors());
@@ -267,12 +322,7 @@ impl<'a> Block<'a> {
             cell.gates.recurrent.rows(isa, h, rows, narrow)
         };
         for number in 0..groups {
-            self.ahead.ask();
             let first = in_order(number, groups, self.from_end) * group;
-            states
-                .outputs
-                .from(0, (own.start + first) * cell.panel_units)
-                .ask(rows);
             let panels = group.min(own.len() - first);
             let panel = own.start + first;
             // SAFETY: within the scratch, as planned; the panels are this member's.
@@ -306,32 +356,12 @@ impl<'a> Block<'a> {
                 };
                 let parts = [x_part, cell.gates.recurrent.part(panel, h)];
                 let offset = panel * cell.panel_units;
-                if rows == 1 && cell.is_plain_lstm() {
-                    let [start, ..] = start;
-                    LstmRow {
-                        // The gates stand side by side.
-                        start: Values {
-                            at: start.at,
-                            stride: start.stride,
-                            panel_stride: start.panel_stride,
-                        },
-                        parts,
-                        c: states.c.add(offset),
-                        new_h: states.new_h.add(offset),
-                        outputs: states.outputs.from(0, offset),
-                        units: cell.units - offset,
-                        panels,
-                        steps: together,
-                        from_end: self.from_end,
-                    }
-                    .run(isa);
-                    continue;
-                }
                 let sums = Sums {
                     at: self.own.at(self.scratch.sums),
                     stride: width,
                     panel_stride: rows * width,
                 };
+                self.passing.outputs = states.outputs.from(0, offset);
                 Product {
                     start,
                     parts,
@@ -342,7 +372,7 @@ impl<'a> Block<'a> {
                     arithmetic: cell.gates.recurrent.arithmetic(),
                     from_end: self.from_end,
                 }
-                .run(isa);
+                .run_beside(isa, &mut self.passing);
                 Gates {
                     equations,
                     z: Values {

@@ -22,8 +22,11 @@ const NEAR_BYTES: usize = 768 << 10;
 /// Multiply-adds that make a second thread worth waking.
 const THREAD_WORK: usize = 1 << 20;
 
-/// Multiply-adds of a step that make it worth waiting for each other.
+/// Multiply-adds of a step for each thread that make it worth waiting for each other.
 const STEP_WORK: usize = 30_000;
+
+/// The same for two threads that hear of each other fast.
+const NEAR_STEP_WORK: usize = 4_500;
 
 /// What the members of a team share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +87,9 @@ impl Work {
         }
     }
 
-    /// How many threads are worth it, of so many that there are, and what each would have.
-    pub(super) fn split(&self, threads: usize) -> (usize, Split) {
+    /// How many threads are worth it, of so many that there are, and what each would have; `near`
+    /// says whether two of them hear of each other fast.
+    pub(super) fn split(&self, threads: usize, near: impl Fn() -> bool) -> (usize, Split) {
         let alone = (1, Split::Rows);
         let steps = self.batch.saturating_mul(self.time);
         let worth = steps.saturating_mul(self.per_row) / THREAD_WORK;
@@ -95,8 +99,12 @@ impl Work {
         }
         let by_rows = (threads.min(self.batch / 2), Split::Rows);
         let step = self.batch.min(BLOCK_ROWS) * self.recurrent_per_row;
+        let members = match step / STEP_WORK {
+            0 | 1 if by_rows.0 < 2 && step / NEAR_STEP_WORK >= 2 && near() => 2,
+            members => members,
+        };
         let by_units = match self.by_units {
-            true => (threads.min(self.panels).min(step / STEP_WORK), Split::Units),
+            true => (threads.min(self.panels).min(members), Split::Units),
             false => alone,
         };
         let fits = self.bytes <= NEAR_BYTES || self.batch >= 2 * BLOCK_ROWS;
@@ -215,5 +223,43 @@ impl Scratch {
             own,
             x_stride,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One row through 100 steps of an LSTM with as many features as units.
+    fn row_of(units: usize) -> Work {
+        let per_row = 8 * units * units;
+        Work {
+            batch: 1,
+            time: 100,
+            per_row,
+            recurrent_per_row: per_row / 2,
+            bytes: per_row * size_of::<f32>(),
+            by_units: true,
+            panels: units.div_ceil(16),
+        }
+    }
+
+    #[test]
+    fn threads_share_the_units_of_a_step_that_is_worth_it() {
+        let members = |units: usize, threads: usize, near: bool| {
+            let (members, split) = row_of(units).split(threads, || near);
+            assert_eq!(split == Split::Units, members > 1, "{units} units");
+            members
+        };
+        for near in [false, true] {
+            assert_eq!(members(32, 2, near), 1);
+            assert_eq!(members(128, 1, near), 1);
+            assert_eq!(members(128, 2, near), 2);
+            assert_eq!(members(1024, 8, near), 8);
+        }
+        // Half of 64 units' weights is what a core keeps nearest.
+        assert_eq!(members(64, 2, false), 1);
+        assert_eq!(members(64, 2, true), 2);
+        assert_eq!(members(64, 8, true), 2);
     }
 }

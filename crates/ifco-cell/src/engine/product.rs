@@ -11,6 +11,7 @@
 
 use super::arithmetic::Arithmetic;
 use super::simd::{Dot, DotKernel, Isa, Simd, Words};
+use super::traffic::Passing;
 
 /// Rows of values times panels of weights.
 #[derive(Clone, Copy)]
@@ -35,6 +36,24 @@ impl Part {
         panel_stride: 0,
         depth: 0,
     };
+
+    /// The first rows of the panels only.
+    pub(super) fn to(self, depth: usize) -> Part {
+        Part { depth, ..self }
+    }
+
+    /// Without the first rows of panels of `f32`, of so many values each.
+    pub(super) fn from(self, depth: usize, width: usize) -> Part {
+        Part {
+            rows: Rows {
+                at: self.rows.at.wrapping_add(depth),
+                ..self.rows
+            },
+            panels: self.panels.wrapping_add(depth * width),
+            depth: self.depth - depth,
+            ..self
+        }
+    }
 }
 
 /// Rows of values.
@@ -93,23 +112,37 @@ impl Product {
     /// # Safety
     /// All pointers are valid for what they are said to hold, and nobody else writes there.
     pub(super) unsafe fn run(self, isa: Isa) {
-        self.arithmetic.run(isa, Valid(&self));
+        let mut nothing = Passing::NONE;
+        // SAFETY: the caller's promise.
+        unsafe { self.run_beside(isa, &mut nothing) };
+    }
+
+    /// [`run`](Self::run), while something passes.
+    ///
+    /// # Safety
+    /// As for `run`.
+    pub(super) unsafe fn run_beside(self, isa: Isa, passing: &mut Passing) {
+        let product = &self;
+        self.arithmetic.run(isa, Valid { product, passing });
     }
 }
 
 /// A product whose pointers its maker vouches for.
-struct Valid<'a>(&'a Product);
+struct Valid<'a> {
+    product: &'a Product,
+    passing: &'a mut Passing,
+}
 
 impl DotKernel for Valid<'_> {
     #[inline(always)]
     fn run<S: Words, D: Dot<S>>(self, s: S, dot: D) {
         // SAFETY: the promise of `Product::run`.
         unsafe {
-            match self.0.vectors {
-                1 => tiles::<S, D, 1>(s, dot, self.0),
-                2 => tiles::<S, D, 2>(s, dot, self.0),
-                3 => tiles::<S, D, 3>(s, dot, self.0),
-                _ => tiles::<S, D, 4>(s, dot, self.0),
+            match self.product.vectors {
+                1 => tiles::<S, D, 1>(s, dot, self.product, self.passing),
+                2 => tiles::<S, D, 2>(s, dot, self.product, self.passing),
+                3 => tiles::<S, D, 3>(s, dot, self.product, self.passing),
+                _ => tiles::<S, D, 4>(s, dot, self.product, self.passing),
             }
         }
     }
@@ -118,7 +151,12 @@ impl DotKernel for Valid<'_> {
 /// # Safety
 /// As for [`Product::run`].
 #[inline(always)]
-unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(s: S, dot: D, of: &Product) {
+unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(
+    s: S,
+    dot: D,
+    of: &Product,
+    passing: &mut Passing,
+) {
     // SAFETY: every tile is within the rows and panels that the caller promised.
     unsafe {
         if of.rows == 1 {
@@ -144,6 +182,7 @@ unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(s: S, dot: D, of: &Product)
             for index in 1..=tiles {
                 // As even as can be: a tile of few rows is a slow one.
                 let end = of.rows * index / tiles;
+                passing.ask(first..end);
                 macro_rules! tile_of {
                     ($($count:literal)*) => {
                         match end - first {

@@ -6,7 +6,7 @@
 
 use super::gates::{Sigmoid, Tanh, Values, lstm_states};
 use super::product::{Part, in_order};
-use super::simd::{Isa, Kernel, Simd};
+use super::simd::{Beside, Isa, Kernel, Simd};
 use super::traffic::Outputs;
 
 /// Some steps of one row.
@@ -30,7 +30,7 @@ pub(super) struct LstmRow {
 }
 
 /// Up to this many panels are one group.
-const MOST_PANELS: usize = 3;
+pub(super) const MOST_PANELS: usize = 3;
 
 /// Panels of a group where there are more: enough sums to hide the latency of an addition, few
 /// enough that the next group's weights are asked for while the gates are computed.
@@ -122,11 +122,11 @@ unsafe fn groups<S: Simd>(s: S, of: &LstmRow, step: usize, from_end: bool) {
 unsafe fn group<S: Simd, const P: usize>(s: S, of: &LstmRow, step: usize, first: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = [[s.splat(0.0); 4]; P];
-        for p in 0..P {
-            for gate in 0..4 {
+        let mut sums = [[s.splat(0.0); P]; 4];
+        for gate in 0..4 {
+            for p in 0..P {
                 let offset = step * of.start.stride + (first + p) * of.start.panel_stride;
-                sums[p][gate] = s.load(of.start.at.add(offset + gate * S::LANES));
+                sums[gate][p] = s.load(of.start.at.add(offset + gate * S::LANES));
             }
         }
         for part in of.parts {
@@ -137,30 +137,18 @@ unsafe fn group<S: Simd, const P: usize>(s: S, of: &LstmRow, step: usize, first:
                 for p in 0..P {
                     for gate in 0..4 {
                         let vector = s.load(weights.add(p * part.panel_stride + gate * S::LANES));
-                        sums[p][gate] = s.mul_add(value, vector, sums[p][gate]);
+                        sums[gate][p] = s.mul_add(value, vector, sums[gate][p]);
                     }
                 }
                 weights = weights.add(4 * S::LANES);
             }
         }
-        let states = first * S::LANES;
-        let new_h = of.new_h.add(step * of.parts[1].rows.stride + states);
-        let outputs = of.outputs.from(step, 0);
-        // Written out: in a loop the sums would go through memory.
-        macro_rules! states_of {
-            ($($p:literal)*) => {
-                $(if $p < P {
-                    let unit = states + $p * S::LANES;
-                    let c = of.c.add(unit);
-                    let sums = sums[const { if $p < P { $p } else { 0 } }];
-                    let (new_c, h) = lstm_states(s, sums, s.load(c), Sigmoid, Tanh);
-                    s.store(c, new_c);
-                    s.store(new_h.add($p * S::LANES), h);
-                    outputs.put(s, 0, unit, of.units, h);
-                })*
-            };
-        }
-        const { assert!(P <= MOST_PANELS) };
-        states_of!(0 1 2);
+        let unit = first * S::LANES;
+        let c = of.c.add(unit);
+        let panels = Beside::<S, P>(s);
+        let (new_c, h) = lstm_states(panels, sums, panels.load(c), Sigmoid, Tanh);
+        panels.store(c, new_c);
+        panels.store(of.new_h.add(step * of.parts[1].rows.stride + unit), h);
+        of.outputs.from(step, 0).put(panels, 0, unit, of.units, h);
     }
 }

@@ -23,11 +23,14 @@ use super::buffer::Buffer;
 use super::plan::{Plan, Scratch, Split, Work};
 use super::pool::{self, Barrier, Team};
 use super::product::Rows;
-use super::traffic::{Ahead, Outputs};
+use super::traffic::{Ahead, Outputs, Passing};
 use crate::{RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 
 /// Scratch that a thread keeps for its next call, in values (16 MiB).
 const KEPT_VALUES: usize = 4 << 20;
+
+/// Rows of a tile, about: with each of them a little of the next inputs is asked for.
+const TILE_ROWS: usize = 6;
 
 thread_local! {
     static SCRATCH: RefCell<Buffer> = RefCell::default();
@@ -41,7 +44,7 @@ pub(crate) fn run(
     initial_state: Option<&[ArrayView2<'_, f32>]>,
 ) -> Sequence {
     run_as(layer, inputs, mask, initial_state, layer.packed(), |work| {
-        let (members, split) = work.split(pool::threads());
+        let (members, split) = work.split(pool::threads(), pool::are_near);
         let members = match split == Split::Units && pool::is_crowded() {
             true => 1,
             false => members,
@@ -188,7 +191,7 @@ impl Call<'_> {
                         own,
                         slot: 0,
                         from_end: false,
-                        ahead: Ahead::NONE,
+                        passing: Passing::NONE,
                     },
                     rows,
                     counted: Vec::new(),
@@ -236,7 +239,7 @@ impl Passage<'_, '_> {
                         false => Outputs::NONE,
                     };
                     self.block.steps(index, x, &self.counted, outputs, steps);
-                    self.block.ahead = Ahead::NONE;
+                    self.block.passing = Passing::NONE;
                 }
                 if self.call.mask.is_some() {
                     self.emit(reads);
@@ -400,12 +403,12 @@ impl Passage<'_, '_> {
         let first = inputs.slice(ndarray::s![self.rows.start, first, ..]);
         let [row, step, _] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
         let panels = self.block.cell(0).gates.layout.panels();
-        self.block.ahead = Ahead::new(
+        self.block.passing.ahead = Ahead::new(
             first.as_ptr(),
             features,
             [self.rows.len(), reads.len()],
             [row, sign * step],
-            reads.len() * panels.div_ceil(self.block.members),
+            reads.len() * panels.div_ceil(self.block.members) * self.rows.len().div_ceil(TILE_ROWS),
         );
     }
 

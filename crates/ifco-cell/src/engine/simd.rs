@@ -4,6 +4,7 @@
 //! instruction set and picks at run time. All of a kernel must be `#[inline(always)]`: only then
 //! does the compiler give its code the features of the instruction set that it runs with.
 
+mod beside;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -13,6 +14,7 @@ mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use beside::Beside;
 pub(crate) use portable::Portable;
 pub(crate) use words::{Dot, DotKernel, PairUnit, QuadUnit, Words};
 

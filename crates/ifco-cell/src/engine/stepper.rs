@@ -11,7 +11,7 @@ use super::plan::{Plan, Scratch, Split};
 use super::pool::Barrier;
 use super::product::Rows;
 use super::row::LstmRow;
-use super::traffic::{Ahead, Outputs};
+use super::traffic::{Outputs, Passing};
 use crate::{Cell, Precision};
 
 /// The states of one stream, and the scratch of a step. After construction it takes no memory, no
@@ -122,7 +122,7 @@ impl Stepper {
             own: Place(unsafe { values.add(self.scratch.shared) }),
             slot: self.slot,
             from_end: self.from_end,
-            ahead: Ahead::NONE,
+            passing: Passing::NONE,
         };
         // SAFETY: the buffer was made for this plan, and is this stream's alone; the caller has as
         // many values in x as the first cell reads.

@@ -3,6 +3,8 @@
 //! Both are far from the processor. Done at once between two steps they would make it wait for
 //! memory; done a little with each panel, they pass while it computes.
 
+use std::ops::Range;
+
 use super::simd::{Simd, prefetch};
 
 /// Where the h of some steps goes, besides the scratch.
@@ -39,11 +41,11 @@ impl Outputs {
         }
     }
 
-    /// Asks for the places of so many rows: writing to memory that is far away waits for it too.
+    /// Asks for the places of some rows: writing to memory that is far away waits for it too.
     #[inline]
-    pub(super) fn ask(&self, rows: usize) {
+    fn ask(&self, rows: Range<usize>) {
         if !self.is_none() {
-            (0..rows).for_each(|row| prefetch(self.at.wrapping_add(row * self.row)));
+            rows.for_each(|row| prefetch(self.at.wrapping_add(row * self.row)));
         }
     }
 
@@ -73,6 +75,28 @@ impl Outputs {
                 false => s.store_first(to, h, count),
             }
         }
+    }
+}
+
+/// What passes beside a product.
+pub(super) struct Passing {
+    pub(super) ahead: Ahead,
+    pub(super) outputs: Outputs,
+}
+
+impl Passing {
+    /// Nothing.
+    pub(super) const NONE: Passing = Passing {
+        ahead: Ahead::NONE,
+        outputs: Outputs::NONE,
+    };
+
+    /// Asks for a little of it, with each tile: memory takes only so many questions at a time, and
+    /// the weights have theirs.
+    #[inline]
+    pub(super) fn ask(&mut self, rows: Range<usize>) {
+        self.ahead.ask();
+        self.outputs.ask(rows);
     }
 }
 

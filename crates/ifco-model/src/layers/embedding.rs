@@ -34,10 +34,10 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
 /// The row of a table of so many that a value of the input names.
 fn row_index(value: f32, rows: usize) -> Option<usize> {
     // Every index that f32 holds exactly is below 2²⁴; rounding makes larger ones wrong
-    // before they come here, but never larger than the comparison below allows.
-    let whole = value.fract() == 0.0 && value >= 0.0;
+    // before they come here, but never larger than the comparison below allows. The cast makes
+    // 0 of what is negative or NaN, and rounds towards 0: back again it is not the same then.
     let index = value as usize;
-    (whole && index < rows).then_some(index)
+    (index < rows && index as f32 == value).then_some(index)
 }
 
 impl Embedding {
@@ -100,7 +100,7 @@ impl Layer for Embedding {
         // Whole rows at a time: the weights are kept row-major.
         let table = embeddings.as_standard_layout();
         let table = table.as_slice().unwrap_or_default();
-        for (position, value) in input.data.iter().enumerate() {
+        for (position, value) in values(input).iter().enumerate() {
             let index = row_index(*value, self.input_dim)
                 .ok_or_else(|| self.no_such_row(*value, position, input.shape()))?;
             output.extend_from_slice(&table[index * self.output_dim..][..self.output_dim]);

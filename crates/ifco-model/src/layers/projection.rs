@@ -19,6 +19,11 @@ impl Projection {
     pub(super) fn apply(&self, input: &[f32], rows: usize) -> Result<Vec<f32>, LayerError> {
         let x = matrix(rows, self.kernel.nrows(), input)?;
         elements(&[rows, self.kernel.ncols()])?;
+        if self.kernel.ncols() == 1 && self.kernel.nrows() > 0 && self.kernel.is_standard_layout() {
+            let mut y = vec![0.0; rows];
+            self.apply_to(input, &mut y);
+            return Ok(y);
+        }
         let mut y = product(x, self.kernel.view());
         add_bias(&mut y, &self.bias);
         Ok(y)
