@@ -150,7 +150,8 @@ impl Model {
     /// #     {"class_name": "Flatten", "config": {"name": "flat"}},
     /// # ]}});
     /// let model = Model::from_config(&json, Generation::Keras3)?; // of (None, 3, 1)
-    /// assert_eq!(model.rows(&[Array::zeros((5, 3, 1)).into_dyn()]), 5);
+    /// let x = Array::<f32, _>::zeros((5, 3, 1)).into_dyn();
+/// assert_eq!(model.rows(&[x]), 5);
     /// # Ok::<(), ifco_model::ModelError>(())
     /// ```
     pub fn rows<S: RawData>(&self, inputs: &[ArrayBase<S, IxDyn>]) -> usize {
