@@ -151,7 +151,7 @@ impl Model {
     /// # ]}});
     /// let model = Model::from_config(&json, Generation::Keras3)?; // of (None, 3, 1)
     /// let x = Array::<f32, _>::zeros((5, 3, 1)).into_dyn();
-/// assert_eq!(model.rows(&[x]), 5);
+    /// assert_eq!(model.rows(&[x]), 5);
     /// # Ok::<(), ifco_model::ModelError>(())
     /// ```
     pub fn rows<S: RawData>(&self, inputs: &[ArrayBase<S, IxDyn>]) -> usize {
