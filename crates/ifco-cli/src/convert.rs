@@ -18,6 +18,8 @@ const AFTER_HELP: &str = "\
 The ending of OUT says the format:
   .keras         Keras 3. Models of Keras 1 and 2 are put in its words
   .h5, .hdf5     a whole model, for Keras 3, and for Keras 2 where it has words for the layers
+  .onnx          a graph for ONNX Runtime and others, batch and time open; a stateful model's states
+                 become inputs and outputs
   .weights.h5    the weights alone; --json-out saves the architecture that goes with them
   .pt, .pth      PyTorch: a state_dict, as torch.save writes it
   .safetensors   the same as safetensors
@@ -271,9 +273,21 @@ fn check(model: &Model, saved: &Saved, args: &Args) -> Result<Check, Failure> {
         }
     };
     let inputs = seeded::inputs(model, args.seed)?;
-    let (expected, found) = (seeded::run(model, &inputs)?, seeded::run(&copy, &inputs)?);
+    // The states of a stateful model are further inputs of an ONNX graph, and further outputs.
+    let rows = model.rows(&inputs);
+    let states = copy.inputs().iter().skip(inputs.len()).map(|port| {
+        let sizes = port.shape.iter().flatten().skip(1);
+        let sizes = std::iter::once(rows).chain(sizes.map(|size| size.unwrap_or(rows)));
+        ArrayD::zeros(sizes.collect::<Vec<_>>())
+    });
+    let with_states: Vec<ArrayD<f32>> = inputs.iter().cloned().chain(states).collect();
+    let (expected, found) = (
+        seeded::run(model, &inputs)?,
+        seeded::run(&copy, &with_states)?,
+    );
     let mut worst: Option<(String, Difference)> = None;
-    let mut is_within = expected.len() == found.len();
+    let further = with_states.len() - inputs.len();
+    let mut is_within = expected.len() + further == found.len();
     for ((port, one), other) in model.outputs().iter().zip(&expected).zip(&found) {
         let difference = Difference::of(one, other, Tolerance::DEFAULT).ok_or_else(|| {
             Failure::new(format_args!(

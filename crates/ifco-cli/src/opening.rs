@@ -15,9 +15,9 @@ pub const ARCHITECTURE_HELP: &str = "give its architecture with --architecture m
 /// The model that a command works on.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A Keras model: .keras, .h5 or .hdf5; weights alone: Keras's .weights.h5 and .h5, PyTorch's .pt
-    /// and .pth, .safetensors; or a model of sound: RTNeural's, AIDA-X's or GuitarML's .json, an
-    /// LSTM's .nam
+    /// A model: .keras, .h5 or .hdf5 of Keras, or .onnx; weights alone: Keras's .weights.h5 and .h5,
+    /// PyTorch's .pt and .pth, .safetensors; or a model of sound: RTNeural's, AIDA-X's or GuitarML's
+    /// .json, an LSTM's .nam
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 

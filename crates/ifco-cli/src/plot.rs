@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use ifco::view::color::Theme;
 use ifco::view::plot::{self, Picture, PlotError, Sequence, Sort, Style};
 use ifco::{Cell, DigestBuilder, Model, Opened, Trace, TraceOptions};
-use ndarray::{ArrayD, Axis, Slice};
+use ndarray::ArrayD;
 
 use crate::failure::Failure;
 use crate::labels::Labels;
@@ -284,19 +284,14 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn rows(&self) -> usize {
-        inputs::rows(&self.inputs)
+        self.model.rows(&self.inputs)
     }
 
     /// The trace of some rows of the input.
     fn trace(&self, rows: Range<usize>) -> Result<Trace, Failure> {
-        let slice = Slice::from(rows.start..rows.end);
-        let views: Vec<_> = self
-            .inputs
-            .iter()
-            .map(|input| match input.ndim() {
-                0 => input.view(),
-                _ => input.slice_axis(Axis(0), slice),
-            })
+        let inputs = self.inputs.iter().zip(self.model.inputs());
+        let views: Vec<_> = inputs
+            .map(|(input, port)| port.take_rows(input.view(), rows.clone()))
             .collect();
         let found = self
             .model

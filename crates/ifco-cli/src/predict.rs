@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ifco::Model;
-use ndarray::{ArrayD, Axis, Slice};
+use ndarray::ArrayD;
 
 use crate::failure::Failure;
 use crate::opening::ModelArgs;
@@ -96,13 +96,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return destination.write(&model, &outputs);
     };
     note_without_effect(&model, precision);
-    let first = first_rows(&inputs, batch_size);
+    let first = first_rows(&model, &inputs, batch_size);
     let exact = run_batches(&model, &first, batch_size).map_err(at_files)?;
     model.reset_states();
     model.set_precision(precision);
     let outputs = run_batches(&model, &inputs, batch_size).map_err(at_files)?;
     destination.write(&model, &outputs)?;
-    let rows = inputs::rows(&first);
+    let rows = model.rows(&first);
     if rows > 0 {
         let difference = Difference::of(precision, &outputs, &exact);
         let rows = count(rows, "row");
@@ -114,15 +114,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// At most so many rows of each input.
-fn first_rows(inputs: &[ArrayD<f32>], count: usize) -> Vec<ArrayD<f32>> {
-    let first = |input: &ArrayD<f32>| match input.shape().first() {
-        Some(&rows) => {
-            let slice = Slice::from(..count.min(rows));
-            input.slice_axis(Axis(0), slice).to_owned()
-        }
-        None => input.clone(),
-    };
-    inputs.iter().map(first).collect()
+fn first_rows(model: &Model, inputs: &[ArrayD<f32>], count: usize) -> Vec<ArrayD<f32>> {
+    let inputs = inputs.iter().zip(model.inputs());
+    let first = inputs.map(|(input, port)| port.take_rows(input.view(), 0..count).to_owned());
+    first.collect()
 }
 
 fn run_batches(
@@ -130,7 +125,7 @@ fn run_batches(
     inputs: &[ArrayD<f32>],
     batch_size: usize,
 ) -> Result<Vec<ArrayD<f32>>, Failure> {
-    let mut progress = Progress::new(inputs::rows(inputs) as u64, "rows");
+    let mut progress = Progress::new(model.rows(inputs) as u64, "rows");
     let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
     Ok(model.predict_all(&views, batch_size, &mut |done| progress.show(done as u64))?)
 }

@@ -7,8 +7,8 @@ mod text;
 
 use std::path::PathBuf;
 
-use ifco::{Digest, DigestBuilder, Trace, TraceOptions};
-use ndarray::{ArrayD, Axis, Slice};
+use ifco::{Digest, DigestBuilder, Model, Trace, TraceOptions};
+use ndarray::ArrayD;
 
 use crate::failure::Failure;
 use crate::opening::{self, ModelArgs};
@@ -143,9 +143,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let model = args.model.whole(&opened)?;
     let inputs = inputs::read(&args.inputs, model.inputs())?;
     let inputs = match args.row {
-        Some(row) => {
-            one_row(inputs, row).map_err(|failure| failure.at(inputs::names(&args.inputs)))?
-        }
+        Some(row) => one_row(model, inputs, row)
+            .map_err(|failure| failure.at(inputs::names(&args.inputs)))?,
         None => inputs,
     };
     let mut sink = Sink {
@@ -177,22 +176,27 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// One row of each input.
-fn one_row(inputs: Vec<ArrayD<f32>>, row: usize) -> Result<Vec<ArrayD<f32>>, Failure> {
-    inputs
-        .into_iter()
-        .map(|mut input| {
-            let rows = input.shape().first().copied().unwrap_or(0);
-            if row >= rows {
-                return Err(Failure::usage(format_args!(
-                    "there is no row {row}: the input has {}",
-                    count(rows, "row")
-                ))
-                .help("rows are counted from 0"));
-            }
-            input.slice_axis_inplace(Axis(0), Slice::from(row..row + 1));
-            Ok(input)
-        })
-        .collect()
+fn one_row(
+    model: &Model,
+    inputs: Vec<ArrayD<f32>>,
+    row: usize,
+) -> Result<Vec<ArrayD<f32>>, Failure> {
+    if model.runs_whole() {
+        let what = "the model's file does not let ifco tell which axis of the inputs is the batch";
+        return Err(Failure::new(what)
+            .help("leave --row out, and give an input that holds the one sequence"));
+    }
+    let rows = model.rows(&inputs);
+    if row >= rows {
+        return Err(Failure::usage(format_args!(
+            "there is no row {row}: the input has {}",
+            count(rows, "row")
+        ))
+        .help("rows are counted from 0"));
+    }
+    let inputs = inputs.iter().zip(model.inputs());
+    let one = inputs.map(|(input, port)| port.take_rows(input.view(), row..row + 1).to_owned());
+    Ok(one.collect())
 }
 
 impl Sink {

@@ -56,6 +56,11 @@ impl Bytes {
         self.len
     }
 
+    /// Whether they lie in a file, beside which others may lie.
+    pub fn is_on_disk(&self) -> bool {
+        matches!(self.store, Store::File(_))
+    }
+
     /// The part `start..start + len`; `None` when it does not lie inside.
     pub fn slice(&self, start: u64, len: u64) -> Option<Self> {
         let end = start.checked_add(len)?;

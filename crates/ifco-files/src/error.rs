@@ -63,6 +63,15 @@ pub enum FileError {
         /// What is wrong.
         reason: String,
     },
+    /// The ONNX file is damaged, or its graph is not one.
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// The node, tensor or byte.
+        object: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A JSON text inside the file is not JSON.
     Json {
         /// The file.
@@ -180,6 +189,7 @@ impl fmt::Display for Problem<'_> {
             FileError::Hdf5 { object, reason, .. } => {
                 write!(f, "HDF5{}: {reason}", in_part(object, "object"))
             }
+            FileError::Onnx { object, reason, .. } => write!(f, "ONNX, {object}: {reason}"),
             FileError::Json {
                 part,
                 line,
@@ -233,6 +243,7 @@ impl FileError {
             | FileError::Unsupported { path, .. }
             | FileError::Zip { path, .. }
             | FileError::Hdf5 { path, .. }
+            | FileError::Onnx { path, .. }
             | FileError::Json { path, .. }
             | FileError::Value { path, .. }
             | FileError::Damaged { path, .. }
@@ -263,13 +274,16 @@ impl FileError {
                 _ => return None,
             },
             FileError::Unknown { remedy, .. } if remedy.is_empty() => {
-                "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3), .weights.h5, \
+                "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3), .weights.h5, .onnx, \
                  PyTorch's .pt and .pth, .safetensors, and RTNeural's, AIDA-X's and GuitarML's .json \
                  and .nam"
             }
             FileError::Unknown { remedy, .. }
             | FileError::Unsupported { remedy, .. }
             | FileError::Missing { remedy, .. } => remedy,
+            FileError::Onnx { .. } => {
+                "copy or download the file again; if it stays so, export the model again"
+            }
             FileError::Zip { .. } | FileError::Hdf5 { .. } | FileError::Damaged { .. } => {
                 "copy or download the file again; if it stays so, save the model again"
             }

@@ -26,6 +26,7 @@ mod error;
 mod hdf5;
 mod keras;
 mod limits;
+mod onnx;
 mod open;
 mod save;
 mod stack;

@@ -6,9 +6,9 @@ use ifco_model::Model;
 
 use crate::bytes::Bytes;
 use crate::torch::{self, Spec};
-use crate::{FileError, Limits, Opened, WeightsSource, keras};
+use crate::{FileError, Limits, Opened, WeightsSource, keras, onnx};
 
-/// Opens a whole model: `.keras`, or an `.h5` with its architecture.
+/// Opens a whole model: `.keras`, an `.h5` with its architecture, or `.onnx`.
 ///
 /// ```
 /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
@@ -243,10 +243,14 @@ impl OpenOptions {
         path: &Path,
         state_dict: Option<&str>,
     ) -> Result<Opened, FileError> {
-        match torch::open(&bytes, path, state_dict, &self.limits)? {
-            Some(weights) => Ok(Opened::Weights(weights)),
-            None => keras::open_any(bytes, path, &self.limits),
+        if let Some(weights) = torch::open(&bytes, path, state_dict, &self.limits)? {
+            return Ok(Opened::Weights(weights));
         }
+        if onnx::is_model(&bytes) {
+            let model = onnx::open(&bytes, path, &self.limits)?;
+            return Ok(Opened::Model(Box::new(model)));
+        }
+        keras::open_any(bytes, path, &self.limits)
     }
 
     /// As [`open_with_architecture`].

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ifco_model::{Generation, Model};
 
 use crate::arrays::{ArrayFileError, write_file};
-use crate::{audio, keras, torch};
+use crate::{audio, keras, onnx, torch};
 
 /// A format of model files: a row of [`FORMATS`].
 ///
@@ -69,6 +69,12 @@ pub const FORMATS: &[Format] = &[
         extensions: &[".json"],
         opens: true,
         save: Some(audio::save_rtneural),
+    },
+    Format {
+        name: "ONNX",
+        extensions: &[".onnx"],
+        opens: true,
+        save: Some(onnx::save),
     },
 ];
 

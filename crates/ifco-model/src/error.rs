@@ -4,6 +4,7 @@
 //! is its `help`, so that a program can show the two apart.
 
 use crate::layers::{OPERATIONS, SUPPORTED};
+use crate::onnx::OPERATORS as ONNX_OPERATORS;
 
 /// A layer's configuration that cannot be used.
 ///
@@ -39,6 +40,18 @@ pub enum ConfigError {
         /// What would be right.
         expected: String,
     },
+    /// A node of an ONNX graph asks for what ifco does not have.
+    #[error("node {layer:?} ({class}) has {what}")]
+    Unsupported {
+        /// The node's name.
+        layer: String,
+        /// Its operator.
+        class: String,
+        /// What it asks for.
+        what: String,
+        /// What to do instead.
+        remedy: String,
+    },
     /// The graph between the layers is not one that can run.
     #[error("the layer graph is not valid: {0}")]
     Graph(String),
@@ -66,6 +79,14 @@ pub enum LayerError {
     UnsupportedOperation {
         /// Keras's name of it: `Einsum`.
         operation: String,
+    },
+    /// The ONNX operator is not one that ifco can run.
+    #[error("ifco cannot run ONNX's operator {operator:?} (opset {opset})")]
+    UnknownOperator {
+        /// Its name, with its domain where that is not ONNX's own: `com.microsoft.Attention`.
+        operator: String,
+        /// The version of ONNX's operators that the file is written in.
+        opset: i64,
     },
     /// An input of the wrong shape.
     #[error("input {input} has shape {found}, expected {expected}")]
@@ -159,6 +180,7 @@ impl ConfigError {
     pub fn help(&self) -> Option<String> {
         match self {
             ConfigError::Missing { .. } | ConfigError::Graph(_) => Some(SAVE_AGAIN.into()),
+            ConfigError::Unsupported { remedy, .. } => Some(remedy.clone()),
             // What would be right is said with what is wrong.
             ConfigError::Invalid { .. } => None,
         }
@@ -195,6 +217,19 @@ impl LayerError {
             LayerError::UnsupportedOperation { .. } => Some(format!(
                 "the operations it runs are {}; of such a model, the gates can be shown",
                 OPERATIONS.join(", ")
+            )),
+            LayerError::UnknownOperator { operator, .. }
+                if ["Loop", "Scan", "If"].contains(&operator.as_str()) =>
+            {
+                Some(
+                    "Keras exports a GRU, a SimpleRNN, masks and other activations than the \
+                     default ones as a loop: open the .keras file that the model came from"
+                        .into(),
+                )
+            }
+            LayerError::UnknownOperator { .. } => Some(format!(
+                "the operators it runs are {}; of such a model, the gates can be shown",
+                ONNX_OPERATORS.join(", ")
             )),
             LayerError::NoWeights => {
                 Some("open the model together with a file of its weights".into())

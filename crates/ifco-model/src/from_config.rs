@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::Port;
 use crate::graph::{FirstIndex, Graph, Input, LayerNodes, Node, Source, execution_order};
 use crate::layers::{self, InputLayer, OPERATIONS, Operation};
-use crate::model::{LayerEntry, Model, Port};
+use crate::model::{LayerEntry, Model};
 use crate::{Config, ConfigError, Generation, Layer, Shape, display_shape};
 
 /// The classes that are models themselves. `Model` is what Keras 1 and 2 call a functional one.
@@ -199,7 +200,7 @@ fn functional(class: &str, config: &Value, generation: Generation) -> Result<Mod
 }
 
 /// Checks the graph, orders it and infers the shapes.
-fn finish(
+pub(crate) fn finish(
     (class, generation): (&str, Generation),
     name: String,
     mut layers: Vec<LayerEntry>,
@@ -242,6 +243,7 @@ fn finish(
             .as_ref()
             .and_then(|all| all.get(source.tensor))
             .cloned(),
+        batch_axis: Some(0),
     };
     let input_ports = inputs.iter().map(port).collect();
     let mut output_ports: Vec<Port> = outputs.iter().map(port).collect();

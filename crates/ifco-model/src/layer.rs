@@ -238,6 +238,12 @@ pub trait Layer: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// The axis of its first input along which the rows of the batch lie: the first one, unless
+    /// it is an operator of ONNX that reads `(time, batch, features)`.
+    fn batch_axis(&self) -> usize {
+        0
+    }
+
     /// Keeps the weights of the recurrent layers inside so while they run, those that it has and
     /// those that it will be given.
     fn set_precision(&mut self, _precision: Precision) {}

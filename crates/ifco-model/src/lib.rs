@@ -22,6 +22,8 @@
 //! ```
 
 mod about;
+mod builder;
+mod calls;
 mod config;
 mod error;
 mod from_config;
@@ -31,6 +33,8 @@ mod layer;
 pub mod layers;
 mod model;
 mod nested;
+pub mod onnx;
+mod port;
 mod precision;
 mod predict;
 mod run;
@@ -39,10 +43,13 @@ mod tensor;
 mod trace;
 
 pub use about::About;
+pub use builder::{ModelBuilder, Output};
+pub use calls::{Argument, ModelCall};
 pub use config::{Config, Generation};
 pub use error::{ConfigError, LayerError, ModelError};
 pub use layer::{Call, Layer, WeightSlot};
-pub use model::{LayerEntry, Model, Port};
+pub use model::{LayerEntry, Model};
+pub use port::Port;
 pub use session::{NotStreamable, Session, SessionError, Step, StepShape, Streamed, Time};
 pub use tensor::{Array, Mask, Shape, Tensor, display_shape};
 pub use trace::{ModelPassage, ModelTrace, Tap, TraceStream};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::graph::{Node, Source};
 use crate::group_names::GroupNames;
-use crate::{About, Generation, Layer, LayerError, ModelError, Shape, WeightSlot};
+use crate::{About, Generation, Layer, LayerError, ModelError, Port, Shape, WeightSlot};
 
 /// A graph of layers that can be run.
 ///
@@ -99,7 +99,7 @@ impl LayerEntry {
         }
     }
 
-    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {
+    pub(crate) fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {
         let expected = self.layer.weight_slots().len();
         let found = weights.len();
         let parameters = weights.iter().map(ArrayD::len).sum();
@@ -122,29 +122,6 @@ impl LayerEntry {
             source,
         }
     }
-}
-
-/// An input or an output of a model.
-///
-/// ```
-/// use ifco_model::{Generation, Model};
-///
-/// let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
-///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 10, 3]}},
-///     {"class_name": "GRU", "config": {"name": "gru", "units": 8}},
-/// ]}});
-/// let model = Model::from_config(&json, Generation::Keras3)?;
-/// let port = &model.inputs()[0];
-/// assert_eq!(port.shape, Some(vec![None, Some(10), Some(3)])); // (batch, time, features)
-/// assert_eq!(model.outputs()[0].shape, Some(vec![None, Some(8)]));
-/// # Ok::<(), ifco_model::ModelError>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Port {
-    /// The layer's name, which Keras also uses as the key of a dictionary of inputs.
-    pub name: String,
-    /// Its shape, batch first; `None` where it cannot be told.
-    pub shape: Option<Shape>,
 }
 
 impl Model {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array, ArrayD, ArrayViewD, Axis, IxDyn, Slice};
+use ndarray::{Array, ArrayBase, ArrayD, ArrayViewD, Axis, IxDyn, RawData, Slice};
 
 use crate::from_config::describe;
 use crate::{Model, ModelError, Shape, Tensor};
@@ -81,26 +81,29 @@ impl Model {
         self.run_batches(inputs, batch_size, |rows, batch, of| {
             let results = self.run(batch)?;
             for (index, result) in results.into_iter().enumerate() {
-                if result.shape().first() != Some(&rows.len()) {
+                let port = &self.outputs()[index];
+                if port.rows(result.shape()) != rows.len() {
                     return Err(ModelError::Inputs(format!(
-                        "output {:?} has shape {:?} for a batch of {} rows: its first axis is \
-                         not the batch",
-                        self.outputs()[index].name,
+                        "output {:?} has shape {:?} for a batch of {} rows: its axis {} is not \
+                         the batch",
+                        port.name,
                         result.shape(),
-                        rows.len()
+                        rows.len(),
+                        port.batch_axis.unwrap_or(0),
                     )));
                 }
                 if rows.len() == of {
                     outputs.push(result.into_owned());
                     continue;
                 }
+                let axis = port.batch_axis.unwrap_or(0);
                 if rows.start == 0 {
                     let mut shape = result.shape().to_vec();
-                    shape[0] = of;
+                    shape[axis] = of;
                     outputs.push(Array::zeros(IxDyn(&shape)));
                 }
                 outputs[index]
-                    .slice_axis_mut(Axis(0), Slice::from(rows.clone()))
+                    .slice_axis_mut(Axis(axis), Slice::from(rows.clone()))
                     .assign(&result.view());
             }
             progress(rows.end);
@@ -123,25 +126,62 @@ impl Model {
             ));
         }
         let inputs = self.fit_inputs(inputs)?;
-        let all = inputs[0].shape()[0];
+        let all = self.rows(&inputs);
         let mut start = 0;
         while start < all {
             let end = all.min(start.saturating_add(batch_size));
-            let batch: Vec<Tensor> = inputs
-                .iter()
-                .map(|input| {
-                    let rows = input.slice_axis(Axis(0), Slice::from(start..end));
-                    Tensor::new(rows.to_owned())
-                })
-                .collect();
+            let batch = inputs.iter().zip(self.inputs()).map(|(input, port)| {
+                Tensor::new(port.take_rows(input.view(), start..end).to_owned())
+            });
+            let batch: Vec<Tensor> = batch.collect();
             run(start..end, &batch, all)?;
             start = end;
         }
         Ok(())
     }
 
-    /// The batch size that the model fixes, as stateful models do: the first number of an
-    /// input's shape.
+    /// How many rows these arrays have, one for each input.
+    ///
+    /// ```
+    /// # use ifco_model::{Generation, Model};
+    /// # use ndarray::Array;
+    /// # let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": [
+    /// #     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 3, 1]}},
+    /// #     {"class_name": "Flatten", "config": {"name": "flat"}},
+    /// # ]}});
+    /// let model = Model::from_config(&json, Generation::Keras3)?; // of (None, 3, 1)
+    /// let x = Array::<f32, _>::zeros((5, 3, 1)).into_dyn();
+    /// assert_eq!(model.rows(&[x]), 5);
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn rows<S: RawData>(&self, inputs: &[ArrayBase<S, IxDyn>]) -> usize {
+        let rows = inputs
+            .iter()
+            .zip(self.inputs())
+            .map(|(input, port)| port.rows(input.shape()));
+        rows.min().unwrap_or(0)
+    }
+
+    /// Whether the model runs on all that it is given at once, whatever the batch size, because
+    /// it cannot be told where the rows of a batch lie: see [`Port::batch_axis`](crate::Port).
+    /// False of every model of Keras.
+    ///
+    /// ```
+    /// use ifco_model::{ModelBuilder, Port};
+    ///
+    /// let mut builder = ModelBuilder::new("Graph", "m");
+    /// let x = builder.input("x", Some(vec![None, None, Some(3)]));
+    /// builder.set_batch_axis(x, None);
+    /// let y = Port { name: "y".into(), shape: None, batch_axis: None };
+    /// assert!(builder.build(vec![(y, x)])?.runs_whole());
+    /// # Ok::<(), ifco_model::ModelError>(())
+    /// ```
+    pub fn runs_whole(&self) -> bool {
+        self.inputs().iter().any(|port| port.batch_axis.is_none())
+    }
+
+    /// The batch size that the model fixes, as stateful models do: the size of the batch's axis
+    /// in an input's shape.
     ///
     /// ```
     /// use ifco_model::{Generation, Model};
@@ -155,9 +195,13 @@ impl Model {
     /// # Ok::<(), ifco_model::ModelError>(())
     /// ```
     pub fn static_batch_size(&self) -> Option<usize> {
-        self.inputs()
-            .iter()
-            .find_map(|port| port.shape.as_ref()?.first().copied().flatten())
+        self.inputs().iter().find_map(|port| {
+            port.shape
+                .as_ref()?
+                .get(port.batch_axis?)
+                .copied()
+                .flatten()
+        })
     }
 
     /// The inputs as [`predict_all`](Self::predict_all) takes them: one for each of the model's, in
@@ -217,7 +261,8 @@ impl Model {
                     if let Some(time) = shape.get_mut(1).filter(|_| any_time) {
                         *time = None;
                     }
-                    fit_rank(input.clone(), &shape).filter(|x| fits(x.shape(), &shape))
+                    fit_rank(input.clone(), &shape)
+                        .filter(|x| fits(x.shape(), &shape, port.batch_axis))
                 }
             };
             let input = input.filter(|input| input.ndim() > 0).ok_or_else(|| {
@@ -229,13 +274,13 @@ impl Model {
             })?;
             fitted.push(input);
         }
-        let rows = fitted[0].shape()[0];
+        let rows = self.inputs()[0].rows(fitted[0].shape());
         for (input, port) in fitted.iter().zip(self.inputs()) {
-            if input.shape()[0] != rows {
+            let own = port.rows(input.shape());
+            if own != rows {
                 return Err(ModelError::Inputs(format!(
-                    "input {:?} has {} rows, but {:?} has {rows}: all inputs need as many",
+                    "input {:?} has {own} rows, but {:?} has {rows}: all inputs need as many",
                     port.name,
-                    input.shape()[0],
                     self.inputs()[0].name
                 )));
             }
@@ -262,7 +307,10 @@ fn fit_rank<'a>(input: ArrayViewD<'a, f32>, shape: &Shape) -> Option<ArrayViewD<
 }
 
 /// Whether every known size but the batch's agrees. (A last batch may be smaller.)
-fn fits(found: &[usize], shape: &Shape) -> bool {
-    let mut sizes = found.iter().zip(shape).skip(1);
-    found.len() == shape.len() && sizes.all(|(size, want)| want.is_none_or(|want| want == *size))
+fn fits(found: &[usize], shape: &Shape, batch_axis: Option<usize>) -> bool {
+    let mut sizes = found.iter().zip(shape).enumerate();
+    found.len() == shape.len()
+        && sizes.all(|(axis, (size, want))| {
+            Some(axis) == batch_axis || want.is_none_or(|want| want == *size)
+        })
 }

@@ -166,7 +166,7 @@ fn step_of(port: &Port) -> Result<StepShape, SessionError> {
     };
     let shape = port.shape.as_ref();
     let shape = shape.ok_or_else(|| refuse("the shape of its input is not known".into()))?;
-    let (Some(time), Some(sizes)) = (shape.get(1), shape.get(2..)) else {
+    let (Some(time), Some(sizes)) = (shape.get(port.time_axis()), shape.get(2..)) else {
         return Err(refuse(format!(
             "its input has the shape {}, which has no time axis",
             display_shape(shape)

@@ -254,9 +254,11 @@ impl Model {
         })?;
         let whole = "the batches of the run do not fit each other";
         let different = || ModelError::Inputs(whole.into());
-        let outputs = transposed(outputs).into_iter().map(|parts| {
+        let outputs = transposed(outputs).into_iter().zip(self.outputs());
+        let outputs = outputs.map(|(parts, port)| {
             let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-            concatenate(Axis(0), &views).map_err(|_| different())
+            let axis = Axis(port.batch_axis.unwrap_or(0));
+            concatenate(axis, &views).map_err(|_| different())
         });
         let traces = transposed(parts).into_iter().map(|parts| {
             let (names, parts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();

@@ -21,6 +21,8 @@ struct Input {
     name: String,
     /// Without the batch.
     sizes: Vec<usize>,
+    /// Where that stands between them.
+    batch_axis: usize,
     values: Values,
 }
 
@@ -46,7 +48,15 @@ impl Inputs {
                 ))
                 .help("measure `ifco predict` on an input of your own instead"));
             };
-            let sizes = shape.get(1..).unwrap_or_default();
+            let Some(batch_axis) = port.batch_axis else {
+                return Err(Failure::new(format_args!(
+                    "the model's file does not let ifco tell which axis of input {:?} is the batch",
+                    port.name
+                ))
+                .help("measure `ifco predict` on an input of your own instead"));
+            };
+            let sizes = port.batch_first().unwrap_or_default();
+            let sizes = sizes.get(1..).unwrap_or_default();
             is_time_used |= sizes.iter().any(|size| size.is_none());
             if let (Some(time), Some(Some(fixed)), true) = (time, sizes.first(), shape.len() > 2)
                 && time == *fixed
@@ -55,6 +65,7 @@ impl Inputs {
             }
             inputs.push(Input {
                 name: port.name.clone(),
+                batch_axis,
                 sizes: sizes
                     .iter()
                     .map(|size| size.unwrap_or(time.unwrap_or(DEFAULT_TIME)))
@@ -88,8 +99,8 @@ impl Inputs {
     /// The inputs' shapes with this batch.
     pub fn shapes(&self, batch: usize) -> Vec<Vec<usize>> {
         let shape = |input: &Input| {
-            let mut shape = vec![batch];
-            shape.extend(&input.sizes);
+            let mut shape = input.sizes.clone();
+            shape.insert(input.batch_axis.min(shape.len()), batch);
             shape
         };
         self.inputs.iter().map(shape).collect()

@@ -34,8 +34,11 @@ pub fn report(report: &Report<'_>) -> Value {
         .zip(&report.shapes)
         .map(|(port, shape)| {
             // The batch is that of each measurement.
-            let sizes = shape.iter().skip(1).map(|size| json!(size));
-            let shape: Vec<Value> = std::iter::once(Value::Null).chain(sizes).collect();
+            let size = |(axis, size): (usize, &usize)| match port.batch_axis == Some(axis) {
+                true => Value::Null,
+                false => json!(size),
+            };
+            let shape: Vec<Value> = shape.iter().enumerate().map(size).collect();
             json!({ "name": port.name, "shape": shape })
         })
         .collect();

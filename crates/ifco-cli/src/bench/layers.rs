@@ -166,8 +166,12 @@ fn takes(model: &Model, inputs: &[Tensor]) -> bool {
 /// The work of a recurrent layer on these inputs.
 fn recurrent(entry: &LayerEntry, inputs: &[Tensor], limits: &Limits) -> Option<Recurrent> {
     // What wraps a recurrent layer into further axes is not told apart from what else it does.
-    let &[batch, time, _] = inputs.first()?.shape() else {
+    let &[first, second, _] = inputs.first()?.shape() else {
         return None;
+    };
+    let (batch, time) = match entry.layer.batch_axis() {
+        0 => (first, second),
+        _ => (second, first),
     };
     let mut all: Option<(Recurrent, f64)> = None;
     for (_, cell) in entry.layer.cells() {

@@ -43,8 +43,12 @@ pub fn report(report: &Report<'_>) -> String {
         .iter()
         .zip(&report.shapes)
         .map(|(port, shape)| {
-            let sizes: Vec<String> = shape.iter().skip(1).map(ToString::to_string).collect();
-            format!("{} (batch, {})", port.name, sizes.join(", "))
+            let size = |(axis, size): (usize, &usize)| match port.batch_axis == Some(axis) {
+                true => "batch".into(),
+                false => size.to_string(),
+            };
+            let sizes: Vec<String> = shape.iter().enumerate().map(size).collect();
+            format!("{} ({})", port.name, sizes.join(", "))
         })
         .collect();
     let mut text = format!(

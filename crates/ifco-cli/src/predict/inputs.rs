@@ -23,16 +23,10 @@ pub fn read(paths: &[PathBuf], ports: &[Port]) -> Result<Vec<ArrayD<f32>>, Failu
         .map(|(array, port)| match array {
             Found::Array(array) => Ok(array),
             Found::Table(table) => {
-                rows_to_batch(table, port.shape.as_ref()).map_err(|failure| failure.at(&files))
+                table_to_batch(table, port).map_err(|failure| failure.at(&files))
             }
         })
         .collect()
-}
-
-/// How many rows the batch has.
-pub fn rows(inputs: &[ArrayD<f32>]) -> usize {
-    let first = inputs.first().and_then(|input| input.shape().first());
-    first.copied().unwrap_or(0)
 }
 
 /// The files' names, for errors.
@@ -112,6 +106,25 @@ fn assign(mut found: Vec<Named>, ports: &[Port]) -> Result<Vec<Found>, Failure> 
     Err(Failure::new(what).help(format_args!("the inputs are {}", inputs.join(", "))))
 }
 
+/// Lines and columns for an input whose batch may be another axis than the first.
+fn table_to_batch(table: Array2<f32>, port: &Port) -> Result<ArrayD<f32>, Failure> {
+    match (port.batch_axis, &port.shape) {
+        (Some(_), _) => {
+            let array = rows_to_batch(table, port.batch_first().as_ref())?;
+            Ok(port.from_batch_first(array))
+        }
+        // Without a batch that can be told, a table is a table.
+        (None, Some(shape)) if shape.len() != 2 => Err(Failure::new(format_args!(
+            "the input {:?} has the shape {}, and the model's file does not let ifco tell which \
+             axis is the batch",
+            port.name,
+            display_shape(shape)
+        ))
+        .help("give it as .npy")),
+        (None, _) => Ok(table.into_dyn()),
+    }
+}
+
 /// Lines and columns in the shape of an input; the rules stand in the command's help.
 fn rows_to_batch(table: Array2<f32>, shape: Option<&Shape>) -> Result<ArrayD<f32>, Failure> {
     let Some(shape) = shape else {
@@ -171,6 +184,7 @@ mod tests {
         Port {
             name: name.into(),
             shape: Some(vec![None, Some(2)]),
+            batch_axis: Some(0),
         }
     }
 

@@ -20,9 +20,10 @@ pub fn run(
 ) -> Result<(), Failure> {
     let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
     let inputs = model.fit_inputs(&views)?;
-    let rows = inputs[0].shape()[0];
-    let time = |input: &ArrayViewD<'_, f32>| input.shape().get(1).copied().unwrap_or(1);
-    let time = inputs.iter().map(time).max().unwrap_or(1);
+    let rows = model.rows(&inputs);
+    let steps = inputs.iter().zip(model.inputs());
+    let steps = steps.map(|(input, port)| port.steps(input.shape()));
+    let time = steps.max().unwrap_or(1);
     let row = |path: &String| bytes_per_step(model, path).saturating_mul(time);
     let is_stateful = model.layers().iter().any(|entry| entry.layer.is_stateful());
 
@@ -55,10 +56,9 @@ pub fn run(
         let mut first = 0;
         while first < rows {
             let end = rows.min(first + size);
-            let rows = Slice::from(first..end);
-            let batch: Vec<_> = inputs
-                .iter()
-                .map(|input| input.slice_axis(Axis(0), rows))
+            let batch = inputs.iter().zip(model.inputs());
+            let batch: Vec<_> = batch
+                .map(|(input, port)| port.take_rows(input.view(), first..end))
                 .collect();
             let traced = model.trace_all(&paths, &batch, options)?;
             for (path, trace) in &traced.traces {
@@ -71,8 +71,8 @@ pub fn run(
     }
     for (path, mut stream) in streams {
         let steps = (BUDGET / bytes_per_step(model, path).max(1)).clamp(1, 1 << 14);
-        let input = &inputs[stream.input()];
-        for row in input.axis_iter(Axis(0)) {
+        let axis = model.inputs()[stream.input()].batch_axis.unwrap_or(0);
+        for row in inputs[stream.input()].axis_iter(Axis(axis)) {
             stream.reset();
             run_row(&mut stream, row, steps, path, sink, &mut |steps| {
                 done += steps as u64;

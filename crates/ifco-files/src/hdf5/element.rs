@@ -23,7 +23,7 @@ pub(super) fn halves(raw: &[u8], order: DatatypeByteOrder) -> impl Iterator<Item
 }
 
 /// IEEE 754 binary16: 1 sign bit, 5 of exponent with bias 15, 10 of mantissa.
-pub(super) fn f16_to_f32(bits: u16) -> f32 {
+pub(crate) fn f16_to_f32(bits: u16) -> f32 {
     let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
     let exponent = i32::from(bits >> 10 & 0x1f);
     let mantissa = f32::from(bits & 0x3ff);
@@ -37,7 +37,7 @@ pub(super) fn f16_to_f32(bits: u16) -> f32 {
 }
 
 /// bfloat16: the upper half of a binary32.
-pub(super) fn bf16_to_f32(bits: u16) -> f32 {
+pub(crate) fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 

@@ -26,7 +26,8 @@ use ndarray::{ArrayD, IxDyn};
 use crate::bytes::Bytes;
 use crate::{FileError, Limits};
 pub(crate) use attributes::Attributes;
-use element::{ElementKind, bf16_to_f32, describe_float, f16_to_f32, halves};
+use element::{ElementKind, describe_float, halves};
+pub(crate) use element::{bf16_to_f32, f16_to_f32};
 use meter::{Meter, Metered};
 pub(crate) use write::Tree;
 

@@ -114,7 +114,7 @@ fn describe(head: &[u8]) -> (&'static str, &'static str) {
     } else if at(8, b"{\"") {
         ("a safetensors file", "")
     } else if at(0, b"\x08") {
-        ("perhaps a protobuf, such as ONNX or a TensorFlow graph", "")
+        ("perhaps a protobuf, such as a TensorFlow graph", "")
     } else if head.iter().all(|byte| *byte == 0) {
         (
             "a file that begins with zeros",

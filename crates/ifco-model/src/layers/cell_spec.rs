@@ -160,7 +160,7 @@ impl CellSpec {
 }
 
 /// What [`CellSpec::cell`] took: `kernel`, `recurrent_kernel` and perhaps `bias`.
-pub(super) fn cell_weights(cell: &Cell) -> Option<Vec<ArrayD<f32>>> {
+pub(crate) fn cell_weights(cell: &Cell) -> Option<Vec<ArrayD<f32>>> {
     let (kernel, recurrent_kernel, bias) = match cell {
         Cell::Lstm(cell) => {
             let weights = cell.weights();

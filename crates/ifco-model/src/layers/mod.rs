@@ -36,11 +36,14 @@ use ifco_cell::Activation;
 use crate::from_config::{MODEL_CLASSES, model_from_json};
 use crate::{Config, ConfigError, Layer};
 
+pub(crate) use cell_spec::cell_weights;
 pub use input::InputLayer;
 pub use operation::{OPERATIONS, Operation};
 pub use recurrent::Recurrent;
 pub(crate) use recurrent::cell_name;
-pub(crate) use support::{elements, one, resolve_axes};
+pub(crate) use support::{
+    along, broadcast_shape, display_sizes, elements, one, resolve_axes, resolve_axis,
+};
 pub use unknown::Unknown;
 
 /// The classes that ifco runs, in the order in which the documentation lists them.
@@ -199,9 +202,20 @@ pub fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigE
 
 /// The activation that a layer of this class is, when such a layer stands where a function
 /// is meant: `activation=LeakyReLU(0.1)`. `None` for every other layer.
-pub(crate) fn activation_of(
-    class: &str,
-    config: &Config<'_>,
-) -> Result<Option<Activation>, ConfigError> {
+///
+/// ```
+/// use ifco_cell::Activation;
+/// use ifco_model::{Config, Generation, layers};
+///
+/// let json = serde_json::json!({});
+/// let config = Config::new("relu", Generation::Keras3, &json)?;
+/// assert_eq!(layers::activation_of("ReLU", &config)?, Some(Activation::RELU));
+/// assert_eq!(layers::activation_of("Dense", &config)?, None);
+/// # Ok::<(), ifco_model::ConfigError>(())
+/// ```
+///
+/// # Errors
+/// When the class is one, and its options are none that it can have.
+pub fn activation_of(class: &str, config: &Config<'_>) -> Result<Option<Activation>, ConfigError> {
     activation::activation_of(class, config)
 }

@@ -41,6 +41,11 @@ pub(crate) fn known(shape: &[usize]) -> Shape {
     shape.iter().copied().map(Some).collect()
 }
 
+/// A shape of which every size is known, as text: `(2, 3)`.
+pub(crate) fn display_sizes(shape: &[usize]) -> String {
+    display_shape(&known(shape))
+}
+
 /// The shape of the layer's only output for these inputs, checked against the limit: what a
 /// `call` begins with, so that it takes exactly the inputs that `output_shapes` takes.
 pub(crate) fn output_shape(layer: &dyn Layer, inputs: &[Tensor]) -> Result<Vec<usize>, LayerError> {

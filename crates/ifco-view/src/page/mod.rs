@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ifco_cell::Cell;
-use ifco_model::{Model, ModelError};
+use ifco_model::{Model, ModelError, Port};
 use ndarray::ArrayD;
 use thiserror::Error;
 
@@ -118,6 +118,9 @@ pub enum PageError {
     /// Weights alone do not run.
     #[error("weights alone do not say how to compute with them")]
     NoModel,
+    /// A text is one row, and where the rows are is not known.
+    #[error("the model's file does not let ifco tell which axis of its inputs is the batch")]
+    NoBatch,
     /// As many texts as inputs are needed.
     #[error("{found} texts given, but the model has {expected}")]
     Texts {
@@ -180,6 +183,7 @@ impl PageError {
                 TextError::Shape { .. } => "a step is a line, its features separated by commas",
             },
             Self::NoModel => "give the architecture too",
+            Self::NoBatch => "give the inputs as a file of arrays",
             Self::Texts { .. } => "give one for each input, in order",
             Self::Row { .. } => return None,
             Self::TooLong { .. } => "give fewer steps",
@@ -278,14 +282,17 @@ impl Page {
 
     /// How many rows the inputs have.
     pub fn rows(&self) -> usize {
-        let inputs = self.inputs.iter().flatten();
-        let rows = inputs.map(|input| input.shape().first().copied().unwrap_or(0));
+        let inputs = self.inputs.iter().flatten().zip(self.ports());
+        let rows = inputs.map(|(input, port)| port.rows(input.shape()));
         rows.min().unwrap_or(0)
     }
 
     /// The steps of each input.
     pub fn steps(&self) -> Vec<usize> {
-        self.inputs.iter().flatten().map(work::steps).collect()
+        let inputs = self.inputs.iter().flatten().zip(self.ports());
+        inputs
+            .map(|(input, port)| port.steps(input.shape()))
+            .collect()
     }
 
     /// Whether every cell is one that the page can show.
@@ -299,6 +306,14 @@ impl Page {
             }
         }
         Ok(())
+    }
+
+    /// The model's inputs.
+    fn ports(&self) -> &[Port] {
+        match &self.subject {
+            Subject::Model(model) => model.inputs(),
+            Subject::Weights(_) => &[],
+        }
     }
 
     /// Every cell by its path.

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::run::{Progress, Run};
 use super::text::{Writing, text_from_numbers, text_from_tokens, token_labels};
-use super::work::steps;
 use super::{Page, Subject, facts};
 
 /// More numbers than this are no text to edit.
@@ -31,7 +30,10 @@ impl Page {
             // Who wrote another text has read it.
             let given = match run.row {
                 None if is_text => None,
-                row => self.labels.of(row.unwrap_or(self.row), steps(input)),
+                row => {
+                    let steps = model.inputs()[index].steps(input.shape());
+                    self.labels.of(row.unwrap_or(self.row), steps)
+                }
             };
             given.or_else(|| is_text.then(|| token_labels(input.view(), vocabulary)))
         };

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ifco_model::{Model, ModelPassage};
+use ifco_model::{Model, ModelPassage, Port};
 use ndarray::{ArrayD, ArrayViewD, Axis, Slice};
 
 use super::run::{MOST_MEMORY, Progress, Run, Stretch};
@@ -25,11 +25,6 @@ const LONGER: Duration = Duration::from_millis(100);
 
 /// The multiply-adds of a stretch: some 5 ms of them.
 const STRETCH: usize = 1 << 28;
-
-/// The steps of an input `(batch, time, ...)`.
-pub(super) fn steps(input: &ArrayD<f32>) -> usize {
-    input.shape().get(1).copied().unwrap_or(1)
-}
 
 impl Page {
     /// The run that the page begins with: done, with every gate.
@@ -49,11 +44,11 @@ impl Page {
         if row >= rows {
             return Err(PageError::Row { row, rows });
         }
-        let one = |input: &ArrayD<f32>| {
-            let slice = Slice::from(row..row + 1);
-            input.slice_axis(Axis(0), slice).to_owned()
+        let one = |(input, port): (&ArrayD<f32>, &Port)| {
+            port.take_rows(input.view(), row..row + 1).to_owned()
         };
-        self.begin(inputs.iter().map(one).collect(), Some(row), None)
+        let one = inputs.iter().zip(self.ports()).map(one);
+        self.begin(one.collect(), Some(row), None)
     }
 
     /// Begins a run on what somebody wrote. What is not written is padded as in the run before.
@@ -84,10 +79,14 @@ impl Page {
                 expected: format!("{} inputs: {}", ports.len(), names.join(", ")),
             });
         }
+        if model.runs_whole() {
+            return Err(PageError::NoBatch);
+        }
         let writings = self.writings();
         let input = |index: usize| -> Result<ArrayD<f32>, TextError> {
-            let sizes = ports[index].shape.as_deref().unwrap_or(&[None, None]);
-            match writings[index] {
+            let sizes = ports[index].batch_first();
+            let sizes = sizes.as_deref().unwrap_or(&[None, None]);
+            let array = match writings[index] {
                 Writing::Numbers => numbers_from_text(&texts[index], sizes),
                 Writing::Tokens { known } => {
                     let vocabulary = self.vocabulary.as_ref();
@@ -96,7 +95,8 @@ impl Page {
                         .is_some_and(|row| text_from_tokens(row.view(), vocabulary).1);
                     tokens_from_text(&texts[index], vocabulary, known, sizes, front)
                 }
-            }
+            };
+            Ok(ports[index].from_batch_first(array?))
         };
         (0..ports.len())
             .map(|index| {
@@ -125,7 +125,7 @@ impl Page {
             .iter()
             .map(|input| input.to_owned())
             .collect();
-        let steps = inputs.iter().map(steps).max().unwrap_or(0);
+        let steps = most_steps(model, &inputs);
         let stretched = inputs.len() == 1 && steps > 0 && self.goes_on(model).is_some();
         let mut progress = Progress::new(
             steps,
@@ -203,7 +203,11 @@ impl Page {
     /// For each output, whether it has a part in each stretch; `None` where the model computes
     /// whole sequences alone.
     pub(super) fn goes_on(&self, model: &Model) -> Option<&[bool]> {
-        let goes_on = self.goes_on.get_or_init(|| model.goes_on().ok());
+        let goes_on = self.goes_on.get_or_init(|| {
+            // A stretch is cut out of an input (batch, time, ...).
+            let batch_first = model.inputs().iter().all(|port| port.batch_axis == Some(0));
+            batch_first.then(|| model.goes_on().ok()).flatten()
+        });
         goes_on.as_deref()
     }
 }
@@ -253,8 +257,15 @@ fn same_steps(a: &ArrayD<f32>, b: &ArrayD<f32>) -> usize {
     same.count()
 }
 
+/// The steps of the longest input.
+fn most_steps(model: &Model, inputs: &[ArrayD<f32>]) -> usize {
+    let steps = inputs.iter().zip(model.inputs());
+    let steps = steps.map(|(input, port)| port.steps(input.shape()));
+    steps.max().unwrap_or(0)
+}
+
 fn check_size(model: &Model, inputs: &[ArrayD<f32>]) -> Result<(), PageError> {
-    let steps = inputs.iter().map(steps).max().unwrap_or(0);
+    let steps = most_steps(model, inputs);
     let per_step = model
         .cells()
         .into_iter()

@@ -1,0 +1,163 @@
+//! Models of `fixtures/` saved as ONNX and opened again: they compute the same. ONNX Runtime's own
+//! word on such files is in `compare/live_onnx.py`.
+
+use std::path::PathBuf;
+
+use ifco_files::{Opened, SaveError, SaveOptions, open, open_bytes};
+use ifco_model::Model;
+use ndarray::ArrayD;
+use serde_json::Value;
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures"))
+}
+
+fn saved(model: &Model) -> Result<Model, SaveError> {
+    let saved = SaveOptions::new().to_bytes(model, "copy.onnx")?;
+    match open_bytes(saved.bytes, "copy.onnx") {
+        Ok(Opened::Model(copy)) => Ok(*copy),
+        other => panic!("what was saved does not open: {other:?}"),
+    }
+}
+
+/// Numbers from −1 to 1, or small indices for an Embedding.
+fn input(model: &Model, index: usize, time: usize) -> ArrayD<f32> {
+    let embeds = model
+        .layers()
+        .iter()
+        .any(|entry| entry.layer.class_name() == "Embedding");
+    let port = &model.inputs()[index];
+    let shape = port.shape.iter().flatten().enumerate();
+    let shape = shape.map(|(axis, size)| match (axis, size) {
+        (0, None) => 3,
+        (_, Some(size)) => *size,
+        (_, None) => time,
+    });
+    let shape: Vec<usize> = shape.collect();
+    let mut number = index as f32 * 0.3;
+    ArrayD::from_shape_simple_fn(shape, || {
+        number += 0.7;
+        match embeds {
+            true => (number * 3.0).floor() % 2.0,
+            false => number.sin(),
+        }
+    })
+}
+
+#[test]
+fn what_is_saved_computes_the_same() {
+    let text = std::fs::read_to_string(fixtures().join("cases.json")).expect("the list is there");
+    let cases: Vec<Value> = serde_json::from_str(&text).expect("it is JSON");
+    let (mut same, mut refused, mut wrong) = (0, 0, Vec::new());
+    for case in &cases {
+        let file = case["file"].as_str().expect("a case has a file");
+        let Ok(model) = open(fixtures().join(file)) else {
+            continue; // weights alone
+        };
+        let copy = match saved(&model) {
+            Ok(copy) => copy,
+            Err(error) => {
+                assert!(error.help().is_some(), "{file}: {error} without help");
+                refused += 1;
+                continue;
+            }
+        };
+        let inputs: Vec<_> = (0..model.inputs().len())
+            .map(|index| input(&model, index, 6))
+            .collect();
+        let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
+        model.reset_states();
+        let Ok(expected) = model.predict_all(&views, 64, &mut |_| {}) else {
+            continue; // a model that wants other numbers
+        };
+        // A stateful layer's states are further inputs, zeros at first.
+        let states = copy.inputs().iter().skip(inputs.len()).map(|port| {
+            let shape = port.shape.as_ref().expect("a state has a shape");
+            ArrayD::<f32>::zeros(vec![inputs[0].shape()[0], shape[1].expect("its units")])
+        });
+        let all: Vec<_> = inputs.iter().cloned().chain(states).collect();
+        let views: Vec<_> = all.iter().map(|input| input.view()).collect();
+        match copy.predict_all(&views, 64, &mut |_| {}) {
+            Err(error) => wrong.push(format!("{file}: {error}")),
+            Ok(found) => {
+                for (found, expected) in found.iter().zip(&expected) {
+                    let pairs = found.iter().zip(expected);
+                    let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    if found.shape() != expected.shape() || apart > 1e-5 {
+                        wrong.push(format!("{file}: {apart:e}"));
+                    }
+                }
+                same += 1;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(
+        same >= 20 && refused > 0,
+        "{same} the same, {refused} refused"
+    );
+}
+
+#[test]
+fn a_stateful_model_goes_on_where_its_states_say() {
+    let json = serde_json::json!({"class_name": "Sequential", "config": {"name": "m", "layers": [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [2, null, 1]}},
+        {"class_name": "SimpleRNN", "config": {"name": "sum", "units": 1, "activation": "linear",
+            "use_bias": false, "stateful": true, "return_sequences": true}},
+    ]}});
+    let mut model =
+        Model::from_config(&json, ifco_model::Generation::Keras3).expect("it is a model");
+    let one = || ArrayD::ones(vec![1, 1]);
+    model.set_weights(vec![one(), one()]).expect("they fit"); // h' = x + h
+    let copy = saved(&model).expect("it is saved");
+    let names = |ports: &[ifco_model::Port]| -> Vec<String> {
+        ports.iter().map(|port| port.name.clone()).collect()
+    };
+    assert_eq!(names(copy.inputs()), ["x", "sum_h"]);
+    assert_eq!(names(copy.outputs()), ["sum", "sum_h_next"]);
+    let x = ArrayD::from_shape_vec(vec![2, 2, 1], vec![1.0, 2.0, 3.0, 4.0]).expect("four");
+    let h = ArrayD::from_shape_vec(vec![2, 1], vec![10.0, 20.0]).expect("two");
+    let outputs = copy
+        .predict_all(&[x.view(), h.view()], 32, &mut |_| {})
+        .expect("it runs");
+    assert_eq!(
+        outputs[0].iter().copied().collect::<Vec<_>>(),
+        [11.0, 13.0, 23.0, 27.0]
+    );
+    assert_eq!(outputs[1].iter().copied().collect::<Vec<_>>(), [13.0, 27.0]);
+}
+
+#[test]
+fn what_onnx_or_the_writer_lacks_is_refused_by_name() {
+    let layer = |class: &str, config: Value| {
+        let json = serde_json::json!({"class_name": "Sequential", "config": {"name": "m", "layers": [
+            {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 4, 2]}},
+            {"class_name": class, "config": config},
+        ]}});
+        Model::from_config(&json, ifco_model::Generation::Keras3).expect("it is a model")
+    };
+    for (class, config, word) in [
+        (
+            "Masking",
+            serde_json::json!({"name": "m", "mask_value": 0.0}),
+            "masks",
+        ),
+        (
+            "UpSampling1D",
+            serde_json::json!({"name": "up", "size": 2}),
+            "does not write",
+        ),
+        (
+            "LSTM",
+            serde_json::json!({"name": "lstm", "units": 2}),
+            "no weights",
+        ),
+    ] {
+        let error = saved(&layer(class, config)).expect_err(class);
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(error.help().is_some(), "{error}");
+    }
+    let graph = open(fixtures().join("onnx/lstm_forward.onnx")).expect("it opens");
+    let error = saved(&graph).expect_err("it is no model of Keras's layers");
+    assert!(error.to_string().contains("Keras's layers"), "{error}");
+}

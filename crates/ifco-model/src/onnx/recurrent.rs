@@ -1,0 +1,486 @@
+//! ONNX's LSTM, GRU and RNN: one or two directions over a sequence, by layout
+//! `(time, batch, features)` or, with `layout=1`, `(batch, time, features)`.
+//!
+//! What they compute is what ifco's cells compute, on weights that are packed otherwise:
+//! an LSTM's rows i o f c become Keras's columns i f c o by the table of [`ifco_cell::packing`],
+//! and a GRU's rows z r h are Keras's columns already. `linear_before_reset` is Keras's
+//! `reset_after`.
+
+mod kind;
+
+use ifco_cell::{Cell, Precision, RecurrentLayer, SequenceOptions, SequenceOutput};
+use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix3, concatenate, stack};
+
+use super::{Constant, Node, Operand};
+use crate::layers::{cell_weights, display_sizes};
+use crate::{
+    Array, Call, ConfigError, Layer, LayerError, Mask, Shape, Tensor, WeightSlot, display_shape,
+};
+use kind::{Kind, kinds};
+
+/// The names of the inputs; a GRU and an RNN have the first six.
+const INPUTS: [&str; 8] = [
+    "X",
+    "W",
+    "R",
+    "B",
+    "sequence_lens",
+    "initial_h",
+    "initial_c",
+    "P",
+];
+
+/// ONNX's `LSTM`, `GRU` or `RNN`.
+///
+/// ```
+/// use ifco_model::onnx::{Constant, Kind, Node, Operand, Recurrent};
+/// use ifco_model::{Call, Layer, Tensor};
+/// use ndarray::Array;
+///
+/// let weight = |name: &str, shape: &[usize]| {
+///     let data = Array::zeros(shape).into_dyn().into();
+///     Operand::Constant(Some(name.into()), Constant { kind: Kind::Float, data })
+/// };
+/// let node = Node {
+///     name: "lstm".into(),
+///     op: "LSTM".into(),
+///     opset: 17,
+///     attributes: Default::default(),
+///     operands: vec![Operand::Input(Kind::Float), weight("W", &[1, 8, 3]), weight("R", &[1, 8, 2])],
+///     outputs: 3,
+/// };
+/// let (mut lstm, weights) = Recurrent::new(&node)?;
+/// lstm.set_weights(weights)?;
+/// assert_eq!(lstm.cells()[0].1.units(), 2);
+/// let x = Tensor::new(Array::zeros((5, 4, 3)).into_dyn()); // (time, batch, features)
+/// let outputs = lstm.call(&[x], &Call::default())?;
+/// assert_eq!(outputs[0].shape(), [5, 1, 4, 2]); // Y: (time, directions, batch, units)
+/// assert_eq!(outputs[2].shape(), [1, 4, 2]); // Y_c
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Recurrent {
+    class: String,
+    directions: Vec<Direction>,
+    batch_first: bool,
+    has_bias: bool,
+    /// Where each of [`INPUTS`] is found when the layer is called.
+    given: [Given; 8],
+    outputs: usize,
+    features: usize,
+    units: usize,
+    precision: Precision,
+}
+
+#[derive(Debug, Clone)]
+enum Given {
+    Not,
+    Input(usize),
+    Constant(Array),
+}
+
+#[derive(Debug)]
+struct Direction {
+    reverse: bool,
+    kind: Kind,
+    layer: Option<RecurrentLayer>,
+}
+
+impl Recurrent {
+    /// The layer that a node describes, and its weights in Keras's layout, as
+    /// [`weight_slots`](Layer::weight_slots) lists them.
+    ///
+    /// # Errors
+    /// When the node is not one of the three, asks for what ifco's cells do not have, such as
+    /// peepholes, or its weights do not fit each other.
+    pub fn new(node: &Node) -> Result<(Self, Vec<ArrayD<f32>>), ConfigError> {
+        const REMEDY: &str = "train or export the model without it";
+        let gates = match node.op.as_str() {
+            "LSTM" => 4,
+            "GRU" => 3,
+            "RNN" => 1,
+            _ => return Err(node.unsupported("no recurrent operator", REMEDY)),
+        };
+        let lacks = |what: &str| {
+            Err(node.unsupported(format!("{what}, which ifco's cells do not have"), REMEDY))
+        };
+        if node.float("clip")?.is_some_and(|clip| clip != 0.0) {
+            return lacks("the attribute clip");
+        }
+        if node.int_or("input_forget", 0)? != 0 {
+            return lacks("the attribute input_forget (coupled input and forget gates)");
+        }
+        match node.operand(7) {
+            Operand::Absent => {}
+            // Peepholes of 0 change nothing.
+            Operand::Constant(_, p) if p.data.iter().all(|value| *value == 0.0) => {}
+            _ => return lacks("peepholes (input P)"),
+        }
+        let reverse: &[bool] = match node.string_or("direction", "forward")? {
+            "forward" => &[false],
+            "reverse" => &[true],
+            "bidirectional" => &[false, true],
+            other => {
+                let expected = "forward, reverse or bidirectional";
+                return Err(node.invalid("direction", format!("{other:?}"), expected));
+            }
+        };
+        let w = weight(node, 1)?;
+        let r = weight(node, 2)?;
+        let bias = match node.operand(3) {
+            Operand::Absent => None,
+            _ => Some(weight(node, 3)?),
+        };
+        let (&[dirs, rows, features], &[r_dirs, r_rows, units]) = (w.shape(), r.shape()) else {
+            return Err(node.invalid(
+                "W and R",
+                format!("of shapes {:?} and {:?}", w.shape(), r.shape()),
+                "three axes each: (directions, gates·units, …)",
+            ));
+        };
+        let fits = dirs == reverse.len()
+            && r_dirs == dirs
+            && units > 0
+            && features > 0
+            && units.checked_mul(gates) == Some(rows)
+            && r_rows == rows
+            && bias
+                .as_ref()
+                .is_none_or(|bias| bias.shape() == [dirs, 2 * rows]);
+        if !fits {
+            let bias = bias.as_ref().map(|bias| bias.shape());
+            return Err(node.invalid(
+                "W, R and B",
+                format!("of shapes {:?}, {:?} and {bias:?}", w.shape(), r.shape()),
+                &format!(
+                    "(directions, {gates}·units, features), (directions, {gates}·units, units) \
+                     and (directions, {}·units), of {} directions",
+                    2 * gates,
+                    reverse.len()
+                ),
+            ));
+        }
+        if let Some(hidden) = node.int("hidden_size")?
+            && usize::try_from(hidden) != Ok(units)
+        {
+            let expected = format!("{units}, as R has");
+            return Err(node.invalid("hidden_size", hidden.to_string(), &expected));
+        }
+        let batch_first = match node.int_or("layout", 0)? {
+            0 => false,
+            1 => true,
+            other => return Err(node.invalid("layout", other.to_string(), "0 or 1")),
+        };
+
+        let kinds = kinds(node, reverse.len())?;
+        let mut directions = Vec::new();
+        let mut weights = Vec::new();
+        for (index, (reverse, kind)) in reverse.iter().zip(kinds).enumerate() {
+            let at = |array: &Array| array.index_axis(Axis(0), index).into_owned();
+            let bias = bias.map(at);
+            let keras = kind
+                .to_keras(at(w), at(r), bias)
+                .map_err(|error| node.invalid("W, R and B", error, "gates of equal size"))?;
+            weights.extend(keras);
+            directions.push(Direction {
+                reverse: *reverse,
+                kind,
+                layer: None,
+            });
+        }
+        let mut inputs = 0;
+        let given = std::array::from_fn(|index| match node.operand(index) {
+            Operand::Absent => Given::Not,
+            // The weights are those that the cells are given.
+            _ if matches!(INPUTS[index], "W" | "R" | "B" | "P") => Given::Not,
+            Operand::Input(_) => {
+                inputs += 1;
+                Given::Input(inputs - 1)
+            }
+            Operand::Constant(_, constant) => Given::Constant(constant.data.clone()),
+        });
+        let layer = Self {
+            class: node.op.clone(),
+            directions,
+            batch_first,
+            has_bias: bias.is_some(),
+            given,
+            outputs: node.outputs,
+            features,
+            units,
+            precision: Precision::F32,
+        };
+        Ok((layer, weights))
+    }
+
+    fn states(&self) -> usize {
+        if self.class == "LSTM" { 2 } else { 1 }
+    }
+
+    fn given(&self, index: usize, inputs: &[Tensor]) -> Result<Option<Array>, LayerError> {
+        match &self.given[index] {
+            Given::Not => Ok(None),
+            Given::Constant(array) => Ok(Some(array.clone())),
+            Given::Input(at) => inputs
+                .get(*at)
+                .map(|tensor| Some(tensor.data.clone()))
+                .ok_or_else(|| {
+                    LayerError::Other(format!("its input {} is missing", INPUTS[index]))
+                }),
+        }
+    }
+
+    /// True at the steps that count, if some do not.
+    fn mask(&self, lens: &Array, batch: usize, time: usize) -> Result<Option<Mask>, LayerError> {
+        let wrong = |found: String| LayerError::Input {
+            input: 4,
+            found,
+            expected: format!("sequence_lens ({batch},) of values from 0 to {time}"),
+        };
+        if lens.shape() != [batch] {
+            return Err(wrong(display_sizes(lens.shape())));
+        }
+        if let Some(len) = lens.iter().find(|len| !(0.0..=time as f32).contains(*len)) {
+            return Err(wrong(format!("a value of {len}")));
+        }
+        if lens.iter().all(|len| *len as usize == time) {
+            return Ok(None);
+        }
+        let mask = Array2::from_shape_fn((batch, time), |(row, t)| t < lens[[row]] as usize);
+        Ok(Some(mask.into_dyn().into()))
+    }
+
+    /// The state of each direction, `(batch, units)` each, from `(directions, batch, units)`.
+    fn initial(
+        &self,
+        index: usize,
+        inputs: &[Tensor],
+        batch: usize,
+    ) -> Result<Option<Array3<f32>>, LayerError> {
+        let Some(state) = self.given(index, inputs)? else {
+            return Ok(None);
+        };
+        let found = state.shape().to_vec();
+        let wrong = || LayerError::Input {
+            input: index,
+            found: display_sizes(&found),
+            expected: format!(
+                "{} of {} directions, {batch} rows and {} units",
+                INPUTS[index],
+                self.directions.len(),
+                self.units
+            ),
+        };
+        let mut state = state.into_dimensionality::<Ix3>().map_err(|_| wrong())?;
+        if self.batch_first {
+            state.swap_axes(0, 1);
+        }
+        match state.dim() == (self.directions.len(), batch, self.units) {
+            true => Ok(Some(state.into_owned())),
+            false => Err(wrong()),
+        }
+    }
+
+    fn direction_name(&self, index: usize) -> &'static str {
+        match (self.directions.len(), index) {
+            (1, _) => "",
+            (_, 0) => "forward",
+            _ => "backward",
+        }
+    }
+}
+
+/// A weight, which must be known.
+fn weight(node: &Node, index: usize) -> Result<&Array, ConfigError> {
+    match node.operand(index) {
+        Operand::Constant(_, Constant { data, .. }) => Ok(data),
+        Operand::Input(_) => Err(node.unsupported(
+            format!("weights ({}) that are computed when it runs", INPUTS[index]),
+            "export the model with its weights as initializers, in evaluation mode",
+        )),
+        Operand::Absent => Err(node.invalid(INPUTS[index], "absent", "a weight")),
+    }
+}
+
+impl Layer for Recurrent {
+    fn class_name(&self) -> &str {
+        &self.class
+    }
+
+    fn weight_slots(&self) -> Vec<WeightSlot> {
+        let names: &[&str] = match self.has_bias {
+            true => &["kernel", "recurrent_kernel", "bias"],
+            false => &["kernel", "recurrent_kernel"],
+        };
+        let directions = 0..self.directions.len();
+        directions
+            .flat_map(|index| WeightSlot::list(self.direction_name(index), names))
+            .collect()
+    }
+
+    fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
+        let mut weights = weights.into_iter();
+        for direction in &mut self.directions {
+            let cell = direction.kind.cell(&mut weights, self.has_bias)?;
+            let options = SequenceOptions {
+                return_sequences: true,
+                go_backwards: direction.reverse,
+                zero_output_for_mask: true,
+            };
+            let mut layer = RecurrentLayer::new(vec![cell], options)?;
+            layer.set_precision(self.precision);
+            direction.layer = Some(layer);
+        }
+        Ok(())
+    }
+
+    fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
+        let directions = self.directions.iter();
+        let weights =
+            directions.map(|direction| cell_weights(direction.layer.as_ref()?.cells().first()?));
+        Some(weights.collect::<Option<Vec<_>>>()?.concat())
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
+        let input = inputs.first();
+        let wrong = || LayerError::Input {
+            input: 0,
+            found: input.map_or("nothing".into(), |shape| display_shape(shape)),
+            expected: format!("three axes, the last of {} features", self.features),
+        };
+        let Some(&[first, second, features]) = input.map(Vec::as_slice) else {
+            return Err(wrong());
+        };
+        if features.is_some_and(|features| features != self.features) {
+            return Err(wrong());
+        }
+        let (directions, units) = (Some(self.directions.len()), Some(self.units));
+        let (sequence, state) = match self.batch_first {
+            true => (
+                vec![first, second, directions, units],
+                vec![first, directions, units],
+            ),
+            false => (
+                vec![first, directions, second, units],
+                vec![directions, second, units],
+            ),
+        };
+        let mut shapes = vec![sequence];
+        shapes.extend(vec![state; self.states()]);
+        shapes.truncate(self.outputs.max(1));
+        Ok(shapes)
+    }
+
+    fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError> {
+        let x = self.given(0, inputs)?.ok_or(LayerError::NoWeights)?;
+        let found = x.shape().to_vec();
+        let mut x = x
+            .into_dimensionality::<Ix3>()
+            .map_err(|_| LayerError::Input {
+                input: 0,
+                found: display_sizes(&found),
+                expected: "three axes".into(),
+            })?;
+        if !self.batch_first {
+            x.swap_axes(0, 1);
+        }
+        let x = x.as_standard_layout();
+        let (batch, time, _) = x.dim();
+        let mask = match self.given(4, inputs)? {
+            Some(lens) => self.mask(&lens, batch, time)?,
+            None => None,
+        };
+        let mask: Option<ArrayView2<'_, bool>> = mask
+            .as_ref()
+            .map(|mask| mask.view().into_dimensionality())
+            .transpose()
+            .map_err(|_| LayerError::Other("the mask is not (batch, time)".into()))?;
+        let h = self.initial(5, inputs, batch)?;
+        let c = match self.states() {
+            2 => self.initial(6, inputs, batch)?,
+            _ => None,
+        };
+        let zeros = Array2::zeros((batch, self.units));
+        let run = |index: usize| {
+            let direction = &self.directions[index];
+            let layer = direction.layer.as_ref().ok_or(LayerError::NoWeights)?;
+            let state = |states: &Option<Array3<f32>>| match states {
+                Some(states) => states.index_axis(Axis(0), index).to_owned(),
+                None => zeros.clone(),
+            };
+            let states = [state(&h), state(&c)];
+            let states = states.each_ref().map(|state| state.view());
+            let states = (h.is_some() || c.is_some()).then_some(&states[..self.states()]);
+            let result = match &call.tap {
+                Some(tap) => {
+                    let tap = tap.below(self.direction_name(index));
+                    tap.forward(layer, x.view(), mask, states)?
+                }
+                None => layer.forward(x.view(), mask, states)?,
+            };
+            let SequenceOutput::Sequences(mut all) = result.output else {
+                return Err(LayerError::Other("it returned no sequence".into()));
+            };
+            if direction.reverse {
+                all.invert_axis(Axis(1)); // it is in the order in which it was read
+            }
+            Ok((all, result.states))
+        };
+        let mut results = match self.directions.len() {
+            1 => vec![run(0)?],
+            _ => {
+                let (forward, backward) = ifco_cell::join(|| run(0), || run(1));
+                vec![forward?, backward?]
+            }
+        };
+        let shape_error = |error: ndarray::ShapeError| LayerError::Other(error.to_string());
+        let mut outputs = Vec::new();
+        let all: Vec<_> = results.iter().map(|(all, _)| all.view()).collect();
+        // (directions, batch, time, units) to the layout's order.
+        let order = if self.batch_first {
+            [1, 2, 0, 3]
+        } else {
+            [2, 0, 1, 3]
+        };
+        let y = stack(Axis(0), &all).map_err(shape_error)?;
+        let y = y.permuted_axes(order).as_standard_layout().into_owned();
+        outputs.push(Tensor::new(y.into_dyn()));
+        for state in 0..self.states() {
+            let states: Vec<_> = results
+                .iter_mut()
+                .map(|(_, states)| states[state].view().insert_axis(Axis(0)))
+                .collect();
+            let mut states = concatenate(Axis(0), &states).map_err(shape_error)?;
+            if self.batch_first {
+                states.swap_axes(0, 1);
+            }
+            let states = states.as_standard_layout().into_owned();
+            outputs.push(Tensor::new(states.into_dyn()));
+        }
+        outputs.truncate(self.outputs.max(1));
+        Ok(outputs)
+    }
+
+    fn batch_axis(&self) -> usize {
+        usize::from(!self.batch_first)
+    }
+
+    fn cells(&self) -> Vec<(String, &Cell)> {
+        let directions = self.directions.iter().enumerate();
+        directions
+            .filter_map(|(index, direction)| {
+                let cell = direction.layer.as_ref()?.cells().first()?;
+                Some((self.direction_name(index).to_owned(), cell))
+            })
+            .collect()
+    }
+
+    fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+        for direction in &mut self.directions {
+            if let Some(layer) = &mut direction.layer {
+                layer.set_precision(precision);
+            }
+        }
+    }
+}
