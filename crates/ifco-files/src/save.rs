@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ifco_cell::Cell;
 use ifco_model::{Generation, Model};
 
 use crate::arrays::{ArrayFileError, write_file};
@@ -229,6 +230,9 @@ impl SaveOptions {
         let path = path.as_ref();
         match Format::of(path).and_then(|format| format.save) {
             Some(save) => {
+                for (path, cell) in model.cells() {
+                    plain(path, cell)?;
+                }
                 let mut options = self.clone();
                 options.hard_sigmoid_differs = model.generation() != Generation::Keras3;
                 save(model, &options)
@@ -249,6 +253,24 @@ impl SaveOptions {
         }
         notes.push(change);
         Ok(())
+    }
+}
+
+/// # Errors
+/// When a cell is an LSTM that is more than Keras's, which no format's writer knows yet.
+fn plain(path: String, cell: &Cell) -> Result<(), SaveError> {
+    let extras = match cell {
+        Cell::Lstm(lstm) => lstm.extras().join(", "),
+        _ => String::new(),
+    };
+    match extras.is_empty() {
+        true => Ok(()),
+        false => Err(SaveError::Layer {
+            layer: path,
+            class: "LSTM".into(),
+            reason: format!("it has {extras}, which ifco runs and cannot save"),
+            remedy: "keep the file it comes from".into(),
+        }),
     }
 }
 

@@ -155,7 +155,7 @@ fn stacks_survive_pytorch() {
 fn pytorchs_own_files_come_back_with_the_same_bits() {
     let text = std::fs::read_to_string(fixture("torch/cases.json")).expect("torch/cases.json");
     let cases: Vec<Value> = serde_json::from_str(&text).expect("a list of cases");
-    let mut counted = 0;
+    let (mut counted, mut refused) = (0, 0);
     for case in &cases {
         let path = |key: &str| {
             case[key]
@@ -167,14 +167,22 @@ fn pytorchs_own_files_come_back_with_the_same_bits() {
             continue;
         };
         for name in ["x.pt", "x.safetensors", "x.keras", "x.h5"] {
-            let saved = SaveOptions::new().to_bytes(&assumed.model, name);
-            let saved = saved.unwrap_or_else(|error| panic!("{file:?}: {error}"));
+            let saved = match SaveOptions::new().to_bytes(&assumed.model, name) {
+                Ok(saved) => saved,
+                Err(error) if error.to_string().contains("it has projection") => {
+                    refused += 1;
+                    continue;
+                }
+                Err(error) => panic!("{file:?}: {error}"),
+            };
             let copy = reopened(&assumed.model, saved, name);
             assert_eq!(bits(&copy), bits(&assumed.model), "{file:?} as {name}");
             counted += 1;
         }
     }
     assert!(counted > 30, "{counted}");
+    // No writer knows projections yet.
+    assert!(refused >= 4, "{refused}");
 }
 
 #[test]
