@@ -144,9 +144,6 @@ def backend(_count, _seed):
         if case.model is None or case.model.graph.node[0].op_type not in GATES:
             continue
         node = case.model.graph.node[0]
-        if len(node.input) == 8:
-            print(f"skipped: {case.name}: peepholes, which ifco refuses by name")
-            continue
         given, expected = case.data_sets[0]
         model = onnx.ModelProto()
         model.CopyFrom(case.model)
@@ -191,9 +188,17 @@ def operator(count, seed):
             names.append(key if some() else "")
             if names[-1]:
                 inputs[key] = array(dirs, batch, units)
+        attributes = {"hidden_size": units, "direction": direction}
+        if op == "LSTM":
+            names.append("P" if some() else "")
+            if names[-1]:
+                weights["P"] = array(dirs, 3 * units)
+            if some():
+                attributes["clip"] = float(rng.uniform(0.2, 2))
+            if some():
+                attributes["input_forget"] = 1
         while not names[-1]:
             names.pop()
-        attributes = {"hidden_size": units, "direction": direction}
         if op == "GRU":
             attributes["linear_before_reset"] = int(some())
         if some():

@@ -64,6 +64,7 @@ pub struct Recurrent {
     directions: Vec<Direction>,
     batch_first: bool,
     has_bias: bool,
+    has_peepholes: bool,
     /// Where each of [`INPUTS`] is found when the layer is called.
     given: [Given; 8],
     outputs: usize,
@@ -91,8 +92,8 @@ impl Recurrent {
     /// [`weight_slots`](Layer::weight_slots) lists them.
     ///
     /// # Errors
-    /// When the node is not one of the three, asks for what ifco's cells do not have, such as
-    /// peepholes, or its weights do not fit each other.
+    /// When the node is not one of the three, asks for what ifco's cells do not have, such as a GRU
+    /// that clips, or its weights do not fit each other.
     pub fn new(node: &Node) -> Result<(Self, Vec<ArrayD<f32>>), ConfigError> {
         const REMEDY: &str = "train or export the model without it";
         let gates = match node.op.as_str() {
@@ -104,17 +105,9 @@ impl Recurrent {
         let lacks = |what: &str| {
             Err(node.unsupported(format!("{what}, which ifco's cells do not have"), REMEDY))
         };
-        if node.float("clip")?.is_some_and(|clip| clip != 0.0) {
+        let clips = node.float("clip")?.is_some_and(|clip| clip != 0.0);
+        if clips && node.op != "LSTM" {
             return lacks("the attribute clip");
-        }
-        if node.int_or("input_forget", 0)? != 0 {
-            return lacks("the attribute input_forget (coupled input and forget gates)");
-        }
-        match node.operand(7) {
-            Operand::Absent => {}
-            // Peepholes of 0 change nothing.
-            Operand::Constant(_, p) if p.data.iter().all(|value| *value == 0.0) => {}
-            _ => return lacks("peepholes (input P)"),
         }
         let reverse: &[bool] = match node.string_or("direction", "forward")? {
             "forward" => &[false],
@@ -130,6 +123,13 @@ impl Recurrent {
         let bias = match node.operand(3) {
             Operand::Absent => None,
             _ => Some(weight(node, 3)?),
+        };
+        let peepholes = match node.operand(7) {
+            Operand::Absent => None,
+            _ if node.op != "LSTM" => return lacks("peepholes (input P)"),
+            // Peepholes of 0 change nothing.
+            Operand::Constant(_, p) if p.data.iter().all(|value| *value == 0.0) => None,
+            _ => Some(weight(node, 7)?),
         };
         let (&[dirs, rows, features], &[r_dirs, r_rows, units]) = (w.shape(), r.shape()) else {
             return Err(node.invalid(
@@ -160,6 +160,10 @@ impl Recurrent {
                 ),
             ));
         }
+        if let Some(p) = peepholes.filter(|p| p.shape() != [dirs, 3 * units]) {
+            let expected = format!("({dirs}, 3·{units}): (directions, 3·units)");
+            return Err(node.invalid("P", format!("of shape {:?}", p.shape()), &expected));
+        }
         if let Some(hidden) = node.int("hidden_size")?
             && usize::try_from(hidden) != Ok(units)
         {
@@ -182,6 +186,11 @@ impl Recurrent {
                 .to_keras(at(w), at(r), bias)
                 .map_err(|error| node.invalid("W, R and B", error, "gates of equal size"))?;
             weights.extend(keras);
+            if let Some(peepholes) = peepholes {
+                let peepholes = kind::peepholes_to_keras(at(peepholes));
+                let wrong = |error| node.invalid("P", error, "three gates of equal size");
+                weights.push(peepholes.map_err(wrong)?);
+            }
             directions.push(Direction {
                 reverse: *reverse,
                 kind,
@@ -204,6 +213,7 @@ impl Recurrent {
             directions,
             batch_first,
             has_bias: bias.is_some(),
+            has_peepholes: peepholes.is_some(),
             given,
             outputs: node.outputs,
             features,
@@ -308,20 +318,21 @@ impl Layer for Recurrent {
     }
 
     fn weight_slots(&self) -> Vec<WeightSlot> {
-        let names: &[&str] = match self.has_bias {
-            true => &["kernel", "recurrent_kernel", "bias"],
-            false => &["kernel", "recurrent_kernel"],
-        };
+        let mut names = vec!["kernel", "recurrent_kernel"];
+        names.extend(self.has_bias.then_some("bias"));
+        names.extend(self.has_peepholes.then_some("peepholes"));
         let directions = 0..self.directions.len();
         directions
-            .flat_map(|index| WeightSlot::list(self.direction_name(index), names))
+            .flat_map(|index| WeightSlot::list(self.direction_name(index), &names))
             .collect()
     }
 
     fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
         let mut weights = weights.into_iter();
         for direction in &mut self.directions {
-            let cell = direction.kind.cell(&mut weights, self.has_bias)?;
+            let cell = direction
+                .kind
+                .cell(&mut weights, self.has_bias, self.has_peepholes)?;
             let options = SequenceOptions {
                 return_sequences: true,
                 go_backwards: direction.reverse,
@@ -336,8 +347,15 @@ impl Layer for Recurrent {
 
     fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
         let directions = self.directions.iter();
-        let weights =
-            directions.map(|direction| cell_weights(direction.layer.as_ref()?.cells().first()?));
+        let weights = directions.map(|direction| {
+            let cell = direction.layer.as_ref()?.cells().first()?;
+            let mut weights = cell_weights(cell)?;
+            if let Cell::Lstm(lstm) = cell {
+                let peepholes = lstm.weights().peepholes();
+                weights.extend(peepholes.map(|peepholes| peepholes.to_owned().into_dyn()));
+            }
+            Some(weights)
+        });
         Some(weights.collect::<Option<Vec<_>>>()?.concat())
     }
 

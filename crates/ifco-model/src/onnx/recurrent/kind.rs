@@ -1,8 +1,8 @@
 //! What one direction of a recurrent operator computes, and its weights in Keras's layout.
 
 use ifco_cell::{
-    Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, SimpleRnnCell, SimpleRnnWeights,
-    packing,
+    Activation, Cell, GruCell, GruWeights, LstmCell, LstmOptions, LstmWeights, SimpleRnnCell,
+    SimpleRnnWeights, packing,
 };
 use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2, stack};
 
@@ -15,6 +15,7 @@ pub(super) enum Kind {
     Lstm {
         recurrent: Activation,
         activation: Activation,
+        options: LstmOptions,
     },
     Gru {
         recurrent: Activation,
@@ -57,19 +58,19 @@ pub(super) fn kinds(node: &Node, directions: usize) -> Result<Vec<Kind>, ConfigE
         }
         kinds.push(match functions[..] {
             [recurrent, activation, output] => {
-                if activation != output {
-                    return Err(node.unsupported(
-                        format!(
-                            "two activations {:?} and {:?} for the candidate and the cell's \
-                             output, of which ifco's cells have one for both",
-                            names[1], names[2]
-                        ),
-                        "its weights can still be read with Python's onnx package",
-                    ));
+                let options = LstmOptions {
+                    input_forget: node.int_or("input_forget", 0)? != 0,
+                    clip: node.float("clip")?.filter(|clip| *clip != 0.0),
+                    output_activation: (output != activation).then_some(output),
+                    ..LstmOptions::default()
+                };
+                if let Some(clip) = options.clip.filter(|clip| clip.is_nan() || *clip < 0.0) {
+                    return Err(node.invalid("clip", clip.to_string(), "0 (none) or more"));
                 }
                 Kind::Lstm {
                     recurrent,
                     activation,
+                    options,
                 }
             }
             [recurrent, activation] => Kind::Gru {
@@ -82,6 +83,15 @@ pub(super) fn kinds(node: &Node, directions: usize) -> Result<Vec<Kind>, ConfigE
         });
     }
     Ok(kinds)
+}
+
+/// One direction's P `(3·units)` as the cell takes it.
+pub(super) fn peepholes_to_keras(p: ArrayD<f32>) -> Result<ArrayD<f32>, String> {
+    let p = p.into_dimensionality::<Ix1>();
+    let p = p.map_err(|error| error.to_string())?;
+    let packing = packing::find("onnx").ok_or("the packing is not known")?;
+    let keras = packing.peepholes_to_keras(p.view());
+    Ok(keras.map_err(|error| error.to_string())?.into_dyn())
 }
 
 impl Kind {
@@ -147,9 +157,10 @@ impl Kind {
         self,
         weights: &mut impl Iterator<Item = ArrayD<f32>>,
         has_bias: bool,
+        has_peepholes: bool,
     ) -> Result<Cell, LayerError> {
-        let mut matrix = |name: &str| {
-            let array = weights.next().ok_or(LayerError::NoWeights)?;
+        let matrix = |name: &str, array: Option<ArrayD<f32>>| {
+            let array = array.ok_or(LayerError::NoWeights)?;
             let found = array.shape().to_vec();
             array
                 .into_dimensionality::<Ix2>()
@@ -159,9 +170,16 @@ impl Kind {
                     expected: "two axes".into(),
                 })
         };
-        let (kernel, recurrent_kernel) = (matrix("kernel")?, matrix("recurrent_kernel")?);
+        let (kernel, recurrent_kernel) = (
+            matrix("kernel", weights.next())?,
+            matrix("recurrent_kernel", weights.next())?,
+        );
         let bias = match has_bias {
             true => Some(weights.next().ok_or(LayerError::NoWeights)?),
+            false => None,
+        };
+        let peepholes = match has_peepholes {
+            true => Some(matrix("peepholes", weights.next())?),
             false => None,
         };
         let vector = |bias: ArrayD<f32>| {
@@ -177,10 +195,17 @@ impl Kind {
             Kind::Lstm {
                 recurrent,
                 activation,
+                options,
             } => {
                 let bias = bias.map(vector).transpose()?;
-                let weights = LstmWeights::new(kernel, recurrent_kernel, bias)?;
-                LstmCell::new(weights, activation, recurrent).into()
+                let mut weights = LstmWeights::new(kernel, recurrent_kernel, bias)?;
+                if let Some(peepholes) = peepholes {
+                    weights = weights.with_peepholes(peepholes)?;
+                }
+                LstmCell::new(weights, activation, recurrent)
+                    .with_options(options)
+                    .map_err(|error| LayerError::Other(error.to_string()))?
+                    .into()
             }
             Kind::Gru {
                 recurrent,
