@@ -39,9 +39,9 @@ impl Page {
 
     /// Begins a run of the model on one row of the page's inputs.
     pub(super) fn begin_row(&self, row: usize) -> Result<Arc<Run>, PageError> {
-        if matches!(self.subject, Subject::Weights(_)) {
+        let Subject::Model(_) = &self.subject else {
             return Err(PageError::NoModel);
-        }
+        };
         let inputs = self.inputs.as_deref().unwrap_or_default();
         let rows = self.rows();
         if row >= rows {
