@@ -29,6 +29,8 @@ pub struct Format {
     pub opens: bool,
     /// Writes a model, if ifco can.
     save: Option<Save>,
+    /// What of an LSTM beyond Keras's it has a place for: `LstmCell::extras`.
+    holds: &'static [&'static str],
 }
 
 type Save = fn(&Model, &SaveOptions) -> Result<Saved, SaveError>;
@@ -40,42 +42,49 @@ pub const FORMATS: &[Format] = &[
         extensions: &[".keras"],
         opens: true,
         save: Some(keras::save_archive),
+        holds: &[],
     },
     Format {
         name: "Keras whole model, HDF5",
         extensions: &[".h5", ".hdf5"],
         opens: true,
         save: Some(keras::save_h5),
+        holds: &[],
     },
     Format {
         name: "Keras weights alone",
         extensions: &[".weights.h5"],
         opens: true,
         save: Some(keras::save_weights),
+        holds: &[],
     },
     Format {
         name: "PyTorch state_dict",
         extensions: &[".pt", ".pth"],
         opens: true,
         save: Some(torch::save_pt),
+        holds: &["projection"],
     },
     Format {
         name: "PyTorch state_dict, safetensors",
         extensions: &[".safetensors"],
         opens: true,
         save: Some(torch::save_safetensors),
+        holds: &["projection"],
     },
     Format {
         name: "RTNeural JSON",
         extensions: &[".json"],
         opens: true,
         save: Some(audio::save_rtneural),
+        holds: &[],
     },
     Format {
         name: "ONNX",
         extensions: &[".onnx"],
         opens: true,
         save: Some(onnx::save),
+        holds: &[],
     },
 ];
 
@@ -228,11 +237,10 @@ impl SaveOptions {
     /// Whatever [`SaveError`] tells.
     pub fn to_bytes(&self, model: &Model, path: impl AsRef<Path>) -> Result<Saved, SaveError> {
         let path = path.as_ref();
-        match Format::of(path).and_then(|format| format.save) {
-            Some(save) => {
-                for (path, cell) in model.cells() {
-                    plain(path, cell)?;
-                }
+        let found = Format::of(path).and_then(|format| Some((format, format.save?)));
+        match found {
+            Some((format, save)) => {
+                check_lstms(model, format)?;
                 let mut options = self.clone();
                 options.hard_sigmoid_differs = model.generation() != Generation::Keras3;
                 save(model, &options)
@@ -256,22 +264,27 @@ impl SaveOptions {
     }
 }
 
-/// # Errors
-/// When a cell is an LSTM that is more than Keras's, which no format's writer knows yet.
-fn plain(path: String, cell: &Cell) -> Result<(), SaveError> {
-    let extras = match cell {
-        Cell::Lstm(lstm) => lstm.extras().join(", "),
-        _ => String::new(),
-    };
-    match extras.is_empty() {
-        true => Ok(()),
-        false => Err(SaveError::Layer {
+/// Whether the format can hold each LSTM, whatever it has beyond Keras's.
+fn check_lstms(model: &Model, format: &Format) -> Result<(), SaveError> {
+    for (path, cell) in model.cells() {
+        let Cell::Lstm(lstm) = cell else { continue };
+        let mut extras = lstm.extras();
+        extras.retain(|extra| !format.holds.contains(extra));
+        if extras.is_empty() {
+            continue;
+        }
+        let is_projection = extras == ["projection"];
+        return Err(SaveError::Layer {
             layer: path,
             class: "LSTM".into(),
-            reason: format!("it has {extras}, which ifco runs and cannot save"),
-            remedy: "keep the file it comes from".into(),
-        }),
+            reason: format!("{} has no place for its {}", format.name, extras.join(", ")),
+            remedy: match is_projection {
+                true => "save it as .pt or .safetensors, which hold a projection".into(),
+                false => "`ifco gates -o` saves its arrays by name".into(),
+            },
+        });
     }
+    Ok(())
 }
 
 /// A model as a file.

@@ -373,6 +373,7 @@ fn an_lstm_takes_the_options_of_other_frameworks() {
         shapes.iter().map(array).collect::<Vec<_>>()
     };
     model.set_weights(weights(&shapes)).unwrap();
+    assert_eq!(model.weights().unwrap(), weights(&shapes));
     let lstm = model.lstm("lstm").unwrap();
     assert_eq!(lstm.extras().len(), 9);
     let shapes_out = model

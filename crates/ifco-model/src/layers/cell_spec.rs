@@ -3,7 +3,7 @@
 use ifco_cell::{Activation, Cell, GruCell, GruWeights, SimpleRnnCell, SimpleRnnWeights};
 use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2};
 
-use super::lstm_extras::LstmExtras;
+use super::lstm_extras::{self, LstmExtras};
 use super::recurrent::nested;
 use crate::group_names::GroupNames;
 use crate::{Config, ConfigError, Generation, LayerError, WeightSlot};
@@ -159,7 +159,8 @@ impl CellSpec {
     }
 }
 
-/// What [`CellSpec::cell`] took: `kernel`, `recurrent_kernel` and perhaps `bias`.
+/// What [`CellSpec::cell`] took: `kernel`, `recurrent_kernel` and perhaps `bias`, and what an LSTM
+/// has beyond Keras's.
 pub(crate) fn cell_weights(cell: &Cell) -> Option<Vec<ArrayD<f32>>> {
     let (kernel, recurrent_kernel, bias) = match cell {
         Cell::Lstm(cell) => {
@@ -191,7 +192,11 @@ pub(crate) fn cell_weights(cell: &Cell) -> Option<Vec<ArrayD<f32>>> {
         _ => return None, // no kind that a CellSpec makes
     };
     let matrices = [kernel, recurrent_kernel].map(|matrix| matrix.to_owned().into_dyn());
-    Some(matrices.into_iter().chain(bias).collect())
+    let further = match cell {
+        Cell::Lstm(cell) => lstm_extras::arrays(cell.weights()),
+        _ => Vec::new(),
+    };
+    Some(matrices.into_iter().chain(bias).chain(further).collect())
 }
 
 /// Keras keeps a GRU's bias as `(3·units)`, or with `reset_after` as `(2, 3·units)`.

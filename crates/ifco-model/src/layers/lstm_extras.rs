@@ -39,6 +39,20 @@ const KEYS: [&str; 10] = [
     "output_activation",
 ];
 
+/// The arrays of an LSTM beyond Keras's, in the order of [`LstmExtras::names`].
+pub(super) fn arrays(weights: &LstmWeights) -> Vec<ArrayD<f32>> {
+    let matrices = [weights.projection(), weights.peepholes()];
+    let mut arrays: Vec<_> = matrices
+        .into_iter()
+        .flatten()
+        .map(|matrix| matrix.to_owned().into_dyn())
+        .collect();
+    for (_, norm) in weights.layer_norm().into_iter().flat_map(LayerNorm::norms) {
+        arrays.extend([&norm.gamma, &norm.beta].map(|array| array.clone().into_dyn()));
+    }
+    arrays
+}
+
 /// What an LSTM has beyond Keras's.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct LstmExtras {

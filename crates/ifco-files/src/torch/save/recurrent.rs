@@ -78,7 +78,10 @@ impl<'a> Recurrent<'a> {
 
     /// Whether `next` can be its next layer.
     pub fn takes(&self, next: &Self) -> bool {
-        let units = |one: &Self| one.layers[0][0].units();
+        let units = |one: &Self| {
+            let first = one.layers[0][0];
+            (first.units(), projection(first).map(|it| it.ncols()))
+        };
         self.returns_sequences
             && (
                 self.kind,
@@ -113,6 +116,9 @@ impl<'a> Recurrent<'a> {
             first.features(),
             first.units()
         );
+        if projection(first).is_some() {
+            made.push_str(&format!(", proj_size={}", first.outputs()));
+        }
         if self.layers.len() > 1 {
             made.push_str(&format!(", num_layers={}", self.layers.len()));
         }
@@ -182,11 +188,30 @@ impl<'a> Recurrent<'a> {
     }
 }
 
-/// Kind, units, activation and whether there is a bias, if PyTorch has such a cell.
-fn shape_of(
-    stage: &Stage<'_>,
-    cell: &Cell,
-) -> Result<(CellKind, usize, Activation, bool), SaveError> {
+/// W_p of a projected LSTM.
+fn projection(cell: &Cell) -> Option<ArrayView2<'_, f32>> {
+    match cell {
+        Cell::Lstm(cell) => cell.weights().projection(),
+        _ => None,
+    }
+}
+
+/// Kind, units and what they are projected to, activation, and whether there is a bias.
+type CellShape = (CellKind, (usize, Option<usize>), Activation, bool);
+
+/// The shape of a cell, if PyTorch has such a one.
+fn shape_of(stage: &Stage<'_>, cell: &Cell) -> Result<CellShape, SaveError> {
+    let outputs = projection(cell).map(|projection| projection.ncols());
+    if outputs.is_some_and(|outputs| outputs >= cell.units()) {
+        return Err(stage.refuse(
+            format!(
+                "PyTorch projects to fewer values than units, this one {} units to {}",
+                cell.units(),
+                cell.outputs()
+            ),
+            "",
+        ));
+    }
     let (activation, sigmoid, has_bias) = match cell {
         Cell::Lstm(cell) => (
             cell.activation(),
@@ -222,7 +247,7 @@ fn shape_of(
             "save it as .keras or .h5",
         ));
     }
-    Ok((cell.kind(), cell.units(), activation, has_bias))
+    Ok((cell.kind(), (cell.units(), outputs), activation, has_bias))
 }
 
 /// The arrays of one direction by the first part of their names.
@@ -281,6 +306,10 @@ fn arrays(cell: &Cell) -> Option<Vec<(&'static str, ArrayD<f32>)>> {
     let mut arrays = vec![("weight_ih", ih.into_dyn()), ("weight_hh", hh.into_dyn())];
     if let Some([ih, hh]) = biases {
         arrays.extend([("bias_ih", ih.into_dyn()), ("bias_hh", hh.into_dyn())]);
+    }
+    if let Some(projection) = projection(cell) {
+        let rows = projection.t().as_standard_layout().into_owned();
+        arrays.push(("weight_hr", rows.into_dyn()));
     }
     Some(arrays)
 }
