@@ -14,7 +14,7 @@ pub(in crate::keras) const TRAINING: &str = "training_config";
 const TOLD: [&str; 3] = ["query_shape", "key_shape", "value_shape"];
 
 /// Options that one of Keras 2 and 3 has and the other refuses even when they do nothing.
-const IDLE: [&str; 13] = [
+const IDLE: [&str; 14] = [
     "time_major",
     "input_length",
     "optional",
@@ -28,6 +28,7 @@ const IDLE: [&str; 13] = [
     "output_axes",
     "renorm",
     "causal",
+    "softmax_robust_masking",
 ];
 
 /// `config.json` of a `.keras`, from a configuration in the words of Keras 3.
