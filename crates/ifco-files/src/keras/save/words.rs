@@ -171,6 +171,12 @@ pub(super) fn plain(json: &mut Value) {
                         let name = name.clone();
                         config.insert("dtype".into(), name);
                     }
+                    // Keras 2 pads one axis alone, and refuses to be told where the channels are.
+                    if config.get("data_format") == Some(&json!("channels_last"))
+                        && matches!(config.get("padding"), Some(Value::Array(both)) if both.len() == 2 && both[0].is_number())
+                    {
+                        config.shift_remove("data_format");
+                    }
                     if !config.contains_key("renorm") {
                         config.shift_remove("renorm_clipping");
                         config.shift_remove("renorm_momentum");
