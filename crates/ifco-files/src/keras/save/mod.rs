@@ -40,7 +40,7 @@ pub(crate) fn save_archive(model: &Model, options: &SaveOptions) -> Result<Saved
     };
     check(model, options, &mut notes)?;
     let config = words::archive(config, model.generation(), &mut notes);
-    let weights = weights::object_tree(model, arrays);
+    let weights = weights::object_tree(model, arrays, Generation::Keras3);
     let metadata = json!({ "keras_version": KERAS_3 });
     let bytes = zip(&[
         ("metadata.json", metadata.to_string().into_bytes()),
@@ -77,7 +77,7 @@ pub(crate) fn save_h5(model: &Model, options: &SaveOptions) -> Result<Saved, Sav
 pub(crate) fn save_weights(model: &Model, options: &SaveOptions) -> Result<Saved, SaveError> {
     let mut notes = Vec::new();
     check(model, options, &mut notes)?;
-    let tree = weights::object_tree(model, weights::of(model)?);
+    let tree = weights::object_tree(model, weights::of(model)?, model.generation());
     let bytes = tree.to_file().map_err(SaveError::Encode)?;
     Ok(Saved::new(bytes, notes))
 }

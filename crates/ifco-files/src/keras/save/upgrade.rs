@@ -34,6 +34,12 @@ pub(super) fn keras_2_to_3(model: &mut Value, notes: &mut Vec<String>) -> Result
             let axis = axis.clone();
             config.insert("axis".into(), axis);
         }
+        if class == "MultiHeadAttention" {
+            // Keras 2 must be told, and Keras 3 finds out itself.
+            for key in ["query_shape", "key_shape", "value_shape"] {
+                config.shift_remove(key);
+            }
+        }
         if class.starts_with("SpatialDropout") {
             // Their `__init__` takes neither, nor do they write them.
             config.shift_remove("trainable");

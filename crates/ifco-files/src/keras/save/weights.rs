@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ifco_model::{LayerEntry, Model, WeightSlot};
+use ifco_model::{Generation, LayerEntry, Model, WeightSlot};
 use ndarray::ArrayD;
 
 use super::modules::layer_name;
@@ -25,13 +25,23 @@ pub(super) fn of(model: &Model) -> Result<Vec<OfLayer>, SaveError> {
     model.layers().iter().map(of_layer).collect()
 }
 
-/// A group for each object, its arrays in `vars`, with the layers' own names.
-pub(super) fn object_tree(model: &Model, arrays: Vec<OfLayer>) -> Tree {
+/// The parts of a MultiHeadAttention, whose names begin with an underscore in Keras 2.
+const PRIVATE: [&str; 4] = ["query_dense", "key_dense", "value_dense", "output_dense"];
+
+/// A group for each object, its arrays in `vars`, with the layers' own names, as the Keras that
+/// shall read them calls the groups.
+pub(super) fn object_tree(model: &Model, arrays: Vec<OfLayer>, reader: Generation) -> Tree {
     let mut tree = Tree::default();
     name(&mut tree, "", model);
     let arrays = arrays.into_iter().flatten();
     for (slot, array) in model.weight_slots().iter().zip(arrays) {
-        let vars = tree.group(&join(&slot.group, "vars"));
+        let group = match slot.group.rsplit_once('/') {
+            Some((layer, part)) if reader != Generation::Keras3 && PRIVATE.contains(&part) => {
+                join(layer, &format!("_{part}"))
+            }
+            _ => slot.group.clone(),
+        };
+        let vars = tree.group(&join(&group, "vars"));
         vars.array(&slot.index.to_string(), array);
     }
     tree

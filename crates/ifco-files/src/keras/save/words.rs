@@ -10,9 +10,6 @@ use super::{activations, nodes};
 const COMPILE: &str = "compile_config";
 pub(in crate::keras) const TRAINING: &str = "training_config";
 
-/// What Keras 2 writes of a MultiHeadAttention and Keras 3 finds out itself.
-const TOLD: [&str; 3] = ["query_shape", "key_shape", "value_shape"];
-
 /// Options that one of Keras 2 and 3 has and the other refuses even when they do nothing.
 const IDLE: [&str; 14] = [
     "time_major",
@@ -160,21 +157,19 @@ pub(super) fn plain(json: &mut Value) {
                 ] {
                     object.shift_remove(key);
                 }
+                let is_padding = class(object) == "ZeroPadding1D";
                 if let Some(Value::Object(config)) = object.get_mut("config") {
                     config.retain(|key, value| {
                         let is_idle = value.is_null() || *value == json!(false);
-                        let key = key.as_str();
-                        !(TOLD.contains(&key) || is_idle && IDLE.contains(&key))
+                        !(is_idle && IDLE.contains(&key.as_str()))
                     });
                     if let Some(name) = config.get("dtype").and_then(|d| d.pointer("/config/name"))
                     {
                         let name = name.clone();
                         config.insert("dtype".into(), name);
                     }
-                    // Keras 2 pads one axis alone, and refuses to be told where the channels are.
-                    if config.get("data_format") == Some(&json!("channels_last"))
-                        && matches!(config.get("padding"), Some(Value::Array(both)) if both.len() == 2 && both[0].is_number())
-                    {
+                    // Keras 2 pads the time where it always is, and refuses to be told.
+                    if is_padding && config.get("data_format") == Some(&json!("channels_last")) {
                         config.shift_remove("data_format");
                     }
                     if !config.contains_key("renorm") {
