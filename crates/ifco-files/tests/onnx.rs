@@ -159,3 +159,17 @@ fn what_cells_do_not_have_is_refused_by_name() {
     }
     assert!(count >= 3, "only {count} cases");
 }
+
+#[test]
+fn weights_can_be_given_back() {
+    let mut with_peepholes = 0;
+    for case in cases().iter().filter(|case| case.get("refused").is_none()) {
+        let name = name(case);
+        let mut model = open(folder().join(format!("{name}.onnx"))).expect(name);
+        let weights = model.weights().expect(name);
+        with_peepholes += usize::from(name.contains("_peepholes"));
+        model.set_weights(weights.clone()).expect(name);
+        assert_eq!(model.weights(), Some(weights), "{name}");
+    }
+    assert!(with_peepholes >= 2);
+}

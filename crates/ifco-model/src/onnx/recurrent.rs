@@ -347,15 +347,8 @@ impl Layer for Recurrent {
 
     fn weights(&self) -> Option<Vec<ArrayD<f32>>> {
         let directions = self.directions.iter();
-        let weights = directions.map(|direction| {
-            let cell = direction.layer.as_ref()?.cells().first()?;
-            let mut weights = cell_weights(cell)?;
-            if let Cell::Lstm(lstm) = cell {
-                let peepholes = lstm.weights().peepholes();
-                weights.extend(peepholes.map(|peepholes| peepholes.to_owned().into_dyn()));
-            }
-            Some(weights)
-        });
+        let weights =
+            directions.map(|direction| cell_weights(direction.layer.as_ref()?.cells().first()?));
         Some(weights.collect::<Option<Vec<_>>>()?.concat())
     }
 
