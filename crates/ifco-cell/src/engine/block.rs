@@ -227,14 +227,11 @@ impl<'a> Block<'a> {
         let own = self.panels(index);
         // Alone there is nothing to wait for between two steps.
         let together = if self.members == 1 { steps } else { 1 };
-        let late = match gates.layout.panels() <= MOST_PANELS {
-            true => LATE_FEATURES,
-            false => FEW_FEATURES,
-        };
-        let early = match cell.features.saturating_sub(late) {
-            0 => 0,
-            early if gates.layout.panels() <= MOST_PANELS => early,
-            _ => cell.features,
+        // The features whose x·W is there before the first step: the first ones.
+        let early = match cell.features {
+            all if gates.layout.panels() <= MOST_PANELS => all.saturating_sub(LATE_FEATURES),
+            all if all <= FEW_FEATURES => 0,
+            all => all,
         };
         // SAFETY: panels and steps are within the scratch that was planned for them, and the panels
         // are this member's.
