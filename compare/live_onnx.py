@@ -94,12 +94,7 @@ def compare(args, name, model, inputs, expected):
         else:
             with np.load(folder / "y.npz") as found:
                 wrong = difference([output.name for output in model.graph.output], found, expected)
-        if wrong and args.keep:
-            target = args.keep / name
-            target.mkdir(parents=True, exist_ok=True)
-            for file in folder.iterdir():
-                file.rename(target / file.name)
-        return wrong
+        return kept(args, name, folder, wrong)
 
 
 def compare_saved(args, name, model, inputs, expected):
@@ -117,12 +112,17 @@ def compare_saved(args, name, model, inputs, expected):
             given = dict(zip((value.name for value in saved.graph.input), inputs))
             names = [value.name for value in saved.graph.output]
             wrong = difference(names, dict(zip(names, answers(saved, given))), expected)
-        if wrong and args.keep:
-            target = args.keep / name
-            target.mkdir(parents=True, exist_ok=True)
-            for file in folder.iterdir():
-                file.rename(target / file.name)
-        return wrong
+        return kept(args, name, folder, wrong)
+
+
+def kept(args, name, folder, wrong):
+    """What is wrong, its files kept where somebody wants them."""
+    if wrong and args.keep:
+        target = args.keep / name
+        target.mkdir(parents=True, exist_ok=True)
+        for file in folder.iterdir():
+            file.rename(target / file.name)
+    return wrong
 
 
 def difference(names, found, expected):

@@ -7,8 +7,7 @@ use serde_json::Value;
 use crate::{SaveError, SaveOptions};
 
 /// Layers that do nothing when a model predicts.
-const IDLE: [&str; 10] = [
-    "InputLayer",
+pub(crate) const IDLE: [&str; 8] = [
     "Dropout",
     "SpatialDropout1D",
     "GaussianDropout",
@@ -17,8 +16,10 @@ const IDLE: [&str; 10] = [
     "ActivityRegularization",
     "Identity",
     "StopGradient",
-    "ConvertToTensor",
 ];
+
+/// Layers that are not even there in another framework.
+const NOTHING: [&str; 2] = ["InputLayer", "ConvertToTensor"];
 
 /// One layer of the stack.
 #[derive(Clone, Copy)]
@@ -92,7 +93,7 @@ pub(crate) fn of<'a>(
     collect(model, model.config(), &mut stages)?;
     let mut kept = Vec::new();
     for stage in stages {
-        if IDLE.contains(&stage.class) {
+        if IDLE.contains(&stage.class) || NOTHING.contains(&stage.class) {
             continue;
         }
         let masks = stage.class == "Masking" || stage.flag("mask_zero", false);

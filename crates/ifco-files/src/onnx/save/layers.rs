@@ -7,19 +7,7 @@ use super::graph::Attribute;
 use super::recurrent::{self, Ran};
 use super::{Dimension, FLOAT, Stage, Writer, activation};
 use crate::SaveError;
-
-/// Layers that do nothing when a model predicts.
-const IDLE: [&str; 9] = [
-    "Dropout",
-    "SpatialDropout1D",
-    "GaussianDropout",
-    "GaussianNoise",
-    "AlphaDropout",
-    "ActivityRegularization",
-    "Identity",
-    "StopGradient",
-    "Masking",
-];
+use crate::stack::IDLE;
 
 /// Layers that do the same at each step, so that a TimeDistributed around one changes nothing.
 pub(super) const AT_EACH_STEP: [&str; 7] = [
@@ -43,6 +31,7 @@ impl Writer<'_> {
         let output = match stage.class {
             "LSTM" | "GRU" | "SimpleRNN" | "RNN" => return self.recurrent(stage),
             "Bidirectional" => return self.both_ways(stage),
+            "Masking" => stage.x()?.to_owned(),
             class if IDLE.contains(&class) => stage.x()?.to_owned(),
             "Dense" => self.dense(stage)?,
             "Embedding" => self.embedding(stage)?,
