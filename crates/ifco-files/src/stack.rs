@@ -21,6 +21,9 @@ pub(crate) const IDLE: [&str; 8] = [
 /// Layers that are not even there in another framework.
 const NOTHING: [&str; 2] = ["InputLayer", "ConvertToTensor"];
 
+/// What to do with a layer that is none of the format's.
+pub(crate) const REMEDY: &str = "save it as .keras or .h5";
+
 /// One layer of the stack.
 #[derive(Clone, Copy)]
 pub(crate) struct Stage<'a> {

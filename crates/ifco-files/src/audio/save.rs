@@ -6,10 +6,8 @@ use ndarray::{Array1, ArrayD, ArrayViewD, Axis, Ix1, Ix2};
 use serde_json::{Value, json};
 
 use super::rtneural::ACTIVATIONS;
-use crate::stack::{self, Stage};
+use crate::stack::{self, REMEDY, Stage};
 use crate::{SaveError, SaveOptions, Saved};
-
-const REMEDY: &str = "save it as .keras or .h5";
 
 /// The model as RTNeural and AIDA-X load it.
 pub(crate) fn save_rtneural(model: &Model, options: &SaveOptions) -> Result<Saved, SaveError> {

@@ -5,11 +5,9 @@ use serde_json::{Value, json};
 
 use super::recurrent::Recurrent;
 use super::{Module, Tensor};
-use crate::stack::Stage;
+use crate::stack::{REMEDY, Stage};
 use crate::torch::spec::ACTIVATIONS;
 use crate::{SaveError, SaveOptions};
-
-const REMEDY: &str = "save it as .keras or .h5";
 
 /// What the layers built so far give.
 struct Builder<'a> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Module, Tensor};
 use crate::SaveError;
-use crate::stack::Stage;
+use crate::stack::{REMEDY, Stage};
 
 /// The layers of one module.
 pub(super) struct Recurrent<'a> {
@@ -25,7 +25,7 @@ impl<'a> Recurrent<'a> {
         if !(is_both || matches!(stage.class, "LSTM" | "GRU" | "SimpleRNN" | "RNN")) {
             return Ok(None);
         }
-        let refuse = |reason: &str| Err(stage.refuse(reason, "save it as .keras or .h5"));
+        let refuse = |reason: &str| Err(stage.refuse(reason, REMEDY));
         let inner = if is_both {
             &stage.config["layer"]["config"]
         } else {
@@ -223,7 +223,7 @@ fn shape_of(stage: &Stage<'_>, cell: &Cell) -> Result<CellShape, SaveError> {
                 return Err(stage.refuse(
                     "PyTorch's GRU applies the reset gate after the matrix product (reset_after=True), \
                      this one before it",
-                    "save it as .keras or .h5",
+                    REMEDY,
                 ));
             }
             (
@@ -237,14 +237,14 @@ fn shape_of(stage: &Stage<'_>, cell: &Cell) -> Result<CellShape, SaveError> {
             Activation::Sigmoid,
             cell.weights().bias().is_some(),
         ),
-        _ => return Err(stage.refuse("PyTorch has no such cell", "save it as .keras or .h5")),
+        _ => return Err(stage.refuse("PyTorch has no such cell", REMEDY)),
     };
     let is_rnn = cell.kind() == CellKind::SimpleRnn;
     let fits = activation == Activation::Tanh || is_rnn && activation == Activation::RELU;
     if !fits || sigmoid != Activation::Sigmoid {
         return Err(stage.refuse(
             format!("PyTorch's has tanh and sigmoid, this one {activation:?} and {sigmoid:?}"),
-            "save it as .keras or .h5",
+            REMEDY,
         ));
     }
     Ok((cell.kind(), (cell.units(), outputs), activation, has_bias))
