@@ -1,0 +1,20 @@
+//! Keras's training pieces, number for number.
+//!
+//! A `compile_config` read from a Keras file names a loss, an optimizer and metrics. Each is here,
+//! with Keras's formulas, defaults and rounding:
+//!
+//! - [`Loss`]: the value of a batch and its gradient by the prediction.
+//!
+//! All of it computes in f32, as Keras does. Nothing here knows of layers: gradients of weights
+//! come from the model.
+
+mod arrays;
+mod error;
+mod keras_object;
+mod loss;
+
+pub use error::TrainError;
+pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
+
+/// Keras's `backend.epsilon()`.
+pub(crate) const EPSILON: f32 = 1e-7;
