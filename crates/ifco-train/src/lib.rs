@@ -4,17 +4,28 @@
 //! with Keras's formulas, defaults and rounding:
 //!
 //! - [`Loss`]: the value of a batch and its gradient by the prediction.
+//! - [`Optimizer`]: how parameters follow gradients, with [`Schedule`]s and [`Constraint`]s; its
+//!   variables are those of Keras's checkpoints.
 //!
 //! All of it computes in f32, as Keras does. Nothing here knows of layers: gradients of weights
 //! come from the model.
 
 mod arrays;
+mod constraint;
 mod error;
 mod keras_object;
 mod loss;
+mod optimizer;
+mod schedule;
 
+pub use constraint::Constraint;
 pub use error::TrainError;
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
+pub use optimizer::{
+    Clip, LearningRate, Optimizer, OptimizerKind, OptimizerOptions, Parameter, StateValue,
+    StateVariable,
+};
+pub use schedule::Schedule;
 
 /// Keras's `backend.epsilon()`.
 pub(crate) const EPSILON: f32 = 1e-7;
