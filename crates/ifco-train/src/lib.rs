@@ -6,6 +6,7 @@
 //! - [`Loss`]: the value of a batch and its gradient by the prediction.
 //! - [`Optimizer`]: how parameters follow gradients, with [`Schedule`]s and [`Constraint`]s; its
 //!   variables are those of Keras's checkpoints.
+//! - [`Regularizer`] and [`Initializer`]: what weights add to the loss, and what they start from.
 //!
 //! All of it computes in f32, as Keras does. Nothing here knows of layers: gradients of weights
 //! come from the model.
@@ -13,18 +14,24 @@
 mod arrays;
 mod constraint;
 mod error;
+mod initializer;
 mod keras_object;
 mod loss;
 mod optimizer;
+mod random;
+mod regularizer;
 mod schedule;
 
 pub use constraint::Constraint;
 pub use error::TrainError;
+pub use initializer::{Distribution, Fan, Initializer, InitializerKind};
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
 pub use optimizer::{
     Clip, LearningRate, Optimizer, OptimizerKind, OptimizerOptions, Parameter, StateValue,
     StateVariable,
 };
+pub use random::Random;
+pub use regularizer::Regularizer;
 pub use schedule::Schedule;
 
 /// Keras's `backend.epsilon()`.
