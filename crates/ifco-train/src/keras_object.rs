@@ -103,6 +103,8 @@ impl<'a> KerasObject<'a> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
+        // A tensor is wrapped.
+        let value = value.pointer("/config/value").unwrap_or(value);
         let numbers: Option<Vec<f64>> = match value {
             Value::Array(items) => items.iter().map(number).collect(),
             one => number(one).map(|one| vec![one]),

@@ -6,6 +6,7 @@
 //! - [`Loss`]: the value of a batch and its gradient by the prediction.
 //! - [`Optimizer`]: how parameters follow gradients, with [`Schedule`]s and [`Constraint`]s; its
 //!   variables are those of Keras's checkpoints.
+//! - [`Metric`]: how good a model is, gathered batch by batch.
 //! - [`Regularizer`] and [`Initializer`]: what weights add to the loss, and what they start from.
 //!
 //! All of it computes in f32, as Keras does. Nothing here knows of layers: gradients of weights
@@ -17,6 +18,7 @@ mod error;
 mod initializer;
 mod keras_object;
 mod loss;
+mod metric;
 mod optimizer;
 mod random;
 mod regularizer;
@@ -26,6 +28,7 @@ pub use constraint::Constraint;
 pub use error::TrainError;
 pub use initializer::{Distribution, Fan, Initializer, InitializerKind};
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
+pub use metric::{Average, Count, Curve, Direction, Metric, MetricKind, Summation};
 pub use optimizer::{
     Clip, LearningRate, Optimizer, OptimizerKind, OptimizerOptions, Parameter, StateValue,
     StateVariable,

@@ -13,7 +13,9 @@ use crate::TrainError;
 use crate::arrays::{drop_or_add_last_axis, standard};
 use crate::keras_object::{KerasObject, written};
 
+pub(crate) use kind::Classes;
 pub use kind::LossKind;
+pub(crate) use reduction::masked_weights;
 pub use reduction::{Reduction, Weighting};
 
 /// A loss with how its values become one number.
