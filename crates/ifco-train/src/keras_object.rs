@@ -32,6 +32,15 @@ impl<'a> KerasObject<'a> {
         let class = class.ok_or_else(wrong)?;
         match value.get("config") {
             Some(Value::String(function)) => Ok(Self::named(function)),
+            // Keras 2's metrics, and losses made of a function: the function is what counts.
+            Some(whole @ Value::Object(config)) if class.ends_with("Wrapper") => {
+                let function = Self::read(what, config.get("fn").ok_or_else(wrong)?)?;
+                Ok(Self {
+                    name: function.name,
+                    config: Some(config),
+                    whole: Some(whole),
+                })
+            }
             Some(whole @ Value::Object(config)) => Ok(Self {
                 name: class,
                 config: Some(config),

@@ -3,17 +3,21 @@
 //! A `compile_config` read from a Keras file names a loss, an optimizer and metrics. Each is here,
 //! with Keras's formulas, defaults and rounding:
 //!
+//! - [`Compile`]: all that `compile` was called with, read from a file's configuration.
 //! - [`Loss`]: the value of a batch and its gradient by the prediction.
 //! - [`Optimizer`]: how parameters follow gradients, with [`Schedule`]s and [`Constraint`]s; its
 //!   variables are those of Keras's checkpoints.
 //! - [`Metric`]: how good a model is, gathered batch by batch.
 //! - [`Regularizer`] and [`Initializer`]: what weights add to the loss, and what they start from.
+//! - [`Shuffle`], [`batches`], [`validation_split`], [`class_weights`]: which samples a step sees.
 //!
 //! All of it computes in f32, as Keras does. Nothing here knows of layers: gradients of weights
 //! come from the model.
 
 mod arrays;
+mod compile;
 mod constraint;
+mod data;
 mod error;
 mod initializer;
 mod keras_object;
@@ -24,7 +28,9 @@ mod random;
 mod regularizer;
 mod schedule;
 
+pub use compile::{Compile, OutputTraining, PerOutput};
 pub use constraint::Constraint;
+pub use data::{Shuffle, batches, class_weights, validation_split};
 pub use error::TrainError;
 pub use initializer::{Distribution, Fan, Initializer, InitializerKind};
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
