@@ -10,11 +10,13 @@
 //! - [`Metric`]: how good a model is, gathered batch by batch.
 //! - [`Regularizer`] and [`Initializer`]: what weights add to the loss, and what they start from.
 //! - [`Shuffle`], [`batches`], [`validation_split`], [`class_weights`]: which samples a step sees.
+//! - [`callback`]: when to stop, to save, to lower the learning rate; logs as files.
 //!
 //! All of it computes in f32, as Keras does. Nothing here knows of layers: gradients of weights
 //! come from the model.
 
 mod arrays;
+pub mod callback;
 mod compile;
 mod constraint;
 mod data;
