@@ -153,8 +153,7 @@ impl<'a> KerasObject<'a> {
     /// Refuses an `axis` other than the last, which alone is computed here.
     pub fn last_axis_alone(&self) -> Result<(), TrainError> {
         match self.optional_number("axis")? {
-            None => Ok(()),
-            Some(axis) if axis == -1.0 => Ok(()),
+            None | Some(-1.0) => Ok(()),
             Some(_) => Err(self.invalid("axis", "-1: other axes are not supported")),
         }
     }

@@ -118,8 +118,8 @@ impl Chain {
         let none = f64::NEG_INFINITY;
 
         let mut alpha = vec![none; time * count];
-        for s in 0..count.min(2) {
-            alpha[s] = at(0, s);
+        for (s, first) in alpha.iter_mut().enumerate().take(count.min(2)) {
+            *first = at(0, s);
         }
         for t in 1..time {
             let (before, now) = alpha.split_at_mut(t * count);

@@ -60,7 +60,7 @@ pub(super) fn clip(gradients: &mut Gradients, clip: Option<Clip>) {
             let length = (all as f32).sqrt();
             let scale = limit as f32 * (1.0 / length).min((1.0 / limit) as f32);
             // Not a number as soon as the length is none.
-            let scale = scale + (length - length);
+            let scale = if length.is_finite() { scale } else { f32::NAN };
             gradients
                 .iter_mut()
                 .flatten()

@@ -46,7 +46,9 @@ pub struct OptimizerOptions {
     pub gradient_accumulation_steps: Option<usize>,
 }
 
-const CLIPS: [(&str, fn(f64) -> Clip); 3] = [
+type MakeClip = fn(f64) -> Clip;
+
+const CLIPS: [(&str, MakeClip); 3] = [
     ("clipnorm", Clip::Norm),
     ("global_clipnorm", Clip::GlobalNorm),
     ("clipvalue", Clip::Value),
@@ -113,7 +115,7 @@ impl OptimizerOptions {
             LearningRate::Constant(rate) => json!(f64::from(*rate)),
             LearningRate::Schedule(schedule) => schedule.to_keras(),
         };
-        let limit = |wanted: fn(f64) -> Clip| match self.clip {
+        let limit = |wanted: MakeClip| match self.clip {
             Some(Clip::Norm(limit) | Clip::GlobalNorm(limit) | Clip::Value(limit))
                 if self.clip == Some(wanted(limit)) =>
             {

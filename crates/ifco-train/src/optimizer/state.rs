@@ -30,6 +30,9 @@ pub enum StateValue {
     Numbers(ArrayD<f32>),
 }
 
+/// A slot's name and its array for each parameter.
+type SlotArrays = (&'static str, Vec<ArrayD<f32>>);
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
     pub iteration: i64,
@@ -37,7 +40,7 @@ pub(super) struct State {
     averages: Vec<ArrayD<f32>>,
     pub accumulated: Vec<ArrayD<f32>>,
     /// Groups of slots; of each slot one array a parameter.
-    groups: Vec<Vec<(&'static str, Vec<ArrayD<f32>>)>>,
+    groups: Vec<Vec<SlotArrays>>,
     /// Nadam's.
     u_product: Option<f32>,
 }
