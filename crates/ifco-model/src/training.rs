@@ -181,11 +181,29 @@ impl<'a> Forward<'a> {
         output: Tensor,
         backward: impl FnOnce(Array) -> Result<LayerGradients, LayerError> + Send + 'a,
     ) -> Self {
-        Self {
-            outputs: vec![output],
-            backward: Box::new(|gradients| match gradients.into_iter().flatten().next() {
+        Self::of_many(vec![output], |mut gradients| {
+            match gradients.swap_remove(0) {
                 Some(gradient) => backward(gradient),
                 None => Ok(LayerGradients::default()),
+            }
+        })
+    }
+
+    /// Of a layer with several outputs, whose backward is told a gradient for each that something
+    /// depends on, and not called where nothing depends on any.
+    pub fn of_many(
+        outputs: Vec<Tensor>,
+        backward: impl FnOnce(Vec<Option<Array>>) -> Result<LayerGradients, LayerError> + Send + 'a,
+    ) -> Self {
+        let count = outputs.len().max(1);
+        Self {
+            outputs,
+            backward: Box::new(move |mut gradients| {
+                gradients.resize(count, None);
+                match gradients.iter().any(Option::is_some) {
+                    true => backward(gradients),
+                    false => Ok(LayerGradients::default()),
+                }
             }),
             moving: Vec::new(),
             penalty: 0.0,
@@ -195,15 +213,7 @@ impl<'a> Forward<'a> {
     /// Of a layer that nothing can be trained through: the error is that of whoever goes back.
     pub fn refused(outputs: Vec<Tensor>, class: &str) -> Self {
         let class = class.to_string();
-        Self {
-            outputs,
-            backward: Box::new(|gradients| match gradients.iter().any(Option::is_some) {
-                true => Err(LayerError::NotTrainable { class }),
-                false => Ok(LayerGradients::default()),
-            }),
-            moving: Vec::new(),
-            penalty: 0.0,
-        }
+        Self::of_many(outputs, |_| Err(LayerError::NotTrainable { class }))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use ndarray::IxDyn;
 
-use super::derivative::softmax_backward;
 use super::support::{
     along, along_both, as_mask, integers_or, one, output_shape, resolve_axes, single, softmax,
 };
@@ -10,6 +9,7 @@ use crate::{
     Call, Config, ConfigError, Forward, Generation, Layer, LayerError, LayerGradients, Mask,
     NotStreamable, Shape, StepShape, Streamed, Tensor, Training,
 };
+use ifco_cell::Activation;
 
 /// How a softmax leaves positions out. Each Keras has its own way, and they differ where all
 /// positions are left out.
@@ -131,7 +131,9 @@ impl Layer for Softmax {
             if self.masking == Masking::ReplaceAndZero {
                 zeroes(&mut gradient)?;
             }
-            let gradient = along_both(y.view(), gradient.view(), &axes, softmax_backward)?;
+            let gradient = along_both(y.view(), gradient.view(), &axes, |y, dy| {
+                Activation::Softmax.backward(y, y, dy);
+            })?;
             let mut gradient = gradient.into_shared();
             if self.masking != Masking::Add {
                 zeroes(&mut gradient)?;
