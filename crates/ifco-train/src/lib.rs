@@ -12,8 +12,8 @@
 //! - [`Shuffle`], [`batches`], [`validation_split`], [`class_weights`]: which samples a step sees.
 //! - [`callback`]: when to stop, to save, to lower the learning rate; logs as files.
 //!
-//! All of it computes in f32, as Keras does. Nothing here knows of layers: gradients of weights
-//! come from the model.
+//! [`Trainer`] puts them together with a model, which makes the gradients: `fit`, `evaluate` and
+//! `train_on_batch`. All of it computes in f32, as Keras does.
 
 mod arrays;
 pub mod callback;
@@ -21,6 +21,8 @@ mod compile;
 mod constraint;
 mod data;
 mod error;
+mod fit;
+mod fused;
 mod initializer;
 mod keras_object;
 mod loss;
@@ -34,6 +36,7 @@ pub use compile::{Compile, OutputTraining, PerOutput};
 pub use constraint::Constraint;
 pub use data::{Shuffle, batches, class_weights, validation_split};
 pub use error::TrainError;
+pub use fit::{Data, FitError, FitOptions, Trainer};
 pub use initializer::{Distribution, Fan, Initializer, InitializerKind};
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
 pub use metric::{Average, Count, Curve, Direction, Metric, MetricKind, Summation};

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{array, assert_close, cases, number, numbers};
+use common::{array, assert_close, cases, draw, number, numbers};
 use ifco_train::{
     Constraint, LearningRate, Optimizer, OptimizerKind, Parameter, Schedule, StateValue, TrainError,
 };
@@ -11,23 +11,6 @@ use serde_json::{Value, json};
 
 const PARAMETERS: [(&str, &[usize]); 2] = [("dense/kernel", &[2, 3]), ("dense/bias", &[3])];
 const SHOWN: [usize; 5] = [1, 2, 10, 50, 200];
-
-/// What `make_optimizers.py` draws under the same name.
-fn draw(step: usize, parameter: usize, shape: &[usize]) -> ArrayD<f32> {
-    let hashed = |n: u32| {
-        [(16, 0x7FEB_352D_u32), (15, 0x846C_A68B), (16, 1)]
-            .into_iter()
-            .fold(n, |n, (shift, factor)| {
-                (n ^ (n >> shift)).wrapping_mul(factor)
-            })
-    };
-    let element = |i: usize| {
-        let bits = hashed((step * 1000 + parameter * 100 + i) as u32) >> 8;
-        bits as f32 / (1 << 24) as f32 - 0.5
-    };
-    let count = shape.iter().product();
-    ArrayD::from_shape_vec(IxDyn(shape), (0..count).map(element).collect()).expect("a shape")
-}
 
 struct Training {
     optimizer: Optimizer,

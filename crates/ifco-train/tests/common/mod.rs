@@ -57,3 +57,20 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f32], relative: f32) 
         assert!(same, "{what}: [{i}] is {found}, Keras has {expected}");
     }
 }
+
+/// What `draw` of `golden/common.py` draws: numbers from -1/2 to 1/2.
+pub fn draw(step: usize, parameter: usize, shape: &[usize]) -> ArrayD<f32> {
+    let hashed = |n: u32| {
+        [(16, 0x7FEB_352D_u32), (15, 0x846C_A68B), (16, 1)]
+            .into_iter()
+            .fold(n, |n, (shift, factor)| {
+                (n ^ (n >> shift)).wrapping_mul(factor)
+            })
+    };
+    let element = |i: usize| {
+        let bits = hashed((step * 1000 + parameter * 100 + i) as u32) >> 8;
+        bits as f32 / (1 << 24) as f32 - 0.5
+    };
+    let count = shape.iter().product();
+    ArrayD::from_shape_vec(IxDyn(shape), (0..count).map(element).collect()).expect("a shape")
+}

@@ -1,10 +1,10 @@
 """Makes optimizers.json and schedules.json: 200 steps of Keras 3's optimizers, what they remember,
 and its learning rates. Needs keras and tensorflow.
 
-Gradients are not stored: `gradient` below and in `tests/optimizers.rs` draws the same.
+Gradients are not stored: `draw` of common.py and of `tests/common` gives the same.
 """
 
-from common import array, number, write
+from common import array, draw, number, write
 import keras
 import numpy as np
 from keras import constraints as C, optimizers as O
@@ -12,21 +12,6 @@ from keras.optimizers import schedules as S
 
 SHAPES = [("dense/kernel", (2, 3)), ("dense/bias", (3,))]
 SHOWN = [1, 2, 10, 50, 200]
-
-
-def hashed(n):
-    """Mixes the bits of a 32-bit number."""
-    n = np.uint32(n)
-    for shift, factor in [(16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)]:
-        n = np.uint32((int(n ^ (n >> np.uint32(shift))) * factor) & 0xFFFFFFFF)
-    return n
-
-
-def draw(step, parameter, shape):
-    """Numbers from -1/2 to 1/2, exact in f32."""
-    n = int(np.prod(shape))
-    values = [hashed(step * 1000 + parameter * 100 + i) >> np.uint32(8) for i in range(n)]
-    return (np.array(values, "float32") / np.float32(2**24) - np.float32(0.5)).reshape(shape)
 
 
 CASES = []
