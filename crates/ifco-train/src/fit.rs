@@ -1,13 +1,20 @@
 //! Training a model: Keras's `train_on_batch`, `fit` and `evaluate`.
 
+mod data;
+mod judge;
+mod penalties;
+
 use ifco_model::{Model, ModelError, Tensor, Training};
-use ndarray::{ArrayD, Axis};
-use serde_json::Value;
+use ndarray::ArrayD;
 
 use crate::callback::Logs;
 use crate::fused::{self, Last};
-use crate::loss::Weighting;
-use crate::{Compile, Optimizer, OutputTraining, Parameter, Shuffle, TrainError, batches};
+use crate::{Compile, Optimizer, OutputTraining, Parameter, TrainError, batches};
+
+pub use data::{Data, FitOptions};
+
+use judge::{RunningLoss, judge};
+use penalties::{Wish, regularization};
 
 /// Why a model cannot be trained on something.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +27,7 @@ pub enum FitError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// Something in the model that training does not take account of yet.
-    #[error("layer {layer:?} has a {key}, which training does not apply yet: set it to null")]
+    #[error("layer {layer:?} has a {key}, which training cannot apply there: set it to null")]
     Unsupported {
         /// The layer's name.
         layer: String,
@@ -30,97 +37,6 @@ pub enum FitError {
     /// Data that do not belong together.
     #[error("{0}")]
     Data(String),
-}
-
-/// Inputs and what is wanted of them, one array for each input and output; rows are samples.
-#[derive(Debug, Clone, Default)]
-pub struct Data {
-    /// One for each input, `(samples, …)`.
-    pub inputs: Vec<ArrayD<f32>>,
-    /// One for each output, `(samples, …)`.
-    pub targets: Vec<ArrayD<f32>>,
-    /// What each sample, or step, counts for; one for each output, or none at all.
-    pub sample_weights: Vec<ArrayD<f32>>,
-}
-
-impl Data {
-    /// One input, one output, no weights.
-    pub fn new(input: ArrayD<f32>, target: ArrayD<f32>) -> Self {
-        Self {
-            inputs: vec![input],
-            targets: vec![target],
-            sample_weights: Vec::new(),
-        }
-    }
-
-    /// How many samples there are: the same in each array.
-    ///
-    /// # Errors
-    /// When arrays differ, or there are none.
-    pub fn samples(&self) -> Result<usize, FitError> {
-        let all = || {
-            self.inputs
-                .iter()
-                .chain(&self.targets)
-                .chain(&self.sample_weights)
-        };
-        let mut counts = all().map(|array| array.shape().first().copied().unwrap_or(0));
-        let Some(first) = counts.next() else {
-            return Err(FitError::Data("there are no data".into()));
-        };
-        match counts.find(|count| *count != first) {
-            Some(other) => Err(FitError::Data(format!(
-                "arrays have {first} and {other} samples, but must have the same"
-            ))),
-            None => Ok(first),
-        }
-    }
-
-    /// These samples, in this order.
-    fn rows(&self, rows: &[usize]) -> Self {
-        let pick = |arrays: &[ArrayD<f32>]| {
-            arrays
-                .iter()
-                .map(|array| array.select(Axis(0), rows))
-                .collect()
-        };
-        Self {
-            inputs: pick(&self.inputs),
-            targets: pick(&self.targets),
-            sample_weights: pick(&self.sample_weights),
-        }
-    }
-}
-
-/// How long and on which samples [`Trainer::fit`] trains.
-#[derive(Debug, Clone)]
-pub struct FitOptions<'a> {
-    /// How many epochs.
-    pub epochs: usize,
-    /// The first epoch's number; what came before was trained before.
-    pub initial_epoch: usize,
-    /// How many samples a step sees.
-    pub batch_size: usize,
-    /// Orders of the samples; absent: as they are.
-    pub shuffle: Option<Shuffle>,
-    /// Judged after each epoch, under names with `val_`.
-    pub validation: Option<&'a Data>,
-    /// Where dropout draws from.
-    pub seed: u64,
-}
-
-impl Default for FitOptions<'_> {
-    /// Keras's: one epoch, 32 samples a step, shuffled.
-    fn default() -> Self {
-        Self {
-            epochs: 1,
-            initial_epoch: 0,
-            batch_size: 32,
-            shuffle: Some(Shuffle::new(0)),
-            validation: None,
-            seed: 0,
-        }
-    }
 }
 
 /// A model while it is trained.
@@ -161,17 +77,9 @@ pub struct Trainer {
     /// The model's weights that are trained, by their numbers.
     trained: Vec<usize>,
     values: Vec<ArrayD<f32>>,
+    /// What is asked of each of them.
+    wishes: Vec<Wish>,
     loss: RunningLoss,
-}
-
-/// The mean loss since the last reset, by samples; each output's by batches, since Keras does not
-/// know their sizes there.
-#[derive(Debug, Clone, Default)]
-struct RunningLoss {
-    samples: f64,
-    batches: f64,
-    total: f64,
-    each: Vec<f64>,
 }
 
 impl Trainer {
@@ -179,9 +87,10 @@ impl Trainer {
     ///
     /// # Errors
     /// When the configuration does not fit the model's outputs, the model has no weights, or a
-    /// layer has a regularizer or constraint.
+    /// layer has a regularizer or constraint of which no weight is known, such as one of its
+    /// activity.
     pub fn new(model: Model, mut compile: Compile) -> Result<Self, FitError> {
-        refuse_penalties(model.config())?;
+        let mut all_wishes = penalties::wishes(&model)?;
         let names: Vec<&str> = model
             .outputs()
             .iter()
@@ -227,6 +136,10 @@ impl Trainer {
                 (path, values.shape().to_vec())
             })
             .collect();
+        let wishes = trained
+            .iter()
+            .map(|i| std::mem::take(&mut all_wishes[*i]))
+            .collect();
         compile.optimizer.build(&shapes);
         Ok(Self {
             loss: RunningLoss {
@@ -238,6 +151,7 @@ impl Trainer {
             compile,
             outputs,
             last,
+            wishes,
             trained,
             values,
         })
@@ -279,7 +193,7 @@ impl Trainer {
     /// When the model does not take its weights.
     pub fn finalize(&mut self) -> Result<(), FitError> {
         let gradients: Vec<Option<ArrayD<f32>>> = vec![None; self.values.len()];
-        let mut parameters = parameters(&mut self.values, &gradients);
+        let mut parameters = parameters(&mut self.values, &gradients, &self.wishes);
         self.compile.optimizer.finalize(&mut parameters)?;
         self.take_up()
     }
@@ -294,7 +208,8 @@ impl Trainer {
         let runs = self.runs.as_ref().unwrap_or(&self.model);
         let (predictions, tape) = runs.forward_for_training(&inputs, &mut Training::new(seed))?;
         let mut judged = judge(&mut self.outputs, &self.last, &predictions, batch, true)?;
-        judged.total += tape.penalty();
+        let (weights, decays) = regularization(&self.wishes, &self.values)?;
+        judged.total += tape.penalty() + weights;
         let moving = tape.moving().to_vec();
         let slopes = std::mem::take(&mut judged.slopes);
         let slopes = slopes
@@ -302,16 +217,19 @@ impl Trainer {
             .map(|slope| slope.map(ArrayD::into_shared));
         let mut gradients = tape.backward(slopes.collect())?.weights;
         let scale = self.compile.optimizer.loss_scale();
-        let taken = self.trained.iter().map(|i| {
-            let gradient = gradients.get_mut(*i).and_then(Option::take)?;
-            let mut gradient = gradient.into_dense();
+        let taken = self.trained.iter().zip(decays).map(|(i, decay)| {
+            let gradient = gradients.get_mut(*i).and_then(Option::take);
+            let mut gradient = match (gradient.map(|gradient| gradient.into_dense()), decay) {
+                (Some(gradient), Some(decay)) => gradient + decay,
+                (one, other) => one.or(other)?,
+            };
             if scale != 1.0 {
                 gradient *= scale;
             }
             Some(gradient)
         });
         let taken: Vec<Option<ArrayD<f32>>> = taken.collect();
-        let mut parameters = parameters(&mut self.values, &taken);
+        let mut parameters = parameters(&mut self.values, &taken, &self.wishes);
         self.compile.optimizer.apply(&mut parameters)?;
         self.take_up()?;
         self.runs
@@ -333,7 +251,8 @@ impl Trainer {
         let mut how = Training::inference().with_inputs(false).with_weights(false);
         let (predictions, tape) = runs.forward_for_training(&inputs, &mut how)?;
         let mut judged = judge(&mut self.outputs, &self.last, &predictions, batch, false)?;
-        judged.total += tape.penalty();
+        let (weights, _) = regularization(&self.wishes, &self.values)?;
+        judged.total += tape.penalty() + weights;
         self.loss.add(&judged, samples);
         Ok(judged.total)
     }
@@ -455,126 +374,13 @@ impl Trainer {
 fn parameters<'a>(
     values: &'a mut [ArrayD<f32>],
     gradients: &'a [Option<ArrayD<f32>>],
+    wishes: &'a [Wish],
 ) -> Vec<Parameter<'a>> {
-    let each = values.iter_mut().zip(gradients);
-    each.map(|(values, gradient)| Parameter {
+    let each = values.iter_mut().zip(gradients).zip(wishes);
+    each.map(|((values, gradient), wish)| Parameter {
         values: values.view_mut(),
         gradient: gradient.as_ref().map(|gradient| gradient.view()),
-        constraint: None,
+        constraint: wish.constraint.as_ref(),
     })
     .collect()
-}
-
-/// What the losses say of one batch.
-#[derive(Default)]
-struct Judged {
-    total: f32,
-    each: Vec<f32>,
-    slopes: Vec<Option<ArrayD<f32>>>,
-}
-
-/// Losses, their gradients if they are asked for, and the metrics of one batch.
-fn judge(
-    outputs: &mut [OutputTraining],
-    last: &[Option<Last>],
-    predictions: &[Tensor],
-    batch: &Data,
-    training: bool,
-) -> Result<Judged, FitError> {
-    if batch.targets.len() != outputs.len() || predictions.len() != outputs.len() {
-        return Err(FitError::Data(format!(
-            "there are targets for {} outputs, but the model has {}",
-            batch.targets.len(),
-            outputs.len()
-        )));
-    }
-    if !batch.sample_weights.is_empty() && batch.sample_weights.len() != outputs.len() {
-        return Err(FitError::Data(format!(
-            "there are sample weights for {} outputs, but the model has {}",
-            batch.sample_weights.len(),
-            outputs.len()
-        )));
-    }
-    let mut judged = Judged::default();
-    for (i, output) in outputs.iter_mut().enumerate() {
-        let (prediction, y_true) = (&predictions[i], batch.targets[i].view());
-        let weighting = Weighting {
-            sample_weight: batch.sample_weights.get(i).map(|weights| weights.view()),
-            mask: prediction.mask.as_ref().map(|mask| mask.view()),
-        };
-        let mut slope = None;
-        let mut value = 0.0;
-        if let Some(loss) = &output.loss {
-            let y_pred = prediction.view();
-            if training {
-                let mut result = loss.with_gradient(&y_true, &y_pred, &weighting)?;
-                result.gradient *= output.loss_weight;
-                (value, slope) = (result.total, Some(result.gradient));
-            } else {
-                value = loss.value(&y_true, &y_pred, &weighting)?;
-            }
-        }
-        judged.total += value * output.loss_weight;
-        judged.each.push(value);
-        judged.slopes.push(slope);
-        if output.metrics.is_empty() && output.weighted_metrics.is_empty() {
-            continue;
-        }
-        let seen = match last[i] {
-            Some(last) => last.of(prediction.clone().into_owned()),
-            None => prediction.clone().into_owned(),
-        };
-        let unweighted = Weighting {
-            sample_weight: None,
-            mask: weighting.mask.clone(),
-        };
-        for (_, metric) in &mut output.metrics {
-            metric.update(&y_true, &seen.view(), &unweighted)?;
-        }
-        for (_, metric) in &mut output.weighted_metrics {
-            metric.update(&y_true, &seen.view(), &weighting)?;
-        }
-    }
-    Ok(judged)
-}
-
-impl RunningLoss {
-    fn add(&mut self, judged: &Judged, samples: usize) {
-        let samples = samples as f64;
-        self.samples += samples;
-        self.batches += 1.0;
-        self.total += f64::from(judged.total) * samples;
-        for (sum, value) in self.each.iter_mut().zip(&judged.each) {
-            *sum += f64::from(*value);
-        }
-    }
-}
-
-/// Regularizers and constraints of layers, which would otherwise be left out in silence.
-fn refuse_penalties(config: &Value) -> Result<(), FitError> {
-    for entry in fused::layers(config).into_iter().flatten() {
-        if let Some(key) = penalty(entry) {
-            let name = entry.pointer("/config/name").and_then(Value::as_str);
-            return Err(FitError::Unsupported {
-                layer: name.unwrap_or_default().into(),
-                key,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// A key of a layer, or of one inside of it, that holds a regularizer or a constraint.
-fn penalty(json: &Value) -> Option<String> {
-    match json {
-        Value::Object(map) => map.iter().find_map(|(key, value)| {
-            let is_one = key.ends_with("_regularizer") || key.ends_with("_constraint");
-            if is_one && !value.is_null() {
-                return Some(key.clone());
-            }
-            penalty(value)
-        }),
-        Value::Array(items) => items.iter().find_map(penalty),
-        _ => None,
-    }
 }

@@ -86,7 +86,7 @@ pub(crate) fn layers(config: &Value) -> Option<&Vec<Value>> {
     config.pointer("/config/layers")?.as_array()
 }
 
-fn named(entry: &Value, layer: &str) -> bool {
+pub(crate) fn named(entry: &Value, layer: &str) -> bool {
     let own = entry.pointer("/config/name").or_else(|| entry.get("name"));
     own.and_then(Value::as_str) == Some(layer)
 }

@@ -42,6 +42,7 @@ fn data(about: &str) -> Data {
                 sample_weights: Vec::new(),
             }
         }
+        "penalties" => Data::new(x(14, &[5, 2]), x(15, &[1])),
         other => panic!("no data for {other}"),
     }
 }
@@ -281,11 +282,11 @@ fn errors_name_what_is_wrong_and_change_nothing() {
         {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 1]}},
         {"class_name": "Dense", "config": {
             "name": "d", "units": 1,
-            "kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.1}},
+            "activity_regularizer": {"class_name": "L2", "config": {"l2": 0.1}},
         }},
     ]}});
     let model = Model::from_config(&model, Generation::Keras3).expect("valid");
     let compile = Compile::from_keras(&json!({"loss": "mse"})).expect("valid");
     let error = Trainer::new(model, compile).unwrap_err().to_string();
-    assert!(error.contains("kernel_regularizer"), "{error}");
+    assert!(error.contains("activity_regularizer"), "{error}");
 }

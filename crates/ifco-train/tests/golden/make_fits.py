@@ -94,4 +94,12 @@ case("two outputs", keras.Model(i, [L.Dense(1, name="a")(h), L.Dense(3, activati
      {"optimizer": keras.optimizers.Nadam(0.01, global_clipnorm=0.5), "loss": {"a": "huber", "b": "categorical_crossentropy"},
       "loss_weights": {"a": 0.5, "b": 2.0}, "metrics": {"b": ["accuracy"]}},
      [x(11, 5, 2)], [x(12, 5, 1), np.eye(3, dtype="float32")[classes(13, 3).astype(int)]])
+case("penalties", keras.Sequential([
+    keras.Input((5, 2)),
+    L.Bidirectional(L.LSTM(2, kernel_regularizer="l2", bias_regularizer=keras.regularizers.L1(0.02),
+                           recurrent_regularizer=keras.regularizers.OrthogonalRegularizer(0.1),
+                           recurrent_constraint=keras.constraints.UnitNorm())),
+    L.Dense(1, kernel_regularizer=keras.regularizers.L1L2(0.01, 0.02), kernel_constraint="non_neg")]),
+     {"optimizer": keras.optimizers.Adam(0.01, loss_scale_factor=4.0), "loss": "mae"},
+     [x(14, 5, 2)], [x(15, 1)])
 write("fits.json", CASES)
