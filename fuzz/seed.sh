@@ -6,7 +6,8 @@ set -eu
 cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- ../fixtures
 mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv \
-    corpus/sound_model corpus/torch corpus/safetensors corpus/onnx corpus/view_request
+    corpus/sound_model corpus/torch corpus/safetensors corpus/onnx corpus/view_request \
+    corpus/weights
 find "$@" -type f -size -200k | while read -r file; do
     name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
     case $file in
@@ -16,6 +17,7 @@ find "$@" -type f -size -200k | while read -r file; do
     *.json) cp "$file" "corpus/model_json/$name" ;;
     *.npy) cp "$file" "corpus/npy/$name" ;;
     *.npz) cp "$file" "corpus/npz/$name" ;;
+    *.msgpack) cp "$file" "corpus/weights/$name" ;;
     *.onnx) cp "$file" "corpus/onnx/$name" ;;
     *.csv) cp "$file" "corpus/csv/$name" ;;
     *.pt | *.pth | *.ckpt) cp "$file" "corpus/torch/$name" ;;
