@@ -158,7 +158,32 @@ pub fn save(model: &Model, path: impl AsRef<Path>) -> Result<Saved, SaveError> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn architecture(model: &Model) -> String {
-    keras::architecture(model)
+    match lifted(model) {
+        Some(Ok(lifted)) => keras::architecture(&lifted.model),
+        _ => keras::architecture(model),
+    }
+}
+
+/// A model that came from an ONNX file in Keras's layers, which is what [`save`] writes of it;
+/// `None` of any other model, which consists of them.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/onnx")).unwrap();
+/// let graph = ifco_files::open("torch_lstm_last.onnx")?;
+/// let model = ifco_files::in_keras_layers(&graph).unwrap()?;
+/// let classes = model.layers().iter().map(|entry| entry.layer.class_name());
+/// assert_eq!(classes.collect::<Vec<_>>(), ["InputLayer", "LSTM", "Dense"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Where one of its nodes is part of no layer: which one.
+pub fn in_keras_layers(model: &Model) -> Option<Result<Model, SaveError>> {
+    lifted(model).map(|lifted| lifted.map(|lifted| lifted.model))
+}
+
+fn lifted(model: &Model) -> Option<Result<onnx::Lifted, SaveError>> {
+    onnx::is_graph(model).then(|| onnx::lift(model))
 }
 
 /// How to save.
@@ -240,10 +265,16 @@ impl SaveOptions {
         let found = Format::of(path).and_then(|format| Some((format, format.save?)));
         match found {
             Some((format, save)) => {
+                let lifted = lifted(model).transpose()?;
+                let model = lifted.as_ref().map_or(model, |lifted| &lifted.model);
                 check_lstms(model, format)?;
                 let mut options = self.clone();
                 options.hard_sigmoid_differs = model.generation() != Generation::Keras3;
-                save(model, &options)
+                let mut saved = save(model, &options)?;
+                if let Some(lifted) = lifted {
+                    saved.notes.splice(0..0, lifted.notes);
+                }
+                Ok(saved)
             }
             None => Err(SaveError::Format { path: path.into() }),
         }

@@ -1,9 +1,11 @@
 //! ONNX files: a protobuf `ModelProto` that holds a graph of operators and its weights.
 //!
 //! [`wire`] reads protobuf, [`proto`] the messages, [`tensor`] the arrays, also those in files
-//! beside the model, and [`import`] makes a model of the nodes.
+//! beside the model, and [`import`] makes a model of the nodes. [`lift`](mod@lift) makes Keras's
+//! layers of them where another format shall hold them.
 
 mod import;
+mod lift;
 mod names;
 mod proto;
 mod rows;
@@ -20,6 +22,7 @@ use crate::{FileError, Limits};
 use proto::{GraphProto, ModelProto};
 use wire::{Message, WireError};
 
+pub(crate) use lift::{Lifted, is_graph, lift};
 pub(crate) use save::save;
 
 /// What a model is opened with, for errors and limits.
