@@ -84,7 +84,7 @@ pub const FORMATS: &[Format] = &[
         extensions: &[".onnx"],
         opens: true,
         save: Some(onnx::save),
-        holds: &[],
+        holds: onnx::HOLDS,
     },
 ];
 
@@ -311,6 +311,9 @@ fn check_lstms(model: &Model, format: &Format) -> Result<(), SaveError> {
             reason: format!("{} has no place for its {}", format.name, extras.join(", ")),
             remedy: match is_projection {
                 true => "save it as .pt or .safetensors, which hold a projection".into(),
+                false if extras.iter().all(|extra| onnx::HOLDS.contains(extra)) => {
+                    "save it as .onnx, which has a place for it".into()
+                }
                 false => "`ifco gates -o` saves its arrays by name".into(),
             },
         });

@@ -4,6 +4,7 @@
 //! beside the model, and [`import`] makes a model of the nodes. [`lift`](mod@lift) makes Keras's
 //! layers of them where another format shall hold them.
 
+mod body;
 mod import;
 mod lift;
 mod names;
@@ -23,7 +24,7 @@ use proto::{GraphProto, ModelProto};
 use wire::{Message, WireError};
 
 pub(crate) use lift::{Lifted, is_graph, lift};
-pub(crate) use save::save;
+pub(crate) use save::{HOLDS, save};
 
 /// What a model is opened with, for errors and limits.
 struct Source<'a> {
