@@ -31,6 +31,9 @@ GRU, SimpleRNN, Dense, Embedding, Conv1D and norms, with PyTorch's activations; 
 ifco says which layer it is, and stops. Modules are called as the layers (characters that Python
 does not allow become _); --name LAYER=MODULE calls one otherwise.
 
+An ONNX graph becomes Keras's layers first; ifco names the node that is none. The batch comes first
+in OUT, wherever the graph has it.
+
 Before OUT is there, ifco opens what it is about to write, runs both models on the same random
 input and compares all outputs: above 1e-5 + 1e-4 times the value, nothing is written.
 
@@ -40,6 +43,7 @@ Elsewhere ifco stops, or with --lossy takes the function of Keras 3.
 
 Examples:
   ifco convert keras2.h5 model.keras
+  ifco convert model.onnx model.keras
   ifco convert model.keras model.h5
   ifco convert w.h5 model.keras --architecture model.json    weights and architecture apart
   ifco convert model.keras w.weights.h5 --json-out model.json
@@ -53,8 +57,8 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The file to write, by its ending: .keras, .h5, .hdf5, .weights.h5, .pt, .pth, .safetensors
-    /// or .json (RTNeural)
+    /// The file to write, by its ending: .keras, .h5, .hdf5, .weights.h5, .onnx, .pt, .pth,
+    /// .safetensors or .json (RTNeural)
     #[arg(value_name = "OUT")]
     out: PathBuf,
 

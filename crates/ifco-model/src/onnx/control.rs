@@ -408,6 +408,13 @@ impl Layer for Control {
             nodes: Cell::new(MOST_NODES),
         };
         let mut made = self.run(&inputs, &budget)?;
+        if made.len() < self.node.outputs {
+            return Err(LayerError::Other(format!(
+                "its graph makes {} of its {} outputs",
+                made.len(),
+                self.node.outputs
+            )));
+        }
         made.truncate(self.node.outputs.max(1));
         Ok(made.into_iter().map(Tensor::new).collect())
     }
