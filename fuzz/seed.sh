@@ -7,18 +7,18 @@ cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- ../fixtures
 mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv \
     corpus/sound_model corpus/torch corpus/safetensors corpus/onnx corpus/view_request \
-    corpus/weights
+    corpus/weights corpus/save
 find "$@" -type f -size -200k | while read -r file; do
     name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
     case $file in
-    *.keras) cp "$file" "corpus/keras_archive/$name" ;;
-    */audio/*.json | *.nam) cp "$file" "corpus/sound_model/$name" ;;
+    *.keras) cp "$file" "corpus/keras_archive/$name"; cp "$file" "corpus/save/$name" ;;
+    */audio/*.json | *.nam) cp "$file" "corpus/sound_model/$name"; cp "$file" "corpus/save/$name" ;;
     *.h5 | *.hdf5) cp "$file" "corpus/hdf5_model/$name" ;;
     *.json) cp "$file" "corpus/model_json/$name" ;;
     *.npy) cp "$file" "corpus/npy/$name" ;;
     *.npz) cp "$file" "corpus/npz/$name" ;;
     *.msgpack) cp "$file" "corpus/weights/$name" ;;
-    *.onnx) cp "$file" "corpus/onnx/$name" ;;
+    *.onnx) cp "$file" "corpus/onnx/$name"; cp "$file" "corpus/save/$name" ;;
     *.csv) cp "$file" "corpus/csv/$name" ;;
     *.pt | *.pth | *.ckpt) cp "$file" "corpus/torch/$name" ;;
     *.safetensors) cp "$file" "corpus/safetensors/$name" ;;

@@ -42,7 +42,9 @@ use ndarray::ArrayD;
 pub use open::{
     Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_with_architecture,
 };
-pub use save::{FORMATS, Format, SaveError, SaveOptions, Saved, architecture, save};
+pub use save::{
+    FORMATS, Format, SaveError, SaveOptions, Saved, architecture, in_keras_layers, save,
+};
 
 /// What a file turned out to hold.
 ///
