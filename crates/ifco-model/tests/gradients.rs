@@ -185,6 +185,33 @@ fn trainings() -> [(&'static str, Training); 2] {
     ]
 }
 
+/// Layers that divide by a length of 0, or attend to nothing but what a mask leaves out: there
+/// `f32` is too coarse for a difference. TensorFlow's gradients of those cases are in
+/// `golden/gradients.json`.
+const NO_DIFFERENCE: [&str; 6] = [
+    "Dot",
+    "UnitNormalization",
+    "Softmax",
+    "Attention",
+    "AdditiveAttention",
+    "MultiHeadAttention",
+];
+
+/// Whether a row of an input, or of a mask, is all zeros.
+fn has_nothing(golden: &Value) -> bool {
+    let inputs = golden["inputs"].as_array().unwrap().iter();
+    let named = golden["call"].as_object().unwrap().values();
+    let named = named.filter_map(Value::as_array).flatten();
+    let zero_rows = |array: &ArrayD<f32>| {
+        let rows = array.rows();
+        rows.into_iter()
+            .any(|row| row.iter().all(|value| *value == 0.0))
+    };
+    inputs.chain(named).any(|value| {
+        zero_rows(&array(value)) || (!value["mask"].is_null() && zero_rows(&array(&value["mask"])))
+    })
+}
+
 #[test]
 fn each_layer_agrees_with_finite_differences() {
     let mut failures = Vec::new();
@@ -194,6 +221,9 @@ fn each_layer_agrees_with_finite_differences() {
         for (version, config) in golden["configs"].as_object().expect("configs") {
             // Its noise leaves no gradient that a difference could show.
             if config["renorm"] == json!(true) {
+                continue;
+            }
+            if NO_DIFFERENCE.contains(&class) && has_nothing(golden) {
                 continue;
             }
             for (when, training) in trainings() {
@@ -224,7 +254,7 @@ fn each_layer_agrees_with_finite_differences() {
         }
     }
     assert!(count > 500, "only {count} cases");
-    let shown: Vec<&str> = failures.iter().take(60).map(String::as_str).collect();
+    let shown: Vec<&str> = failures.iter().take(300).map(String::as_str).collect();
     assert!(
         failures.is_empty(),
         "{} differences:\n{}",
@@ -266,6 +296,7 @@ fn recurrent_layers_agree_with_finite_differences() {
         .iter()
         .map(|class| json!({"class_name": class, "config": {"units": 3, "dropout": 0.25}}))
         .collect();
+    let cells = json!({"class_name": "StackedRNNCells", "config": {"cells": cells}});
     let stacked = json!({"cell": cells, "return_sequences": true});
     let mut cases = vec![
         ("LSTM", lstm(json!({}))),
