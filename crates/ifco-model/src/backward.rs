@@ -28,6 +28,8 @@ pub struct ModelTape<'a> {
 struct TapedCall<'a> {
     node: usize,
     outputs: usize,
+    /// Whether the gradients of its weights are asked for.
+    weights: bool,
     backward: Backward<'a>,
 }
 
@@ -234,6 +236,7 @@ impl Model {
                 calls.push(TapedCall {
                     node,
                     outputs: forward.outputs.len(),
+                    weights,
                     backward: forward.backward,
                 });
             }
@@ -319,6 +322,9 @@ impl ModelTape<'_> {
                         note(&mut gradients, source, gradient);
                     }
                 }
+            }
+            if !call.weights {
+                continue;
             }
             for (sum, gradient) in weights[node.layer].iter_mut().zip(of_layer.weights) {
                 match (&mut *sum, gradient) {

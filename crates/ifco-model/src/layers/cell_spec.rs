@@ -125,9 +125,8 @@ impl CellSpec {
             (self.recurrent_dropout, self.outputs()),
         ]
         .map(|(rate, size)| {
-            let kept = 1.0 - rate;
-            let scale = if kept > 0.0 { 1.0 / kept } else { 0.0 };
-            let draw = |_| if random.uniform() >= rate { scale } else { 0.0 };
+            let mut kept = random.kept(rate);
+            let draw = |_| kept.next().unwrap_or_default();
             (rate > 0.0).then(|| Array3::from_shape_fn((gates, batch, size), draw))
         })
     }

@@ -174,8 +174,8 @@ fn concrete(own: Option<&[Option<usize>]>, shape: &[usize]) -> Result<Vec<usize>
 
 /// 0 for what is dropped, and for the rest what makes up for it.
 fn dropped(sizes: &[usize], rate: f32, random: &mut Random) -> Affine {
-    let scale = if rate < 1.0 { 1.0 / (1.0 - rate) } else { 0.0 };
-    let draw = || if random.uniform() >= rate { scale } else { 0.0 };
+    let mut kept = random.kept(rate);
+    let draw = || kept.next().unwrap_or_default();
     (ArrayD::from_shape_simple_fn(IxDyn(sizes), draw), None)
 }
 

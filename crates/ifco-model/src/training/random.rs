@@ -34,6 +34,13 @@ impl Random {
         (self.bits() >> 40) as f32 / (1_u32 << 24) as f32
     }
 
+    /// Factors of dropout at this rate: 0 for what is dropped, and for the rest what makes up for
+    /// it.
+    pub(crate) fn kept(&mut self, rate: f32) -> impl Iterator<Item = f32> {
+        let scale = if rate < 1.0 { 1.0 / (1.0 - rate) } else { 0.0 };
+        std::iter::repeat_with(move || if self.uniform() >= rate { scale } else { 0.0 })
+    }
+
     /// From the normal distribution of mean 0 and deviation 1 (Box and Muller).
     pub(crate) fn normal(&mut self) -> f32 {
         let radius = (-2.0 * (1.0 - f64::from(self.uniform())).ln()).sqrt();
