@@ -37,10 +37,12 @@ mod zipped;
 pub use error::FileError;
 use ifco_cell::Cell;
 use ifco_model::Model;
+pub use keras::compile_config;
 pub use limits::Limits;
 use ndarray::ArrayD;
 pub use open::{
-    Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_with_architecture,
+    Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_optimizer,
+    open_with_architecture,
 };
 pub use save::{
     FORMATS, Format, SaveError, SaveOptions, Saved, architecture, in_keras_layers, save,

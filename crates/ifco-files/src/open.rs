@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ifco_model::Model;
+use ifco_train::StateValue;
 
 use crate::bytes::Bytes;
 use crate::weights::{self, Spec};
@@ -75,6 +76,23 @@ pub fn open_any(path: impl AsRef<Path>) -> Result<Opened, FileError> {
 /// Whatever [`FileError`] tells.
 pub fn open_bytes(bytes: impl Into<Vec<u8>>, name: &str) -> Result<Opened, FileError> {
     OpenOptions::new().open_bytes(bytes, name)
+}
+
+/// What the optimizer of a `.keras` remembers, in Keras's order: what
+/// [`Optimizer::set_variables`](ifco_train::Optimizer::set_variables) takes. Empty where the file
+/// has none: the model was not trained, or saved without.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// assert_eq!(ifco_files::open_optimizer("stacked.keras")?, []);
+/// # Ok::<(), ifco_files::FileError>(())
+/// ```
+///
+/// # Errors
+/// Whatever [`FileError`] tells; above all that the file is no `.keras`.
+pub fn open_optimizer(path: impl AsRef<Path>) -> Result<Vec<StateValue>, FileError> {
+    let path = path.as_ref();
+    keras::optimizer_state(&file(path)?, path, &Limits::default())
 }
 
 /// A whole model, and what was assumed to make it one.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ifco_cell::Cell;
 use ifco_model::{Generation, Model};
+use ifco_train::StateValue;
 
 use crate::arrays::{ArrayFileError, write_file};
 use crate::{audio, keras, onnx, torch, weights};
@@ -217,6 +218,8 @@ fn lifted(model: &Model) -> Option<Result<onnx::Lifted, SaveError>> {
 pub struct SaveOptions {
     pub(crate) lossy: bool,
     names: Vec<(String, String)>,
+    pub(crate) compile_config: Option<serde_json::Value>,
+    pub(crate) optimizer: Vec<StateValue>,
     /// Whether the model's hard_sigmoid is another function than PyTorch's and Keras 3's.
     pub(crate) hard_sigmoid_differs: bool,
 }
@@ -251,6 +254,22 @@ impl SaveOptions {
     #[must_use]
     pub fn name(mut self, layer: impl Into<String>, module: impl Into<String>) -> Self {
         self.names.push((layer.into(), module.into()));
+        self
+    }
+
+    /// What `compile` was called with, in the words of a `.keras`, in place of what the model's
+    /// file says. Only Keras's whole models hold it.
+    #[must_use]
+    pub fn compile_config(mut self, config: serde_json::Value) -> Self {
+        self.compile_config = Some(config);
+        self
+    }
+
+    /// What the optimizer remembers, in Keras's order, so that training goes on where it stopped.
+    /// Only `.keras` holds it.
+    #[must_use]
+    pub fn optimizer(mut self, variables: Vec<StateValue>) -> Self {
+        self.optimizer = variables;
         self
     }
 

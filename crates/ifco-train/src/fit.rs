@@ -287,7 +287,7 @@ impl Trainer {
     /// are several, then metrics. Of one that has several numbers, their mean.
     pub fn logs(&self) -> Vec<(String, f64)> {
         let mean = |sum: f64, count: f64| if count == 0.0 { 0.0 } else { sum / count };
-        let mut logs = vec![("loss".to_owned(), mean(self.loss.total, self.loss.samples))];
+        let mut logs = vec![("loss".to_owned(), self.loss.mean())];
         if self.outputs.len() > 1 {
             let names = self.model.outputs().iter().zip(&self.loss.each);
             let trained = names
@@ -333,22 +333,48 @@ impl Trainer {
         &mut self,
         data: &Data,
         options: &FitOptions<'_>,
-        mut after: impl FnMut(usize, &Logs<'_>) -> bool,
+        after: impl FnMut(usize, &Logs<'_>) -> bool,
+    ) -> Result<(), FitError> {
+        let mut each = EachEpoch(after);
+        self.fit_watched(data, options, &mut each)
+    }
+
+    /// As [`fit`](Self::fit), watched step by step.
+    ///
+    /// # Errors
+    /// When the data do not fit the model, or whatever `watch` comes upon.
+    pub fn fit_watched(
+        &mut self,
+        data: &Data,
+        options: &FitOptions<'_>,
+        watch: &mut dyn Watch,
     ) -> Result<(), FitError> {
         let samples = data.samples()?;
+        let mut made = options.initial_step;
         for epoch in options.initial_epoch..options.epochs {
             self.reset_metrics();
             let order = match options.shuffle {
                 Some(shuffle) => shuffle.order(epoch, samples),
                 None => (0..samples).collect(),
             };
-            for rows in batches(&order, options.batch_size) {
-                let step = self.compile.optimizer.iterations() as u64;
+            let all = batches(&order, options.batch_size);
+            let steps = all.len();
+            for (step, rows) in all.enumerate().skip(std::mem::take(&mut made)) {
+                let iteration = self.compile.optimizer.iterations() as u64;
                 let seed = options
                     .seed
                     .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                    .wrapping_add(step);
+                    .wrapping_add(iteration);
                 self.train_on_batch(&data.rows(rows), seed)?;
+                let made = StepMade {
+                    epoch,
+                    step,
+                    steps,
+                    loss: self.loss.mean(),
+                };
+                if !watch.step(&made) {
+                    return self.finalize();
+                }
             }
             let mut logs = self.logs();
             if let Some(validation) = options.validation {
@@ -363,11 +389,59 @@ impl Trainer {
                 .iter()
                 .map(|(name, value)| (name.as_str(), *value))
                 .collect();
-            if !after(epoch, &logs) {
+            if !watch.epoch(self, epoch, &logs)? {
                 break;
             }
         }
         self.finalize()
+    }
+}
+
+/// A step of [`Trainer::fit_watched`] that has been made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepMade {
+    /// From 0.
+    pub epoch: usize,
+    /// Of the epoch, from 0.
+    pub step: usize,
+    /// How many an epoch has.
+    pub steps: usize,
+    /// The mean loss of the epoch so far.
+    pub loss: f64,
+}
+
+/// Who looks on while a model is trained.
+pub trait Watch {
+    /// After each step; whether to go on. Without, the weights are as they are after it.
+    fn step(&mut self, made: &StepMade) -> bool {
+        let _ = made;
+        true
+    }
+
+    /// After each epoch, counted from 0; whether to go on. The trainer is there to be looked at,
+    /// saved, or told another learning rate.
+    ///
+    /// # Errors
+    /// Whatever shall end the training.
+    fn epoch(
+        &mut self,
+        trainer: &mut Trainer,
+        epoch: usize,
+        logs: &Logs<'_>,
+    ) -> Result<bool, FitError>;
+}
+
+/// Watches epochs alone.
+struct EachEpoch<F>(F);
+
+impl<F: FnMut(usize, &Logs<'_>) -> bool> Watch for EachEpoch<F> {
+    fn epoch(
+        &mut self,
+        _trainer: &mut Trainer,
+        epoch: usize,
+        logs: &Logs<'_>,
+    ) -> Result<bool, FitError> {
+        Ok((self.0)(epoch, logs))
     }
 }
 

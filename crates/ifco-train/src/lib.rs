@@ -36,7 +36,7 @@ pub use compile::{Compile, OutputTraining, PerOutput};
 pub use constraint::Constraint;
 pub use data::{Shuffle, batches, class_weights, validation_split};
 pub use error::TrainError;
-pub use fit::{Data, FitError, FitOptions, Trainer};
+pub use fit::{Data, FitError, FitOptions, StepMade, Trainer, Watch};
 pub use initializer::{Distribution, Fan, Initializer, InitializerKind};
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
 pub use metric::{Average, Count, Curve, Direction, Metric, MetricKind, Summation};

@@ -128,17 +128,39 @@ impl Hdf5 {
 
     /// A numeric dataset of any width as `f32`; `None` when there is none of this name.
     pub fn read(&self, group: &str, name: &str) -> Result<Option<ArrayD<f32>>, FileError> {
+        let Some((object, dataset)) = self.dataset(group, name)? else {
+            return Ok(None);
+        };
+        self.array(&object, &dataset).map(Some)
+    }
+
+    /// A dataset with its path; `None` when there is none of this name.
+    fn dataset(&self, group: &str, name: &str) -> Result<Option<(String, Dataset)>, FileError> {
         let object = join(group, name);
         let Some(handle) = self.group(group)? else {
             return Ok(None);
         };
         self.meter.allow(per_call(self.len));
-        let dataset = match handle.dataset(name) {
-            Ok(dataset) => dataset,
-            Err(error) if is_absent(&error) => return Ok(None),
-            Err(error) => return Err(self.error(&object, error)),
+        match handle.dataset(name) {
+            Ok(dataset) => Ok(Some((object, dataset))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(self.error(&object, error)),
+        }
+    }
+
+    /// A whole number on its own; `None` where there is none of this name, or something else.
+    pub fn count(&self, group: &str, name: &str) -> Result<Option<i64>, FileError> {
+        let Some((object, dataset)) = self.dataset(group, name)? else {
+            return Ok(None);
         };
-        self.array(&object, &dataset).map(Some)
+        let fail = |error| self.error(&object, error);
+        let datatype = dataset.datatype().map_err(fail)?;
+        let shape = dataset.shape().map_err(fail)?;
+        if !matches!(datatype, Datatype::FixedPoint { .. }) || !shape.is_empty() {
+            return Ok(None);
+        }
+        self.meter.allow(per_call(self.len));
+        Ok(dataset.read_i64().map_err(fail)?.first().copied())
     }
 
     fn array(&self, object: &str, dataset: &Dataset) -> Result<ArrayD<f32>, FileError> {

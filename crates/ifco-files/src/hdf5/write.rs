@@ -18,6 +18,7 @@ const TEXTS_PER_ATTRIBUTE: usize = 4000;
 pub(crate) struct Tree {
     attributes: Vec<(String, AttrValue)>,
     arrays: Vec<(String, ArrayD<f32>)>,
+    counts: Vec<(String, i64)>,
     groups: BTreeMap<String, Tree>,
 }
 
@@ -35,6 +36,11 @@ impl Tree {
     pub fn array(&mut self, name: &str, array: ArrayD<f32>) {
         let (group, name) = name.rsplit_once('/').unwrap_or(("", name));
         self.group(group).arrays.push((name.into(), array));
+    }
+
+    /// Adds a whole number, as `int64`.
+    pub fn count(&mut self, name: &str, count: i64) {
+        self.counts.push((name.into(), count));
     }
 
     /// Adds an attribute that is a text.
@@ -88,6 +94,10 @@ impl Tree {
             let (shape, values) = contents(array)?;
             let dataset = group.create_dataset(name);
             dataset.with_f32_data(&values).with_shape(&shape);
+        }
+        for (name, count) in &self.counts {
+            let dataset = group.create_dataset(name);
+            dataset.with_i64_data(&[*count]).with_shape(&[]);
         }
         for (name, tree) in &self.groups {
             if self.arrays.iter().any(|(array, _)| array == name) {

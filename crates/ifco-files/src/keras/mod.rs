@@ -15,6 +15,7 @@ mod legacy;
 mod object_tree;
 mod save;
 mod sniff;
+mod training;
 mod upgrade;
 mod weights_file;
 
@@ -31,6 +32,8 @@ use sniff::Kind;
 pub(crate) use json::{check as check_json, parse as parse_json, some_of};
 pub(crate) use save::{architecture, save_archive, save_h5, save_weights, weights};
 pub(crate) use sniff::directory;
+pub use training::compile_config;
+pub(crate) use training::optimizer_state;
 pub(crate) use weights_file::cells;
 
 /// What an HDF5 file of Keras holds.

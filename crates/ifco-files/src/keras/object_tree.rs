@@ -100,7 +100,7 @@ fn split_number(name: &str) -> (&str, usize) {
 }
 
 /// What lies in `group`, or in the nearest group above it that exists.
-fn what_there_is(file: &Hdf5, group: &str) -> Result<String, FileError> {
+pub(super) fn what_there_is(file: &Hdf5, group: &str) -> Result<String, FileError> {
     let mut at = group;
     while !file.has_group(at)? {
         at = at.rsplit_once('/').map_or("", |(parent, _)| parent);

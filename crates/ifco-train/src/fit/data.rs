@@ -72,6 +72,8 @@ pub struct FitOptions<'a> {
     pub epochs: usize,
     /// The first epoch's number; what came before was trained before.
     pub initial_epoch: usize,
+    /// How many steps of it were made before.
+    pub initial_step: usize,
     /// How many samples a step sees.
     pub batch_size: usize,
     /// Orders of the samples; absent: as they are.
@@ -88,6 +90,7 @@ impl Default for FitOptions<'_> {
         Self {
             epochs: 1,
             initial_epoch: 0,
+            initial_step: 0,
             batch_size: 32,
             shuffle: Some(Shuffle::new(0)),
             validation: None,

@@ -92,6 +92,14 @@ pub(super) fn judge(
 }
 
 impl RunningLoss {
+    /// By samples; 0 before the first.
+    pub fn mean(&self) -> f64 {
+        match self.samples {
+            0.0 => 0.0,
+            samples => self.total / samples,
+        }
+    }
+
     pub fn add(&mut self, judged: &Judged, samples: usize) {
         let samples = samples as f64;
         self.samples += samples;

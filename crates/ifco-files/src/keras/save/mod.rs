@@ -13,7 +13,7 @@ mod upgrade;
 mod weights;
 mod words;
 
-pub(super) use words::TRAINING;
+pub(super) use words::{COMPILE, TRAINING, compile_config as compile_config_of};
 
 use std::io::{Cursor, Write};
 
@@ -39,8 +39,13 @@ pub(crate) fn save_archive(model: &Model, options: &SaveOptions) -> Result<Saved
         keras_2_to_3(model, options, &mut notes)?
     };
     check(model, options, &mut notes)?;
-    let config = words::archive(config, model.generation(), &mut notes);
-    let weights = weights::object_tree(model, arrays, Generation::Keras3);
+    let config = without_compile(config, options);
+    let mut config = words::archive(config, model.generation(), &mut notes);
+    if let (Some(compile), Some(object)) = (&options.compile_config, config.as_object_mut()) {
+        object.insert(COMPILE.into(), compile.clone());
+    }
+    let mut weights = weights::object_tree(model, arrays, Generation::Keras3);
+    super::training::put_optimizer(&mut weights, options);
     let metadata = json!({ "keras_version": KERAS_3 });
     let bytes = zip(&[
         ("metadata.json", metadata.to_string().into_bytes()),
@@ -58,7 +63,10 @@ pub(crate) fn save_archive(model: &Model, options: &SaveOptions) -> Result<Saved
 pub(crate) fn save_h5(model: &Model, options: &SaveOptions) -> Result<Saved, SaveError> {
     let mut notes = Vec::new();
     check(model, options, &mut notes)?;
-    let (config, training) = words::h5(model.config(), model.generation(), &mut notes);
+    let config = without_compile(model.config().clone(), options);
+    let (config, own) = words::h5(&config, model.generation(), &mut notes);
+    let told = options.compile_config.clone();
+    let training = told.and_then(words::training_config).or(own);
     let mut file = Tree::default();
     for place in ["", "model_weights"] {
         file.group(place).text("keras_version", version(model));
@@ -71,6 +79,15 @@ pub(crate) fn save_h5(model: &Model, options: &SaveOptions) -> Result<Saved, Sav
     weights::lists(model, weights::of(model)?, file.group("model_weights"));
     let bytes = file.to_file().map_err(SaveError::Encode)?;
     Ok(Saved::new(bytes, notes))
+}
+
+/// The configuration without what `compile` was called with, where something else is to be saved.
+fn without_compile(mut config: Value, options: &SaveOptions) -> Value {
+    if let (Some(_), Some(object)) = (&options.compile_config, config.as_object_mut()) {
+        object.shift_remove(COMPILE);
+        object.shift_remove(TRAINING);
+    }
+    config
 }
 
 /// The weights alone, a group for each object.

@@ -7,7 +7,7 @@ use super::modules::{has_operations, name_inner, name_modules, rename_layers};
 use super::{activations, nodes};
 
 /// Settings of `compile` beside the model's own configuration, as `.keras` and `.h5` have them.
-const COMPILE: &str = "compile_config";
+pub(in crate::keras) const COMPILE: &str = "compile_config";
 pub(in crate::keras) const TRAINING: &str = "training_config";
 
 /// Options that one of Keras 2 and 3 has and the other refuses even when they do nothing.
@@ -228,7 +228,7 @@ pub(super) fn double_precision(json: &Value) -> Option<String> {
 }
 
 /// What an `.h5` says of `compile` as a `.keras` says it; `None` if it is something else.
-fn compile_config(training: Value) -> Option<Value> {
+pub(in crate::keras) fn compile_config(training: Value) -> Option<Value> {
     let Value::Object(mut training) = training else {
         return None;
     };
@@ -244,7 +244,7 @@ fn compile_config(training: Value) -> Option<Value> {
 }
 
 /// What a `.keras` says of `compile` as an `.h5` says it.
-fn training_config(compile: Value) -> Option<Value> {
+pub(super) fn training_config(compile: Value) -> Option<Value> {
     let Value::Object(mut compile) = compile else {
         return None;
     };
