@@ -65,7 +65,7 @@ impl Data {
     }
 }
 
-/// How long and on which samples [`Trainer::fit`] trains.
+/// How long and on which samples [`Trainer::fit`](crate::Trainer::fit) trains.
 #[derive(Debug, Clone)]
 pub struct FitOptions<'a> {
     /// How many epochs.

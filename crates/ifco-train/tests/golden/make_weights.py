@@ -1,10 +1,12 @@
 """Makes weights.json: regularizers, and how initializers spread. Needs keras and tensorflow."""
 
 from common import array, number, write
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import initializers as I, regularizers as R
 
+keras.utils.set_random_seed(3)
 rng = np.random.default_rng(3)
 CASES = []
 w = np.round(rng.normal(size=(3, 4)) * 64) / 64
