@@ -1,6 +1,7 @@
 //! The activations, each in the formula of the framework that names it.
 
 mod apply;
+mod derivative;
 
 /// Any activation that Keras 2 or 3 knows by name, with its parameters.
 ///

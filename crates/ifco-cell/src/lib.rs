@@ -1,6 +1,6 @@
 //! The LSTM itself: its gates, the order in which each framework packs them, the
-//! weights, and the forward pass of the recurrent layers with exactly the semantics
-//! of Keras.
+//! weights, and the forward and backward pass of the recurrent layers with exactly the
+//! semantics of Keras.
 //!
 //! Read [`mod@reference`] first: it is the textbook, one gate a line.
 //!
@@ -11,6 +11,8 @@
 //! - [`Cell`] and [`RecurrentLayer`]: one step, and the sequence around it (masks,
 //!   direction, states, what is returned).
 //! - [`Trace`]: the same, keeping every gate of every step.
+//! - [`RecurrentLayer::forward_for_training`] and [`Tape::backward`]: the same, and the gradients
+//!   by inputs, states and weights.
 //!
 //! Weights stay in Keras's layout everywhere: `kernel` is `(features, 4·units)` with the
 //! columns in the order **i f c o**.
@@ -31,6 +33,7 @@ mod precision;
 pub mod reference;
 mod session;
 mod trace;
+mod training;
 mod weights;
 
 pub use activation::Activation;
@@ -42,6 +45,9 @@ pub use precision::{Precision, PrecisionError};
 pub use session::{Session, SessionError};
 pub use trace::{
     ArrayDigest, Change, Digest, DigestBuilder, Memory, Passage, Trace, TraceOptions, UnitDigest,
+};
+pub use training::{
+    BackwardOptions, CellGradients, Dropout, Gradients, NormGradients, SequenceGradient, Tape,
 };
 pub use weights::{
     GruWeights, LayerNorm, LstmWeights, Norm, NormedSums, SimpleRnnWeights, WeightsError,

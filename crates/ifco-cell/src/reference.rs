@@ -29,13 +29,17 @@ use std::ops::Range;
 use ndarray::{Array1, Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis};
 
 use crate::{
-    Activation, Cell, Gate, GruCell, GruGate, LayerNorm, LstmCell, Norm, NormedSums,
+    Activation, Cell, Dropout, Gate, GruCell, GruGate, LayerNorm, LstmCell, Norm, NormedSums,
     RecurrentLayer, SimpleRnnCell,
 };
 
 mod activate;
+mod backward;
+mod dropped;
 
-pub use activate::activate;
+pub use activate::{activate, activate_backward};
+pub use backward::gradients;
+use dropped::Dropped;
 
 /// Everything that one step of an LSTM computes, `(units)` each; h of a projected one is
 /// `(outputs)`.
@@ -96,10 +100,21 @@ pub fn lstm_step(
     h: ArrayView1<'_, f64>,
     c: ArrayView1<'_, f64>,
 ) -> LstmStep {
+    lstm_step_of(cell, &Dropped::NOTHING, x, h, c)
+}
+
+/// [`lstm_step`], with what the masks leave of x and h.
+fn lstm_step_of(
+    cell: &LstmCell,
+    dropped: &Dropped<'_>,
+    x: ArrayView1<'_, f64>,
+    h: ArrayView1<'_, f64>,
+    c: ArrayView1<'_, f64>,
+) -> LstmStep {
     let (weights, options) = (cell.weights(), cell.options());
     let phi = |z| activated(cell.activation(), z);
     let sigma = |z| activated(cell.recurrent_activation(), z);
-    let z = |gate: Gate| lstm_sum(cell, gate, x, h);
+    let z = |gate: Gate| lstm_sum(cell, gate, dropped, x, h);
     let peephole = |gate: Gate, c: ArrayView1<'_, f64>| match weights.peephole(gate) {
         Some(p) => wide(p) * c,
         None => Array1::zeros(weights.units()),
@@ -141,6 +156,7 @@ pub fn lstm_step(
 fn lstm_sum(
     cell: &LstmCell,
     gate: Gate,
+    dropped: &Dropped<'_>,
     x: ArrayView1<'_, f64>,
     h: ArrayView1<'_, f64>,
 ) -> Array1<f64> {
@@ -149,28 +165,35 @@ fn lstm_sum(
     let b = weights
         .bias(gate)
         .map_or(Array1::zeros(weights.units()), wide);
+    let from_x = |gate: Gate| {
+        let x = dropped.input(gate as usize, x);
+        x.dot(&wide2(weights.kernel(gate)))
+    };
+    let from_h = |gate: Gate| {
+        let h = dropped.recurrent(gate as usize, h);
+        h.dot(&wide2(weights.recurrent_kernel(gate)))
+    };
     let Some(LayerNorm { sums, epsilon, .. }) = weights.layer_norm() else {
-        return x.dot(&wide2(weights.kernel(gate)))
-            + h.dot(&wide2(weights.recurrent_kernel(gate)))
-            + b;
+        return from_x(gate) + from_h(gate) + b;
     };
     match sums {
         NormedSums::Gates(norm) => {
-            let z = x.dot(&wide2(weights.kernel(gate)))
-                + h.dot(&wide2(weights.recurrent_kernel(gate)))
-                + b;
+            let z = from_x(gate) + from_h(gate) + b;
             normalized(z, norm, columns, *epsilon)
         }
         // Over the four gates together, of which this one's part is wanted.
         NormedSums::Products { kernel, recurrent } => {
             let all = 0..4 * weights.units();
-            let from_x = x.dot(&wide2(weights.fused_kernel()));
-            let from_h = h.dot(&wide2(weights.fused_recurrent_kernel()));
-            let z = normalized(from_x, kernel, all.clone(), *epsilon)
-                + normalized(from_h, recurrent, all, *epsilon);
+            let z = normalized(joined(Gate::ALL.map(from_x)), kernel, all.clone(), *epsilon)
+                + normalized(joined(Gate::ALL.map(from_h)), recurrent, all, *epsilon);
             z.slice(ndarray::s![columns]).to_owned() + b
         }
     }
+}
+
+/// The gates side by side.
+fn joined(gates: [Array1<f64>; 4]) -> Array1<f64> {
+    gates.iter().flatten().copied().collect()
 }
 
 /// `(z − mean) / sqrt(variance + ε)·γ + β`, with a part of γ and β.
@@ -222,6 +245,17 @@ pub struct GruStep {
 /// # Ok::<(), ifco_cell::WeightsError>(())
 /// ```
 pub fn gru_step(cell: &GruCell, x: ArrayView1<'_, f64>, h: ArrayView1<'_, f64>) -> GruStep {
+    gru_step_of(cell, &Dropped::NOTHING, x, h)
+}
+
+/// [`gru_step`], with what the masks leave of x and of the h that the gates see; the h that stays
+/// is whole.
+fn gru_step_of(
+    cell: &GruCell,
+    dropped: &Dropped<'_>,
+    x: ArrayView1<'_, f64>,
+    h: ArrayView1<'_, f64>,
+) -> GruStep {
     let weights = cell.weights();
     let phi = |z| activated(cell.activation(), z);
     let sigma = |z| activated(cell.recurrent_activation(), z);
@@ -230,17 +264,21 @@ pub fn gru_step(cell: &GruCell, x: ArrayView1<'_, f64>, h: ArrayView1<'_, f64>) 
         Some(bias) if row < bias.nrows() => wide(bias.row(row)),
         _ => Array1::zeros(weights.units()),
     };
-    let input = |gate: GruGate| x.dot(&wide2(weights.kernel(gate))) + b(0, gate);
-    let recurrent = |h: ArrayView1<'_, f64>, gate: GruGate| {
-        h.dot(&wide2(weights.recurrent_kernel(gate))) + b(1, gate)
+    let input = |gate: GruGate| {
+        let x = dropped.input(gate as usize, x);
+        x.dot(&wide2(weights.kernel(gate))) + b(0, gate)
     };
+    let seen_h = |gate: GruGate| dropped.recurrent(gate as usize, h);
+    let recurrent =
+        |h: Array1<f64>, gate: GruGate| h.dot(&wide2(weights.recurrent_kernel(gate))) + b(1, gate);
+    let of_gate = |gate: GruGate| sigma(input(gate) + recurrent(seen_h(gate), gate));
 
-    let z = sigma(input(GruGate::Update) + recurrent(h, GruGate::Update));
-    let r = sigma(input(GruGate::Reset) + recurrent(h, GruGate::Reset));
+    let z = of_gate(GruGate::Update);
+    let r = of_gate(GruGate::Reset);
     let seen = if cell.reset_after() {
-        &r * &recurrent(h, GruGate::Candidate)
+        &r * &recurrent(seen_h(GruGate::Candidate), GruGate::Candidate)
     } else {
-        recurrent((&r * &h).view(), GruGate::Candidate)
+        recurrent(&r * &seen_h(GruGate::Candidate), GruGate::Candidate)
     };
     let h_tilde = phi(input(GruGate::Candidate) + seen);
     let h = &z * &h + (1.0 - &z) * &h_tilde;
@@ -267,10 +305,30 @@ pub fn simple_rnn_step(
     x: ArrayView1<'_, f64>,
     h: ArrayView1<'_, f64>,
 ) -> Array1<f64> {
+    simple_rnn_step_of(cell, &Dropped::NOTHING, x, h)
+}
+
+/// [`simple_rnn_step`], with what the masks leave of x and h.
+fn simple_rnn_step_of(
+    cell: &SimpleRnnCell,
+    dropped: &Dropped<'_>,
+    x: ArrayView1<'_, f64>,
+    h: ArrayView1<'_, f64>,
+) -> Array1<f64> {
+    activated(cell.activation(), simple_rnn_sum(cell, dropped, x, h))
+}
+
+/// x·W + h·U + b
+fn simple_rnn_sum(
+    cell: &SimpleRnnCell,
+    dropped: &Dropped<'_>,
+    x: ArrayView1<'_, f64>,
+    h: ArrayView1<'_, f64>,
+) -> Array1<f64> {
     let weights = cell.weights();
     let b = weights.bias().map_or(Array1::zeros(weights.units()), wide);
-    let z = x.dot(&wide2(weights.kernel())) + h.dot(&wide2(weights.recurrent_kernel())) + b;
-    activated(cell.activation(), z)
+    let (x, h) = (dropped.input(0, x), dropped.recurrent(0, h));
+    x.dot(&wide2(weights.kernel())) + h.dot(&wide2(weights.recurrent_kernel())) + b
 }
 
 /// One step of any cell: its new states, h first. The output is h.
@@ -290,13 +348,24 @@ pub fn simple_rnn_step(
 /// # Ok::<(), ifco_cell::WeightsError>(())
 /// ```
 pub fn step(cell: &Cell, x: ArrayView1<'_, f64>, states: &[Array1<f64>]) -> Vec<Array1<f64>> {
+    step_of(cell, &Dropped::NOTHING, x, states)
+}
+
+/// [`step`], with what the masks leave of x and h.
+fn step_of(
+    cell: &Cell,
+    dropped: &Dropped<'_>,
+    x: ArrayView1<'_, f64>,
+    states: &[Array1<f64>],
+) -> Vec<Array1<f64>> {
+    let h = states[0].view();
     match cell {
         Cell::Lstm(cell) => {
-            let LstmStep { h, c, .. } = lstm_step(cell, x, states[0].view(), states[1].view());
+            let LstmStep { h, c, .. } = lstm_step_of(cell, dropped, x, h, states[1].view());
             vec![h, c]
         }
-        Cell::Gru(cell) => vec![gru_step(cell, x, states[0].view()).h],
-        Cell::SimpleRnn(cell) => vec![simple_rnn_step(cell, x, states[0].view())],
+        Cell::Gru(cell) => vec![gru_step_of(cell, dropped, x, h).h],
+        Cell::SimpleRnn(cell) => vec![simple_rnn_step_of(cell, dropped, x, h)],
     }
 }
 
@@ -340,6 +409,22 @@ pub fn sequence(
     mask: Option<ArrayView2<'_, bool>>,
     initial_state: Option<&[ArrayView2<'_, f64>]>,
 ) -> ReferenceSequence {
+    sequence_with_dropout(layer, inputs, mask, initial_state, &Dropout::default())
+}
+
+/// [`sequence`] in training: with dropout masks on what each cell reads and on its h.
+///
+/// # Panics
+/// When a shape does not fit.
+///
+/// See [`Dropout`] for an example.
+pub fn sequence_with_dropout(
+    layer: &RecurrentLayer,
+    inputs: ArrayView3<'_, f64>,
+    mask: Option<ArrayView2<'_, bool>>,
+    initial_state: Option<&[ArrayView2<'_, f64>]>,
+    dropout: &Dropout,
+) -> ReferenceSequence {
     let (batch, time, _) = inputs.dim();
     let units = layer.units();
     let sizes: Vec<usize> = layer.state_sizes().collect();
@@ -362,9 +447,10 @@ pub fn sequence(
                 // Through all cells: each one's h is the next one's x.
                 output = inputs.slice(ndarray::s![row, t, ..]).to_owned();
                 let mut first = 0;
-                for cell in layer.cells() {
+                for (index, cell) in layer.cells().iter().enumerate() {
                     let own = first..first + cell.states();
-                    let new = step(cell, output.view(), &states[own.clone()]);
+                    let dropped = Dropped::of(dropout, index, row);
+                    let new = step_of(cell, &dropped, output.view(), &states[own.clone()]);
                     output = new[0].clone();
                     states[own].clone_from_slice(&new);
                     first += cell.states();

@@ -23,6 +23,8 @@ The ending of OUT says the format:
   .weights.h5    the weights alone; --json-out saves the architecture that goes with them
   .pt, .pth      PyTorch: a state_dict, as torch.save writes it
   .safetensors   the same as safetensors
+  .npz           NumPy: every weight by a path such as lstm/kernel, and the architecture (model_config)
+  .weights.json  the same as JSON
   .json          RTNeural, for plugins: a stack of LSTM, GRU, Dense, causal Conv1D, PReLU, norms
 
 PyTorch's files hold weights alone. Beside them OUT.toml tells ifco the rest, and --python-out saves
@@ -58,7 +60,7 @@ pub struct Args {
     model: ModelArgs,
 
     /// The file to write, by its ending: .keras, .h5, .hdf5, .weights.h5, .onnx, .pt, .pth,
-    /// .safetensors or .json (RTNeural)
+    /// .safetensors, .npz, .weights.json or .json (RTNeural)
     #[arg(value_name = "OUT")]
     out: PathBuf,
 

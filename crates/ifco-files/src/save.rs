@@ -7,7 +7,7 @@ use ifco_cell::Cell;
 use ifco_model::{Generation, Model};
 
 use crate::arrays::{ArrayFileError, write_file};
-use crate::{audio, keras, onnx, torch};
+use crate::{audio, keras, onnx, torch, weights};
 
 /// A format of model files: a row of [`FORMATS`].
 ///
@@ -70,6 +70,20 @@ pub const FORMATS: &[Format] = &[
         extensions: &[".safetensors"],
         opens: true,
         save: Some(torch::save_safetensors),
+        holds: &["projection"],
+    },
+    Format {
+        name: "NumPy weights and architecture",
+        extensions: &[".npz"],
+        opens: true,
+        save: Some(weights::save_npz),
+        holds: &["projection"],
+    },
+    Format {
+        name: "JSON weights and architecture",
+        extensions: &[".weights.json"],
+        opens: true,
+        save: Some(weights::save_json),
         holds: &["projection"],
     },
     Format {

@@ -111,6 +111,12 @@ pub enum LayerError {
     /// The layer has no weights yet: its model was made from a configuration alone.
     #[error("the layer has no weights, only its configuration")]
     NoWeights,
+    /// There is no gradient for what the layer computes.
+    #[error("ifco cannot train through a layer of class {class:?}")]
+    NotTrainable {
+        /// Its class, or the operation's name.
+        class: String,
+    },
     /// A layer inside this one.
     #[error("layer {layer:?} ({class}) inside: {source}")]
     Inside {
@@ -222,6 +228,11 @@ impl LayerError {
                 "the operators it runs are {}; of such a model, the gates can be shown",
                 ONNX_OPERATORS.join(", ")
             )),
+            LayerError::NotTrainable { .. } => Some(
+                "freeze all that comes before it (trainable=False), or replace it by layers that \
+                 docs/formats.md lists"
+                    .into(),
+            ),
             LayerError::NoWeights => {
                 Some("open the model together with a file of its weights".into())
             }

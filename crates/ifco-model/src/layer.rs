@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use ifco_cell::{Cell, Precision};
-use ndarray::{Array1, ArrayD};
+use ndarray::{Array1, ArrayD, ArrayViewMutD};
 use serde_json::Value;
 
-use crate::{LayerError, NotStreamable, Shape, StepShape, Streamed, Tap, Tensor};
+use crate::{
+    Forward, LayerError, NotStreamable, Shape, StepShape, Streamed, Tap, Tensor, Training,
+};
 
 /// One array that a layer takes, and where files keep it.
 ///
@@ -197,6 +199,43 @@ pub trait Layer: Debug + Send + Sync {
     /// # Errors
     /// When the inputs do not fit.
     fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError>;
+
+    /// The same with the way back: what the layer computes while a model is trained, where that
+    /// is something else, such as dropout.
+    ///
+    /// The default computes what [`call`](Self::call) does, and the way back is an error for
+    /// whoever takes it.
+    ///
+    /// # Errors
+    /// When the inputs do not fit.
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        Ok(Forward::refused(
+            self.call(inputs, call)?,
+            self.class_name(),
+        ))
+    }
+
+    /// Lets `update` change the weights, one after the other in the order of the slots: what an
+    /// optimizer does after each step. Whatever the layer keeps of them in another form it makes
+    /// anew, once.
+    ///
+    /// # Errors
+    /// When the layer has no weights yet; else the first error of `update`.
+    fn update_weights(
+        &mut self,
+        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        let mut weights = self.weights().ok_or(LayerError::NoWeights)?;
+        for (index, weight) in weights.iter_mut().enumerate() {
+            update(index, weight.view_mut())?;
+        }
+        self.set_weights(weights)
+    }
 
     /// What the layer does with a stream: its part of a [`Session`](crate::Session), where each
     /// input is one step of what `inputs` says. Several inputs come one after the other in one

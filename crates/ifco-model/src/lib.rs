@@ -22,6 +22,7 @@
 //! ```
 
 mod about;
+mod backward;
 mod builder;
 mod calls;
 mod config;
@@ -41,8 +42,10 @@ mod run;
 mod session;
 mod tensor;
 mod trace;
+mod training;
 
 pub use about::About;
+pub use backward::{ModelGradients, ModelTape};
 pub use builder::{ModelBuilder, Output};
 pub use calls::{Argument, ModelCall};
 pub use config::{Config, Generation};
@@ -53,3 +56,4 @@ pub use port::Port;
 pub use session::{NotStreamable, Session, SessionError, Step, StepShape, Streamed, Time};
 pub use tensor::{Array, Mask, Shape, Tensor, display_shape};
 pub use trace::{ModelPassage, ModelTrace, Tap, TraceStream};
+pub use training::{Backward, Forward, Gradient, LayerGradients, MovingAverage, Training};

@@ -1,12 +1,12 @@
 //! A model inside a model: it is a layer itself.
 
 use ifco_cell::{Cell, Precision};
-use ndarray::ArrayD;
+use ndarray::{ArrayD, ArrayViewMutD};
 
 use crate::layers;
 use crate::{
-    Call, Layer, LayerError, Model, ModelError, NotStreamable, SessionError, Shape, StepShape,
-    Streamed, Tensor, WeightSlot,
+    Call, Forward, Layer, LayerError, LayerGradients, Model, ModelError, NotStreamable,
+    SessionError, Shape, StepShape, Streamed, Tensor, Training, WeightSlot,
 };
 
 impl Layer for Model {
@@ -55,6 +55,40 @@ impl Layer for Model {
 
     fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError> {
         self.run_traced(inputs, call.tap.as_ref()).map_err(inside)
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let tap = call.tap.as_ref();
+        let (outputs, tape) = self
+            .run_for_training(inputs, tap, training)
+            .map_err(inside)?;
+        let (moving, penalty) = (tape.moving().to_vec(), tape.penalty());
+        let backward = |gradients| {
+            let gradients = tape.backward(gradients).map_err(inside)?;
+            Ok(LayerGradients {
+                inputs: gradients.inputs,
+                weights: gradients.weights,
+                ..LayerGradients::default()
+            })
+        };
+        Ok(Forward {
+            outputs,
+            backward: Box::new(backward),
+            moving,
+            penalty,
+        })
+    }
+
+    fn update_weights(
+        &mut self,
+        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        self.update_each(update).map_err(inside)
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

@@ -8,6 +8,10 @@ use crate::{Call, LayerEntry, LayerError, Model, ModelError, Tap, Tensor};
 /// What is told of a layer's call: the layer, the tensors it took, and how long it ran.
 type Observer<'a> = &'a mut dyn FnMut(&LayerEntry, &[Tensor], Duration);
 
+/// Runs one call: of the node of this number, of this layer, with these inputs.
+type Run<'a, 'f> =
+    &'f mut dyn FnMut(usize, &'a LayerEntry, &[Tensor], &Call) -> Result<Vec<Tensor>, LayerError>;
+
 impl Model {
     /// Runs the graph once on one tensor per input.
     pub(crate) fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ModelError> {
@@ -64,6 +68,25 @@ impl Model {
         mut observer: Option<Observer<'_>>,
         tap: Option<&Tap>,
     ) -> Result<Vec<Tensor>, ModelError> {
+        self.run_calls(inputs, tap, &mut |_, entry, taken, call| {
+            // Only who asks for it pays for the clock.
+            let start = observer.is_some().then(Instant::now);
+            let outputs = entry.layer.call(taken, call)?;
+            if let (Some(observer), Some(start)) = (&mut observer, start) {
+                observer(entry, taken, start.elapsed());
+            }
+            Ok(outputs)
+        })
+    }
+
+    /// Goes through the graph: `run` is told a node's number, its layer and what that takes, and
+    /// gives the outputs.
+    pub(crate) fn run_calls<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        tap: Option<&Tap>,
+        run: Run<'a, '_>,
+    ) -> Result<Vec<Tensor>, ModelError> {
         if inputs.len() != self.input_sources.len() {
             return Err(ModelError::Inputs(format!(
                 "the model takes {} inputs ({}), got {}",
@@ -86,11 +109,7 @@ impl Model {
         let mut values: Vec<Option<Vec<Tensor>>> = vec![None; self.nodes.len()];
         for &index in &self.order {
             let node = &self.nodes[index];
-            let fed = self
-                .input_sources
-                .iter()
-                .position(|source| source.node == index);
-            if let Some(position) = fed {
+            if let Some(position) = self.input_of(index) {
                 values[index] = Some(vec![inputs[position].clone()]);
                 continue;
             }
@@ -124,21 +143,20 @@ impl Model {
                     outputs[source.tensor].mask = None;
                 }
             }
-            // Only who asks for it pays for the clock.
-            let start = observer.is_some().then(Instant::now);
-            let outputs = entry
-                .layer
-                .call(&taken, &call)
-                .map_err(|source| entry.error(source))?;
-            if let (Some(observer), Some(start)) = (&mut observer, start) {
-                observer(entry, &taken, start.elapsed());
-            }
+            let outputs = run(index, entry, &taken, &call).map_err(|source| entry.error(source))?;
             values[index] = Some(outputs);
         }
         self.output_sources
             .iter()
             .map(|source| self.take(&values, source))
             .collect()
+    }
+
+    /// Which of the model's inputs this node is.
+    pub(crate) fn input_of(&self, node: usize) -> Option<usize> {
+        self.input_sources
+            .iter()
+            .position(|source| source.node == node)
     }
 
     /// An output of a node that has run.

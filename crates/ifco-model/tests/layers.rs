@@ -4,50 +4,15 @@
 //! that each generation writes; two cases where the generations differ. `make_layers.py` beside
 //! it makes them.
 
+mod golden_cases;
+
 use std::collections::BTreeMap;
 
 use ifco_model::{Call, Config, Generation, Layer, Shape, Tensor, layers};
 use ndarray::{ArrayD, IxDyn};
 use serde_json::{Value, json};
 
-fn shape(value: &Value) -> Vec<usize> {
-    let sizes = value["shape"].as_array().expect("a shape");
-    sizes.iter().map(|n| n.as_u64().unwrap() as usize).collect()
-}
-
-fn array(value: &Value) -> ArrayD<f32> {
-    let (numbers, scale) = match value["in32"].as_array() {
-        Some(numbers) => (numbers, 1.0 / 32.0),
-        None => (value["data"].as_array().expect("data"), 1.0),
-    };
-    let numbers = numbers.iter().map(|n| match n.as_str() {
-        Some(text) => text.parse().expect("nan or inf"),
-        None => n.as_f64().expect("a number") as f32 * scale,
-    });
-    ArrayD::from_shape_vec(IxDyn(&shape(value)), numbers.collect()).unwrap()
-}
-
-fn tensor(value: &Value) -> Tensor {
-    let mask = (!value["mask"].is_null()).then(|| array(&value["mask"]).mapv(|n| n != 0.0).into());
-    Tensor::from(array(value)).with_mask(mask)
-}
-
-fn call(case: &Value) -> Call {
-    let mut call = Call::default();
-    let empty = serde_json::Map::new();
-    for (name, value) in case["call"].as_object().unwrap_or(&empty) {
-        match value {
-            Value::Array(tensors) => {
-                let tensors = tensors.iter().map(tensor).collect();
-                call.tensors.insert(name.clone(), tensors);
-            }
-            plain => {
-                call.values.insert(name.clone(), plain.clone());
-            }
-        }
-    }
-    call
-}
+use golden_cases::{array, call, golden, tensor};
 
 /// What differs between Keras's outputs and these; `None` when nothing does.
 fn difference(case: &Value, generation: Generation, config: &Value) -> Option<String> {
@@ -133,10 +98,6 @@ fn difference(case: &Value, generation: Generation, config: &Value) -> Option<St
         }
     }
     None
-}
-
-fn golden() -> Vec<Value> {
-    serde_json::from_str(include_str!("golden/layers.json")).expect("JSON")
 }
 
 #[test]

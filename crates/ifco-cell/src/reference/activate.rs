@@ -23,6 +23,20 @@ pub fn activate(activation: Activation, row: &mut [f64]) {
     }
 }
 
+/// Turns the gradient of what an activation put out into the gradient of `x`, what was put in, in
+/// place.
+///
+/// ```
+/// use ifco_cell::{Activation, reference::activate_backward};
+///
+/// let mut d = [1.0, 1.0];
+/// activate_backward(Activation::Tanh, &[0.0, 2.0], &mut d);
+/// assert_eq!(d, [1.0, 1.0 - 2f64.tanh().powi(2)]);
+/// ```
+pub fn activate_backward(activation: Activation, x: &[f64], d: &mut [f64]) {
+    activation.backward_in_f64(x, d);
+}
+
 fn softmax(row: &mut [f64]) {
     let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     row.iter_mut().for_each(|x| *x = (*x - max).exp());

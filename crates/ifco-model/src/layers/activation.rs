@@ -2,15 +2,16 @@
 //! `ThresholdedReLU`, `ELU`, `PReLU`.
 
 use ifco_cell::Activation;
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, Axis, IxDyn};
 
+use super::derivative::Activated;
 use super::support::{
-    activate, array, one, output_shape, resolve_axes, single, tensor, values, wrong_input,
-    wrong_weight,
+    activate, array, one, output_shape, resolve_axes, single, sum_to_shape, tensor, values,
+    wrong_input, wrong_weight,
 };
 use crate::{
-    Call, Config, ConfigError, Layer, LayerError, NotStreamable, Shape, StepShape, Streamed,
-    Tensor, Time, WeightSlot,
+    Call, Config, ConfigError, Forward, Layer, LayerError, LayerGradients, NotStreamable, Shape,
+    StepShape, Streamed, Tensor, Time, Training, WeightSlot,
 };
 
 /// An activation that stands as a layer.
@@ -104,6 +105,23 @@ impl Layer for Activate {
         ])
     }
 
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        _call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let input = single(&self.class, inputs)?;
+        let shape = input.shape().to_vec();
+        let before = values(input).into_owned();
+        let (output, activated) = Activated::apply(&self.activation, before, &shape)?;
+        let output = output.with_mask(input.mask.clone());
+        Ok(Forward::new(output, move |gradient| {
+            let gradient = tensor(&shape, activated.backward(gradient))?;
+            Ok(LayerGradients::of_input(gradient.data))
+        }))
+    }
+
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
         let input = one(inputs)?;
         let (activation, row) = (self.activation, input.activated(&self.activation)?);
@@ -195,6 +213,33 @@ impl Layer for PRelu {
             .and(&alpha)
             .map_collect(|x, alpha| prelu(*x, *alpha));
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let alpha = self.alpha.as_ref().ok_or(LayerError::NoWeights)?;
+        let x = inputs[0].data.clone();
+        Ok(Forward::new(output, move |gradient| {
+            let below = x.mapv(|x| x.min(0.0));
+            let of_alpha = sum_to_shape((&gradient * &below).sum_axis(Axis(0)), alpha.shape())?;
+            let mut of_x = &x * 0.0 + alpha; // alpha, broadcast
+            of_x.zip_mut_with(&x, |slope, x| {
+                if *x > 0.0 {
+                    *slope = 1.0;
+                }
+            });
+            of_x.zip_mut_with(&gradient, |slope, gradient| *slope *= gradient);
+            Ok(LayerGradients {
+                inputs: vec![Some(of_x.into())],
+                weights: vec![Some(of_alpha.into())],
+                ..LayerGradients::default()
+            })
+        }))
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

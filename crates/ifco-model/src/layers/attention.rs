@@ -12,7 +12,10 @@ use ndarray::{ArrayD, ArrayView2, Axis, Ix3};
 use super::support::{
     as_mask, check_weights, elements, flat, known, matrix, product, softmax, tensor, wrong_input,
 };
-use crate::{Call, Config, ConfigError, Layer, LayerError, Mask, Shape, Tensor, WeightSlot};
+use crate::{
+    Call, Config, ConfigError, Forward, Layer, LayerError, Mask, Shape, Tensor, Training,
+    WeightSlot,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scores {
@@ -21,12 +24,16 @@ enum Scores {
     Additive,
 }
 
+mod backward;
+
 /// One of the two attention layers that work on `[query, value]` or `[query, value, key]`.
 #[derive(Debug)]
 pub struct Attention {
     class: String,
     scores: Scores,
     use_scale: bool,
+    /// Which part of the attention weights is dropped in training.
+    dropout: f32,
     /// Keras 2's option; later it became an argument of the call.
     causal: bool,
     /// The scale (one number, or one for each feature), and the weight of `concat`.
@@ -45,6 +52,7 @@ pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, 
         class: class.into(),
         scores,
         use_scale: config.bool_or("use_scale", additive)?,
+        dropout: config.f32_or("dropout", 0.0)?.clamp(0.0, 1.0),
         causal: config.bool_or("causal", false)?,
         weights: None,
     };
@@ -135,6 +143,81 @@ impl Attention {
     }
 }
 
+impl Attention {
+    /// The outputs of a call; `seen` is told each sample's attention weights, and may change them
+    /// before they weigh the values.
+    fn attend(
+        &self,
+        inputs: &[Tensor],
+        call: &Call,
+        mut seen: impl FnMut(&mut [f32]),
+    ) -> Result<Vec<Tensor>, LayerError> {
+        let (scale, weight) = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
+        let shape = super::support::output_shape(self, inputs)?;
+        let arguments = Arguments::new(inputs, call)?;
+        let causal = self.causal || call.flag("use_causal_mask");
+        let dims = |tensor: &Tensor| {
+            let found = known(tensor.shape());
+            tensor
+                .data
+                .clone()
+                .into_dimensionality::<Ix3>()
+                .map_err(|_| wrong_input(0, &found, "(batch, time, features)"))
+        };
+        let (query, value, key) = (
+            dims(arguments.query)?,
+            dims(arguments.value)?,
+            dims(arguments.key)?,
+        );
+        let (batch, queries, keys) = (shape[0], shape[1], value.shape()[1]);
+        let return_scores = call.flag("return_attention_scores");
+        let mut all_scores = Vec::new();
+        if return_scores {
+            all_scores.reserve(elements(&[batch, queries, keys])?);
+        }
+        elements(&[queries, keys])?;
+        let mut output = Vec::with_capacity(elements(&shape)?);
+        for sample in 0..batch {
+            let [query, key, value] =
+                [&query, &key, &value].map(|array| array.index_axis(Axis(0), sample));
+            let mut scores = self.scores(query, key, scale, *weight);
+            let value_mask = arguments
+                .value_mask
+                .as_ref()
+                .map(|mask| mask.index_axis(Axis(0), sample));
+            for (t, row) in scores.chunks_exact_mut(keys.max(1)).enumerate() {
+                for (s, score) in row.iter_mut().enumerate() {
+                    let counts = value_mask.as_ref().is_none_or(|mask| mask[s]);
+                    if !counts || (causal && s > t) {
+                        *score -= 1e9;
+                    }
+                }
+                softmax(row);
+            }
+            seen(&mut scores);
+            let mut result = product(matrix(queries, keys, &scores)?, value);
+            if let Some(mask) = &arguments.query_mask {
+                let mask = mask.index_axis(Axis(0), sample);
+                for (step, counts) in result.chunks_exact_mut(shape[2].max(1)).zip(&mask) {
+                    if !counts {
+                        step.fill(0.0);
+                    }
+                }
+            }
+            output.extend(result);
+            if return_scores {
+                all_scores.extend(scores);
+            }
+        }
+        let output = tensor(&shape, output)?.with_mask(arguments.query_mask);
+        if !return_scores {
+            return Ok(vec![output]);
+        }
+        let scores = tensor(&[batch, queries, keys], all_scores)?;
+        Ok(vec![output, scores])
+    }
+}
+
 impl Layer for Attention {
     fn class_name(&self) -> &str {
         &self.class
@@ -215,67 +298,35 @@ impl Layer for Attention {
     }
 
     fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError> {
-        let (scale, weight) = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
-        let shape = super::support::output_shape(self, inputs)?;
-        let arguments = Arguments::new(inputs, call)?;
-        let causal = self.causal || call.flag("use_causal_mask");
-        let dims = |tensor: &Tensor| {
-            let found = known(tensor.shape());
-            tensor
-                .data
-                .clone()
-                .into_dimensionality::<Ix3>()
-                .map_err(|_| wrong_input(0, &found, "(batch, time, features)"))
+        self.attend(inputs, call, |_| {})
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let rate = if training.is_training() {
+            self.dropout
+        } else {
+            0.0
         };
-        let (query, value, key) = (
-            dims(arguments.query)?,
-            dims(arguments.value)?,
-            dims(arguments.key)?,
-        );
-        let (batch, queries, keys) = (shape[0], shape[1], value.shape()[1]);
-        let return_scores = call.flag("return_attention_scores");
-        let mut all_scores = Vec::new();
-        if return_scores {
-            all_scores.reserve(elements(&[batch, queries, keys])?);
-        }
-        elements(&[queries, keys])?;
-        let mut output = Vec::with_capacity(elements(&shape)?);
-        for sample in 0..batch {
-            let [query, key, value] =
-                [&query, &key, &value].map(|array| array.index_axis(Axis(0), sample));
-            let mut scores = self.scores(query, key, scale, *weight);
-            let value_mask = arguments
-                .value_mask
-                .as_ref()
-                .map(|mask| mask.index_axis(Axis(0), sample));
-            for (t, row) in scores.chunks_exact_mut(keys.max(1)).enumerate() {
-                for (s, score) in row.iter_mut().enumerate() {
-                    let counts = value_mask.as_ref().is_none_or(|mask| mask[s]);
-                    if !counts || (causal && s > t) {
-                        *score -= 1e9;
-                    }
-                }
-                softmax(row);
+        let (mut softmaxes, mut factors) = (Vec::new(), Vec::new());
+        let outputs = self.attend(inputs, call, |scores| {
+            softmaxes.push(scores.to_vec());
+            if rate > 0.0 {
+                let drawn: Vec<f32> = training.random().kept(rate).take(scores.len()).collect();
+                scores
+                    .iter_mut()
+                    .zip(&drawn)
+                    .for_each(|(score, kept)| *score *= kept);
+                factors.push(drawn);
             }
-            let mut result = product(matrix(queries, keys, &scores)?, value);
-            if let Some(mask) = &arguments.query_mask {
-                let mask = mask.index_axis(Axis(0), sample);
-                for (step, counts) in result.chunks_exact_mut(shape[2].max(1)).zip(&mask) {
-                    if !counts {
-                        step.fill(0.0);
-                    }
-                }
-            }
-            output.extend(result);
-            if return_scores {
-                all_scores.extend(scores);
-            }
-        }
-        let output = tensor(&shape, output)?.with_mask(arguments.query_mask);
-        if !return_scores {
-            return Ok(vec![output]);
-        }
-        let scores = tensor(&[batch, queries, keys], all_scores)?;
-        Ok(vec![output, scores])
+        })?;
+        let (inputs, call) = (inputs.to_vec(), call.clone());
+        Ok(Forward::of_many(outputs, move |gradients| {
+            self.backward(&inputs, &call, &softmaxes, &factors, gradients)
+        }))
     }
 }

@@ -1,16 +1,20 @@
-//! `BatchNormalization` at inference: `gamma·(x − mean) / √(variance + ε) + beta` with the mean and
-//! the variance that training left.
+//! `BatchNormalization`: `gamma·(x − mean) / √(variance + ε) + beta`, at inference with the mean and
+//! the variance that training left, in training with those of the batch.
 
 use ndarray::ArrayD;
 
-use super::normalization::{Affine, check_sizes, same_shapes};
+use batch::Batch;
+
+use super::normalization::{Affine, AffineGradients, check_sizes, same_shapes};
 use super::support::{
-    along, check_weights, integers_or, known, one, output_shape, resolve_axes, single,
+    along, along_both, check_weights, integers_or, known, one, output_shape, resolve_axes, single,
 };
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
-    Streamed, Tensor, WeightSlot,
+    Call, Config, ConfigError, Forward, Generation, Layer, LayerError, LayerGradients,
+    NotStreamable, Shape, StepShape, Streamed, Tensor, Training, WeightSlot,
 };
+
+mod batch;
 
 /// Keras's `BatchNormalization`.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct BatchNormalization {
     affine: Affine,
     /// Mean and variance.
     moving: Option<(Vec<f32>, Vec<f32>)>,
+    /// How much of the moving averages stays when they take up a batch.
+    momentum: f32,
     /// What follows gamma and beta in files, as it is there: mean, variance, and what training
     /// with `renorm` keeps.
     statistics: Vec<ArrayD<f32>>,
@@ -35,18 +41,23 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
         generation: config.generation,
         affine: Affine::read(config)?,
         moving: None,
+        momentum: config.f32_or("momentum", 0.99)?,
         statistics: Vec::new(),
     }))
 }
 
 impl BatchNormalization {
-    /// TensorFlow's fused kernel, which Keras 2 uses for images, raises a small epsilon.
-    fn epsilon(&self, rank: usize) -> f32 {
-        let fused = self.generation < Generation::Keras3
+    /// Whether TensorFlow's fused kernel computes it, which Keras 2 uses for images.
+    fn is_fused(&self, rank: usize) -> bool {
+        self.generation < Generation::Keras3
             && matches!(rank, 4 | 5)
             && self.axes.len() == 1
-            && !self.renorm;
-        if fused {
+            && !self.renorm
+    }
+
+    /// The fused kernel raises a small epsilon.
+    fn epsilon(&self, rank: usize) -> f32 {
+        if self.is_fused(rank) {
             self.epsilon.max(1.001e-5)
         } else {
             self.epsilon
@@ -80,6 +91,35 @@ impl BatchNormalization {
                 .for_each(|(summand, beta)| *summand += beta);
         }
         Ok((factor, summand))
+    }
+}
+
+impl BatchNormalization {
+    /// The way back where the statistics are those that training left.
+    fn fixed<'a>(&'a self, inputs: &[Tensor], output: Tensor) -> Result<Forward<'a>, LayerError> {
+        let (mean, variance) = self.moving.as_ref().ok_or(LayerError::NoWeights)?;
+        let input = inputs[0].data.clone();
+        let axes = resolve_axes(&self.axes, &known(input.shape()))?;
+        let epsilon = self.epsilon(input.ndim());
+        let inverse = variance.iter().map(|v| 1.0 / f64::from(v + epsilon).sqrt());
+        let inverse: Vec<f64> = inverse.collect();
+        Ok(Forward::new(output, move |gradient| {
+            let mut sums = AffineGradients::new(&self.affine);
+            let gradient = along_both(input.view(), gradient.view(), &axes, |x, dy| {
+                sums.add(dy, |at| f64::from(x[at] - mean[at]) * inverse[at]);
+                self.affine.scale_gradient(dy);
+                dy.iter_mut()
+                    .zip(&inverse)
+                    .for_each(|(dy, inverse)| *dy = (f64::from(*dy) * inverse) as f32);
+            })?;
+            let mut weights = sums.finish(&self.affine)?;
+            weights.extend([None, None]);
+            Ok(LayerGradients {
+                inputs: vec![Some(gradient.into())],
+                weights,
+                ..LayerGradients::default()
+            })
+        }))
     }
 }
 
@@ -153,6 +193,33 @@ impl Layer for BatchNormalization {
         let axes = resolve_axes(&self.axes, &known(&shape))?;
         let output = along(input.view(), &axes, |row| scale(row, &factors))?;
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let mut output = self.call(inputs, call)?.remove(0);
+        if !training.is_training() || !training.is_trainable() {
+            return self.fixed(inputs, output);
+        }
+        if self.renorm {
+            return Err(LayerError::NotTrainable {
+                class: "BatchNormalization with renorm=True".into(),
+            });
+        }
+        let batch = Batch::new(self, &inputs[0])?;
+        let first = self.affine.names().len();
+        let moving = batch.moving(self.momentum, self.is_fused(inputs[0].data.ndim()), first);
+        output.data = batch.output(&self.affine)?.into();
+        Ok(Forward {
+            moving,
+            ..Forward::new(output, move |gradient| {
+                batch.backward(&self.affine, gradient)
+            })
+        })
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

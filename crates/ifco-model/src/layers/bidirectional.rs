@@ -3,11 +3,12 @@
 use ifco_cell::{Cell, Precision};
 use ndarray::{ArrayD, Axis, Slice, concatenate};
 
+use super::concatenate::split_along;
 use super::recurrent::{Recurrent, nested, split_states};
 use super::unknown::Unknown;
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
-    Streamed, Tensor, WeightSlot,
+    Array, Call, Config, ConfigError, Forward, Generation, Layer, LayerError, NotStreamable, Shape,
+    StepShape, Streamed, Tensor, Training, WeightSlot,
 };
 
 /// Below the layer's own name, in the paths of its cells.
@@ -131,6 +132,48 @@ impl Bidirectional {
     }
 }
 
+impl Bidirectional {
+    /// The gradients of the two outputs as the layers put them out, of those of what they were
+    /// merged to.
+    fn merge_backward(
+        &self,
+        mut gradients: Vec<Option<Array>>,
+        sides: [Array; 2],
+    ) -> [Option<Array>; 2] {
+        let turn = |array: &mut Array| {
+            if self.forward.options.return_sequences {
+                array.invert_axis(Axis(1));
+            }
+        };
+        let [forward, mut backward] = sides;
+        turn(&mut backward);
+        let first = gradients.remove(0);
+        let (of_forward, mut of_backward) = match (self.merge, first) {
+            (Merge::Apart, first) => (first, gradients.pop().flatten()),
+            (_, None) => (None, None),
+            (Merge::Concat, Some(merged)) => {
+                let last = Axis(merged.ndim() - 1);
+                let sizes = [&forward, &backward].map(|side| side.len_of(last));
+                let mut parts = split_along(&merged, last, &sizes).into_iter();
+                (parts.next().flatten(), parts.next().flatten())
+            }
+            (Merge::Sum, Some(merged)) => (Some(merged.clone()), Some(merged)),
+            (Merge::Average, Some(merged)) => {
+                let half = (&merged / 2.0).into_shared();
+                (Some(half.clone()), Some(half))
+            }
+            (Merge::Multiply, Some(merged)) => (
+                Some((&merged * &backward).into()),
+                Some((&merged * &forward).into()),
+            ),
+        };
+        if let Some(of_backward) = &mut of_backward {
+            turn(of_backward);
+        }
+        [of_forward, of_backward]
+    }
+}
+
 impl Layer for Bidirectional {
     fn class_name(&self) -> &str {
         "Bidirectional"
@@ -240,6 +283,48 @@ impl Layer for Bidirectional {
     fn reset_states(&self) {
         self.forward.reset_states();
         self.backward.reset_states();
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let split = self.forward.state_count();
+        let expected = split + self.backward.state_count();
+        let (sequence, mut states) = split_states(inputs, call, expected)?;
+        let backward_states = states.split_off(split.min(states.len()));
+        let use_mask =
+            self.generation != Generation::Keras3 || states.is_empty() || call.mask_given;
+        let (forward, forward_last, forward_tape) = self
+            .forward
+            .run_for_training(sequence, use_mask, &states, training)?;
+        let (backward, backward_last, backward_tape) =
+            self.backward
+                .run_for_training(sequence, use_mask, &backward_states, training)?;
+        let sides = [forward.data.clone(), backward.data.clone()];
+        let mut outputs = self.merge(forward, backward)?;
+        let merged = outputs.len();
+        if self.forward.return_state {
+            outputs.extend(forward_last);
+            outputs.extend(backward_last);
+        }
+        let count = inputs.len();
+        Ok(Forward::of_many(outputs, move |mut gradients| {
+            let of_states = gradients.split_off(merged);
+            let (of_forward, of_backward) = of_states.split_at(split.min(of_states.len()));
+            let [forward, backward] = self.merge_backward(gradients, sides);
+            let (forward, backward) = ifco_cell::join(
+                || forward_tape.backward(forward, of_forward),
+                || backward_tape.backward(backward, of_backward),
+            );
+            let (mut both, backward) = (forward?, backward?);
+            both.inputs += &backward.inputs;
+            both.states.extend(backward.states);
+            both.weights.extend(backward.weights);
+            Ok(both.of_call(count))
+        }))
     }
 
     fn stream(&self, _inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

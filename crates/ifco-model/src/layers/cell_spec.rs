@@ -1,11 +1,12 @@
 //! A recurrent cell as its configuration describes it, before it has weights.
 
 use ifco_cell::{Activation, Cell, GruCell, GruWeights, SimpleRnnCell, SimpleRnnWeights};
-use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2};
+use ndarray::{Array1, Array2, Array3, ArrayD, Axis, Ix1, Ix2};
 
 use super::lstm_extras::{self, LstmExtras};
 use super::recurrent::nested;
 use crate::group_names::GroupNames;
+use crate::training::Random;
 use crate::{Config, ConfigError, Generation, LayerError, WeightSlot};
 
 /// A cell as its configuration describes it.
@@ -15,6 +16,11 @@ pub(super) struct CellSpec {
     pub units: usize,
     activation: Activation,
     use_bias: bool,
+    /// Which part of what it reads is dropped in training, and of its hidden state.
+    dropout: f32,
+    recurrent_dropout: f32,
+    /// Whether each gate has a dropout mask of its own.
+    mask_per_gate: bool,
     /// Below the layer's own group in a Keras 3 file.
     group: String,
 }
@@ -63,7 +69,14 @@ impl CellSpec {
         if units == 0 {
             return Err(config.invalid("units", "at least 1"));
         }
+        // Keras takes what lies outside for the nearest rate.
+        let rate = |key| Ok::<_, ConfigError>(config.f32_or(key, 0.0)?.clamp(0.0, 1.0));
+        let recurrent_dropout = rate("recurrent_dropout")?;
+        let gates_apart = recurrent_dropout > 0.0 || config.usize_or("implementation", 2)? == 1;
         Ok(Some(Self {
+            dropout: rate("dropout")?,
+            recurrent_dropout,
+            mask_per_gate: gates_apart && kind != CellKind::SimpleRnn,
             kind,
             units,
             activation: config.activation_or("activation", Activation::Tanh)?,
@@ -92,6 +105,30 @@ impl CellSpec {
     /// How many values each of its states has.
     pub fn state_sizes(&self) -> impl Iterator<Item = usize> + use<> {
         [self.outputs(), self.units].into_iter().take(self.states())
+    }
+
+    /// Draws the dropout masks for what so many sequences of so many features read, and for their
+    /// hidden states: `(1 or gates, batch, features or outputs)`.
+    pub fn draw_dropout(
+        &self,
+        batch: usize,
+        features: usize,
+        random: &mut Random,
+    ) -> [Option<Array3<f32>>; 2] {
+        let gates = match (self.mask_per_gate, self.kind) {
+            (false, _) | (_, CellKind::SimpleRnn) => 1,
+            (true, CellKind::Gru { .. }) => 3,
+            (true, CellKind::Lstm { .. }) => 4,
+        };
+        [
+            (self.dropout, features),
+            (self.recurrent_dropout, self.outputs()),
+        ]
+        .map(|(rate, size)| {
+            let mut kept = random.kept(rate);
+            let draw = |_| kept.next().unwrap_or_default();
+            (rate > 0.0).then(|| Array3::from_shape_fn((gates, batch, size), draw))
+        })
     }
 
     /// The cell with these weights: `kernel`, `recurrent_kernel` and perhaps `bias`, then those that

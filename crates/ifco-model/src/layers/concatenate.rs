@@ -4,14 +4,14 @@
 //! result, Keras 2 passes on the steps of which all features count, Keras 3 those of which any
 //! does: beside each other along the features, masks are and-ed by Keras 2 and or-ed by Keras 3.
 
-use ndarray::{Array, ArrayD, ArrayViewD, Axis, Dimension, IxDyn};
+use ndarray::{Array, ArrayD, ArrayViewD, Axis, Dimension, IxDyn, Slice};
 
 use super::support::{
     combine_masks, expand_mask, integers_or, output_shape, resolve_axis, unmasked, wrong_input,
 };
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, Mask, NotStreamable, Shape,
-    StepShape, Streamed, Tensor,
+    Call, Config, ConfigError, Forward, Generation, Layer, LayerError, LayerGradients, Mask,
+    NotStreamable, Shape, StepShape, Streamed, Tensor, Training,
 };
 
 /// Keras's `Concatenate`.
@@ -87,6 +87,21 @@ impl Concatenate {
     }
 }
 
+/// The parts of these sizes that were joined along an axis.
+pub(super) fn split_along(
+    joined: &crate::Array,
+    axis: Axis,
+    sizes: &[usize],
+) -> Vec<Option<crate::Array>> {
+    let mut start = 0;
+    let part = |size: &usize| {
+        let slice = Slice::from(start..start + size);
+        start += size;
+        Some(joined.slice_axis(axis, slice).to_shared())
+    };
+    sizes.iter().map(part).collect()
+}
+
 impl Layer for Concatenate {
     fn class_name(&self) -> &str {
         "Concatenate"
@@ -132,6 +147,23 @@ impl Layer for Concatenate {
         Ok(vec![
             Tensor::from(joined).with_mask(self.output_mask(inputs, axis)?),
         ])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let axis = Axis(self.axis(&super::support::known(output.shape()))?);
+        let sizes: Vec<usize> = inputs.iter().map(|input| input.shape()[axis.0]).collect();
+        Ok(Forward::new(output, move |gradient| {
+            Ok(LayerGradients {
+                inputs: split_along(&gradient, axis, &sizes),
+                ..LayerGradients::default()
+            })
+        }))
     }
 
     /// The inputs of a step stand one after the other already.

@@ -12,15 +12,16 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayD, Ix2, IxDyn, s};
 
 use super::causal::{CausalStep, Taps};
+use super::derivative::Activated;
 use super::projection::Projection;
 use super::support::{
-    activate, add_bias, channels_first, check_weights, elements, flat, matrix, one, output_shape,
-    positive, positives, reshaped, single, tensor, values, wrong_input, wrong_weight,
+    activate, add_bias, channels_first, check_weights, elements, flat, into_values, matrix, one,
+    output_shape, positive, positives, reshaped, single, tensor, values, wrong_input, wrong_weight,
 };
 use super::window::{Layout, Padding, Window, Windows};
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
-    Streamed, Tensor, WeightSlot,
+    Call, Config, ConfigError, Forward, Generation, Layer, LayerError, NotStreamable, Shape,
+    StepShape, Streamed, Tensor, Training, WeightSlot,
 };
 
 /// How many numbers the rows of one block hold at most, unless one row alone has more.
@@ -35,6 +36,8 @@ enum Kind {
     /// Depthwise, then a product that mixes the channels.
     Separable { multiplier: usize, filters: usize },
 }
+
+mod backward;
 
 /// One of Keras's convolutions.
 #[derive(Debug)]
@@ -115,6 +118,28 @@ pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, 
 }
 
 impl Convolution {
+    /// The output before the activation; and of a separable convolution, what the pointwise product
+    /// is taken of.
+    fn sums(&self, inputs: &[Tensor]) -> Result<(Tensor, Option<Vec<f32>>), LayerError> {
+        let weights = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
+        let input = single(&self.class, inputs)?;
+        let shape = output_shape(self, inputs)?;
+        let layout = self.windows.lay(input, &shape);
+        let mut output = match self.kind {
+            Kind::Full { filters, groups } => full(&layout, &weights.kernel, filters, groups)?,
+            Kind::Depthwise { multiplier } | Kind::Separable { multiplier, .. } => {
+                depthwise(&layout, &weights.kernel, multiplier)?
+            }
+        };
+        let mut between = None;
+        if let Some(pointwise) = &weights.pointwise {
+            let mixed = pointwise.apply(&output, layout.windows())?;
+            between = Some(std::mem::replace(&mut output, mixed));
+        }
+        add_bias(&mut output, &weights.bias);
+        Ok((self.windows.restore(output, &shape)?, between))
+    }
+
     /// How many channels the output has, if those of the input are known.
     fn output_channels(&self, channels: Option<usize>) -> Option<usize> {
         match self.kind {
@@ -320,21 +345,8 @@ impl Layer for Convolution {
     }
 
     fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
-        let weights = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
-        let input = single(&self.class, inputs)?;
-        let shape = output_shape(self, inputs)?;
-        let layout = self.windows.lay(input, &shape);
-        let mut output = match self.kind {
-            Kind::Full { filters, groups } => full(&layout, &weights.kernel, filters, groups)?,
-            Kind::Depthwise { multiplier } | Kind::Separable { multiplier, .. } => {
-                depthwise(&layout, &weights.kernel, multiplier)?
-            }
-        };
-        if let Some(pointwise) = &weights.pointwise {
-            output = pointwise.apply(&output, layout.windows())?;
-        }
-        add_bias(&mut output, &weights.bias);
-        let output = self.windows.restore(output, &shape)?;
+        let (output, _) = self.sums(inputs)?;
+        let shape = output.shape().to_vec();
         if self.activation == Activation::Linear {
             return Ok(vec![output]);
         }
@@ -342,6 +354,25 @@ impl Layer for Convolution {
         let mut output = values(&output).into_owned();
         activate(&self.activation, &mut output, shape[shape.len() - 1]);
         Ok(vec![tensor(&shape, output)?])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        _call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let (sums, between) = self.sums(inputs)?;
+        let shape = sums.shape().to_vec();
+        let (output, activated) =
+            Activated::apply(&self.activation, into_values(sums.data), &shape)?;
+        let input = single(&self.class, inputs)?.clone();
+        let wants = training.wants();
+        Ok(Forward::new(output, move |gradient| {
+            let gradient = tensor(&shape, activated.backward(gradient))?;
+            let gradient = self.windows.channels_last(gradient.data);
+            self.backward(&input, &shape, between.as_deref(), gradient, wants)
+        }))
     }
 
     /// Where no window looks ahead: Conv1D that is causal, or of a window of one step.

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use ifco_cell::Activation;
-use ndarray::{ArrayD, Ix2};
+use ndarray::{ArrayD, ArrayViewMut1, ArrayViewMutD, Ix2};
 
+use super::derivative::Activated;
 use super::projection::Projection;
 use super::support::{
     activate, check_weights, elements, flat, one, output_shape, positive, reshaped, single, tensor,
     values, wrong_input,
 };
 use crate::{
-    Call, Config, ConfigError, Layer, LayerError, NotStreamable, Shape, StepShape, Streamed,
-    Tensor, WeightSlot,
+    Call, Config, ConfigError, Forward, Layer, LayerError, LayerGradients, NotStreamable, Shape,
+    StepShape, Streamed, Tensor, Training, WeightSlot,
 };
 
 /// Keras's `Dense`, on inputs of any rank from 2.
@@ -97,6 +98,48 @@ impl Layer for Dense {
         let mut output = weights.apply(&values(input), rows)?;
         activate(&self.activation, &mut output, self.units);
         Ok(vec![tensor(&shape, output)?.with_mask(input.mask.clone())])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        _call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let weights = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
+        let input = single("Dense", inputs)?.clone();
+        let shape = output_shape(self, inputs)?;
+        let rows = elements(&shape[..shape.len() - 1])?;
+        let output = weights.apply(&values(&input), rows)?;
+        let (output, activated) = Activated::apply(&self.activation, output, &shape)?;
+        let output = output.with_mask(input.mask.clone());
+        let wants = training.wants();
+        Ok(Forward::new(output, move |gradient| {
+            let gradient = activated.backward(gradient);
+            let mut gradients = weights.backward(&values(&input), &gradient, rows, wants)?;
+            let of_weights = gradients.weights.take().map(|(kernel, bias)| {
+                let bias = bias.map(|bias| flat(&bias).into());
+                [Some(kernel.into_dyn().into()), bias]
+            });
+            Ok(LayerGradients {
+                inputs: vec![gradients.input_of(input.shape())?],
+                weights: of_weights.into_iter().flatten().collect(),
+                ..LayerGradients::default()
+            })
+        }))
+    }
+
+    fn update_weights(
+        &mut self,
+        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        // In place, unless a session shares them.
+        let weights = Arc::make_mut(self.weights.as_mut().ok_or(LayerError::NoWeights)?);
+        update(0, weights.kernel.view_mut().into_dyn())?;
+        match self.use_bias {
+            true => update(1, ArrayViewMut1::from(&mut weights.bias[..]).into_dyn()),
+            false => Ok(()),
+        }
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

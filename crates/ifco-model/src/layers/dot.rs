@@ -1,10 +1,14 @@
 //! `Dot`: for each sample the products of two inputs, summed over one axis of each.
 
-use super::normalization::scale_to_unit;
+use super::normalization::{scale_to_unit, unit_backward};
 use super::support::{
-    elements, known, matrix, output_shape, permuted, product, resolve_axis, tensor, wrong_input,
+    elements, into_values, known, matrix, output_shape, permuted, product, resolve_axis, restored,
+    tensor, wrong_input,
 };
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Shape, Tensor};
+use crate::{
+    Array, Call, Config, ConfigError, Forward, Generation, Layer, LayerError, LayerGradients,
+    Shape, Tensor, Training,
+};
 
 /// Keras's `Dot`. It passes on no mask.
 #[derive(Debug)]
@@ -92,6 +96,40 @@ impl Layer for Dot {
         }
         Ok(vec![tensor(&shape, output)?])
     }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let pair: [Tensor; 2] = [inputs[0].clone(), inputs[1].clone()];
+        Ok(Forward::new(output, move |gradient| {
+            let (x, x_rows, common) = self.operand(0, &pair[0])?;
+            let (y, y_rows, _) = self.operand(1, &pair[1])?;
+            let gradient = into_values(gradient);
+            let (mut of_x, mut of_y) = (Vec::new(), Vec::new());
+            for sample in 0..pair[0].shape()[0] {
+                let of = |rows: usize, columns: usize| {
+                    sample * rows * columns..(sample + 1) * rows * columns
+                };
+                let dy = matrix(x_rows, y_rows, &gradient[of(x_rows, y_rows)])?;
+                of_x.extend(product(dy, matrix(y_rows, common, &y[of(y_rows, common)])?));
+                of_y.extend(product(
+                    dy.t(),
+                    matrix(x_rows, common, &x[of(x_rows, common)])?,
+                ));
+            }
+            Ok(LayerGradients {
+                inputs: vec![
+                    Some(self.operand_backward(0, &pair[0], of_x)?),
+                    Some(self.operand_backward(1, &pair[1], of_y)?),
+                ],
+                ..LayerGradients::default()
+            })
+        }))
+    }
 }
 
 impl Dot {
@@ -103,21 +141,50 @@ impl Dot {
         input: &Tensor,
     ) -> Result<(Vec<f32>, usize, usize), LayerError> {
         let shape = input.shape();
-        let axis = self.axis(index, &known(shape))?;
-        let mut order: Vec<usize> = (0..shape.len()).filter(|other| *other != axis).collect();
-        let sizes: Vec<usize> = order[1..].iter().map(|axis| shape[*axis]).collect();
-        order.push(axis);
+        let order = self.order(index, shape)?;
+        let (axis, other) = (order[shape.len() - 1], &order[1..shape.len() - 1]);
+        let sizes: Vec<usize> = other.iter().map(|axis| shape[*axis]).collect();
         let (rows, common) = (elements(&sizes)?, shape[axis]);
         let mut values = permuted(input.view(), &order);
         if self.normalize && common > 0 {
-            let min_length = match self.generation {
-                Generation::Keras3 => 1e-7,
-                _ => 1e-6,
-            };
             for row in values.chunks_exact_mut(common) {
-                scale_to_unit(row, min_length);
+                scale_to_unit(row, self.min_length());
             }
         }
         Ok((values, rows, common))
+    }
+
+    /// An input's gradient, of that of what [`operand`](Self::operand) made of it.
+    fn operand_backward(
+        &self,
+        index: usize,
+        input: &Tensor,
+        mut gradient: Vec<f32>,
+    ) -> Result<Array, LayerError> {
+        let order = self.order(index, input.shape())?;
+        let common = input.shape()[order[order.len() - 1]];
+        if self.normalize && common > 0 {
+            let values = permuted(input.view(), &order);
+            let rows = values.chunks_exact(common);
+            for (x, dy) in rows.zip(gradient.chunks_exact_mut(common)) {
+                unit_backward(x, self.min_length(), dy);
+            }
+        }
+        Ok(restored(gradient, input.shape(), &order)?.into())
+    }
+
+    /// The axes of an input with that of the sum as the last.
+    fn order(&self, index: usize, shape: &[usize]) -> Result<Vec<usize>, LayerError> {
+        let axis = self.axis(index, &known(shape))?;
+        let others = (0..shape.len()).filter(|other| *other != axis);
+        Ok(others.chain([axis]).collect())
+    }
+
+    /// What a row's length is taken to be at least.
+    fn min_length(&self) -> f32 {
+        match self.generation {
+            Generation::Keras3 => 1e-7,
+            _ => 1e-6,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `Embedding`: a row of a table for each index. `Masking`: which steps count.
 
-use ndarray::{ArcArray2, ArrayD, Axis, Ix2};
+use ndarray::{ArcArray2, ArrayD, ArrayViewMutD, Axis, Ix2};
 
 use super::support::{
     array, check_weights, elements, one, output_shape, positive, reshaped, single, tensor, values,
@@ -8,8 +8,8 @@ use super::support::{
 };
 use crate::session::copy;
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, Step,
-    StepShape, Streamed, Tensor, Time, WeightSlot,
+    Call, Config, ConfigError, Forward, Generation, Gradient, Layer, LayerError, LayerGradients,
+    NotStreamable, Shape, Step, StepShape, Streamed, Tensor, Time, Training, WeightSlot,
 };
 
 /// Keras's `Embedding`.
@@ -109,6 +109,39 @@ impl Layer for Embedding {
             .mask_zero
             .then(|| input.data.mapv(|value| value != 0.0).into());
         Ok(vec![tensor(&shape, output)?.with_mask(mask)])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let input = single("Embedding", inputs)?.clone();
+        let wants = training.wants();
+        Ok(Forward::new(output, move |gradient| {
+            if !wants.weights {
+                return Ok(LayerGradients::default());
+            }
+            // The call has checked them.
+            let rows: Vec<usize> = values(&input).iter().map(|value| *value as usize).collect();
+            let shape = Ix2(rows.len(), self.output_dim);
+            let of_rows = reshaped(gradient.into_owned(), shape)?;
+            Ok(LayerGradients {
+                weights: vec![Some(Gradient::of_rows(&rows, of_rows, self.input_dim))],
+                ..LayerGradients::default()
+            })
+        }))
+    }
+
+    fn update_weights(
+        &mut self,
+        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        // In place, unless a session shares them.
+        let table = self.embeddings.as_mut().ok_or(LayerError::NoWeights)?;
+        update(0, table.view_mut().into_dyn())
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
@@ -222,6 +255,22 @@ impl Layer for Masking {
         Ok(vec![tensor(&shape, output)?.with_mask(Some(mask.into()))])
     }
 
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let mask = output.mask.clone();
+        Ok(Forward::new(output, move |gradient| {
+            Ok(LayerGradients::of_input(match mask {
+                Some(mask) => masked_steps(gradient, &mask),
+                None => gradient,
+            }))
+        }))
+    }
+
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
         let input = one(inputs)?;
         if input.sizes.len() != 1 || input.time == Time::Gone {
@@ -254,4 +303,15 @@ impl Step for MaskStep {
         }
         counts
     }
+}
+
+/// The gradient with zeros in the steps that do not count.
+fn masked_steps(mut gradient: crate::Array, mask: &crate::Mask) -> crate::Array {
+    let last = Axis(gradient.ndim() - 1);
+    for (mut step, counts) in gradient.lanes_mut(last).into_iter().zip(mask) {
+        if !counts {
+            step.fill(0.0);
+        }
+    }
+    gradient
 }

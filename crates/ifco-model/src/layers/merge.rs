@@ -9,11 +9,14 @@
 
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Zip};
 
-use super::support::{broadcast_shape, combine_masks, known, output_shape, unmasked, wrong_input};
+use super::support::{
+    broadcast_shape, combine_masks, known, output_shape, reshaped, sum_to_shape, unmasked,
+    wrong_input,
+};
 use crate::session::copy;
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, Mask, NotStreamable, Shape,
-    StepShape, Streamed, Tensor,
+    Call, Config, ConfigError, Forward, Generation, Layer, LayerError, LayerGradients, Mask,
+    NotStreamable, Shape, StepShape, Streamed, Tensor, Training,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,8 @@ impl Operation {
         }
     }
 }
+
+mod backward;
 
 /// One of Keras's element-wise merge layers.
 #[derive(Debug)]
@@ -292,6 +297,34 @@ impl Layer for Merge {
         Ok(vec![
             Tensor::from(output).with_mask(self.output_mask(inputs)?),
         ])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let rank = output.data.ndim();
+        let inputs = inputs.to_vec();
+        Ok(Forward::new(output, move |gradient| {
+            let operands: Vec<Operand> = inputs
+                .iter()
+                .map(|input| Operand::new(input, rank))
+                .collect();
+            let gradients = self.backward(&operands, gradient.into_owned())?;
+            let shaped = gradients.into_iter().zip(&inputs).zip(&operands);
+            let shaped = shaped.map(|((gradient, input), operand)| {
+                let gradient = sum_to_shape(gradient, operand.data.shape())?;
+                let gradient = reshaped(gradient, IxDyn(input.shape()))?;
+                Ok(Some(gradient.into()))
+            });
+            Ok(LayerGradients {
+                inputs: shaped.collect::<Result<_, LayerError>>()?,
+                ..LayerGradients::default()
+            })
+        }))
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

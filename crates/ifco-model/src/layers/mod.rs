@@ -9,6 +9,7 @@ mod cell_spec;
 mod concatenate;
 mod convolution;
 mod dense;
+mod derivative;
 mod dot;
 mod embedding;
 mod group_normalization;

@@ -6,7 +6,7 @@
 
 use ndarray::{Array2, ArrayD, ArrayViewD, Axis, IxDyn};
 
-use super::projection::Projection;
+use super::projection::{Heads, Projection};
 use super::softmax::Masking;
 use super::support::{
     as_mask, check_weights, combine_masks, elements, expand_mask, flat, integers_or, known, matrix,
@@ -14,8 +14,11 @@ use super::support::{
     wrong_weight,
 };
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor, WeightSlot,
+    Call, Config, ConfigError, Forward, Generation, Layer, LayerError, Mask, Shape, Tensor,
+    Training, WeightSlot,
 };
+
+mod backward;
 
 /// Keras's `MultiHeadAttention`.
 #[derive(Debug)]
@@ -84,6 +87,21 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
     }))
 }
 
+/// What a call leaves behind for the way back.
+struct Kept {
+    /// For each score, where a mask takes its place.
+    counts: Option<Vec<bool>>,
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    /// That of the axes of the projected arrays.
+    order: Vec<usize>,
+    /// Before the gate, and what the gate is the sigmoid of.
+    gated: Option<(Vec<f32>, Vec<f32>)>,
+    /// What the last product is taken of.
+    heads: Vec<f32>,
+}
+
 /// The tensors of a call and the masks that count for them.
 struct Arguments<'a> {
     query: &'a Tensor,
@@ -101,13 +119,9 @@ impl MultiHeadAttention {
         groups
     }
 
-    /// Finds what was passed, by position or by name.
-    fn arguments<'a>(
-        &self,
-        inputs: &'a [Tensor],
-        call: &'a Call,
-    ) -> Result<Arguments<'a>, LayerError> {
-        let names: &[&str] = match self.generation {
+    /// The arguments by position.
+    fn names(&self) -> &'static [&'static str] {
+        match self.generation {
             Generation::Keras3 => &[
                 "query",
                 "value",
@@ -118,7 +132,16 @@ impl MultiHeadAttention {
                 "attention_mask",
             ],
             _ => &["query", "value", "key", "attention_mask"],
-        };
+        }
+    }
+
+    /// Finds what was passed, by position or by name.
+    fn arguments<'a>(
+        &self,
+        inputs: &'a [Tensor],
+        call: &'a Call,
+    ) -> Result<Arguments<'a>, LayerError> {
+        let names = self.names();
         let argument = |name: &str| {
             let position = names.iter().position(|other| *other == name);
             position
@@ -213,6 +236,137 @@ impl MultiHeadAttention {
         if self.masking == Masking::ReplaceAndZero {
             replace(row, &|_| 0.0);
         }
+    }
+}
+
+impl MultiHeadAttention {
+    /// The outputs of a call, and what the way back needs of it. `seen` is told the attention
+    /// weights of each head of each sample, and may change them before they weigh the values.
+    fn run(
+        &self,
+        inputs: &[Tensor],
+        call: &Call,
+        seen: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<(Vec<Tensor>, Kept), LayerError> {
+        let weights = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
+        let arguments = self.arguments(inputs, call)?;
+        let Arguments {
+            query, value, key, ..
+        } = arguments;
+        let all = [query, value, key].map(|tensor| known(tensor.shape()));
+        let shapes = self.output_shapes(&all, &Call::default())?;
+        let shape: Vec<usize> = shapes.into_iter().flatten().flatten().collect();
+        elements(&shape)?;
+
+        let rank = query.data.ndim();
+        let axes = self.axes(rank)?;
+        // The projected arrays have one axis more: heads, dimensions.
+        let mut order: Vec<usize> = (0..rank).filter(|axis| !axes.contains(axis)).collect();
+        order.extend(&axes);
+        order.push(rank);
+        let projected_query = weights.query.split(query, self.heads, &order, axes.len())?;
+        let keys = weights.key.split(key, self.heads, &order, axes.len())?;
+        let projected_value = weights.value.split(value, self.heads, &order, axes.len())?;
+        for (index, other) in [(1, &projected_value), (2, &keys)] {
+            let fits = other.accompanying == projected_query.accompanying
+                && other.steps == projected_value.steps;
+            if !fits {
+                let index = index.min(inputs.len().saturating_sub(1));
+                let expected = "the query's batch, and the same steps in key and value";
+                return Err(wrong_input(index, &all[index], expected));
+            }
+        }
+
+        // (accompanying, T…, S…), which is what masks broadcast to.
+        let mut scores_shape = projected_query.accompanying.clone();
+        scores_shape.extend(&projected_query.steps);
+        scores_shape.extend(&keys.steps);
+        elements(&scores_shape)?;
+        let mask = match arguments.mask {
+            None => None,
+            Some(mut mask) => {
+                let behind = axes.len() * 2;
+                while mask.ndim() < scores_shape.len() && mask.ndim() >= behind {
+                    let axis = mask.ndim() - behind;
+                    mask = expand_mask(&mask, axis);
+                }
+                Some(mask)
+            }
+        };
+        let full_mask: Option<ArrayViewD<'_, bool>> = match &mask {
+            None => None,
+            Some(mask) => Some(mask.broadcast(IxDyn(&scores_shape)).ok_or_else(|| {
+                LayerError::Other(format!(
+                    "the mask has shape {:?}, expected one that broadcasts to the scores' \
+                     {scores_shape:?}",
+                    mask.shape()
+                ))
+            })?),
+        };
+        let mut mask_values = full_mask.as_ref().map(|mask| mask.iter());
+
+        let return_scores = call.flag("return_attention_scores");
+        let fused = self.generation == Generation::Keras3
+            && self.dropout == 0.0
+            && !return_scores
+            && rank == 3;
+        let scale = 1.0 / (self.key_dim as f32).sqrt();
+        let (accompanying, steps) = (projected_query.data.shape()[0], keys.data.shape()[1]);
+        let queries = projected_query.data.shape()[1];
+        let mut heads = Vec::with_capacity(elements(&[accompanying, queries, self.value_dim])?);
+        let mut all_scores = Vec::new();
+        for index in 0..accompanying {
+            let [query, key, value] = [&projected_query, &keys, &projected_value]
+                .map(|heads| heads.data.index_axis(Axis(0), index));
+            let mut scores = product(query, key.t());
+            for row in scores.chunks_exact_mut(steps.max(1)) {
+                let counts: Option<Vec<bool>> = mask_values
+                    .as_mut()
+                    .map(|values| values.take(steps).copied().collect());
+                row.iter_mut().for_each(|score| *score *= scale);
+                self.attend(row, counts.as_deref(), fused);
+            }
+            if return_scores {
+                all_scores.extend(&scores);
+            }
+            seen(&mut scores);
+            let weighted = matrix(queries, steps, &scores)?;
+            heads.extend(product(weighted, value));
+        }
+
+        // Back to (batch, …, heads · dimensions).
+        let mut sizes = query.shape()[..rank - 1].to_vec();
+        sizes.extend([self.heads, self.value_dim]);
+        let heads = restored(heads, &sizes, &order)?;
+        let mut heads: Vec<f32> = heads.iter().copied().collect();
+        let rows = elements(&query.shape()[..rank - 1])?;
+        let mut gated = None;
+        if let Some(gate) = &weights.gate {
+            let before = heads.clone();
+            let gate = gate.apply(&values(query), rows)?;
+            for (value, gate) in heads.iter_mut().zip(&gate) {
+                *value /= 1.0 + (-gate).exp();
+            }
+            gated = Some((before, gate));
+        }
+        let output = weights.output.apply(&heads, rows)?;
+        let masked = full_mask.filter(|_| fused || self.masking != Masking::Add);
+        let kept = Kept {
+            counts: masked.map(|mask| mask.iter().copied().collect()),
+            query: projected_query,
+            key: keys,
+            value: projected_value,
+            order,
+            gated,
+            heads,
+        };
+        let output = tensor(&shape, output)?.with_mask(query.mask.clone());
+        if !return_scores {
+            return Ok((vec![output], kept));
+        }
+        // The layer's inner softmax leaves the mask on what it returns.
+        let scores = tensor(&scores_shape, all_scores)?.with_mask(mask.clone());
+        Ok((vec![output, scores], kept))
     }
 }
 
@@ -372,110 +526,35 @@ impl Layer for MultiHeadAttention {
     }
 
     fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError> {
-        let weights = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
-        let arguments = self.arguments(inputs, call)?;
-        let Arguments {
-            query, value, key, ..
-        } = arguments;
-        let all = [query, value, key].map(|tensor| known(tensor.shape()));
-        let shapes = self.output_shapes(&all, &Call::default())?;
-        let shape: Vec<usize> = shapes.into_iter().flatten().flatten().collect();
-        elements(&shape)?;
+        Ok(self.run(inputs, call, &mut |_| {})?.0)
+    }
 
-        let rank = query.data.ndim();
-        let axes = self.axes(rank)?;
-        // The projected arrays have one axis more: heads, dimensions.
-        let mut order: Vec<usize> = (0..rank).filter(|axis| !axes.contains(axis)).collect();
-        order.extend(&axes);
-        order.push(rank);
-        let projected_query = weights.query.split(query, self.heads, &order, axes.len())?;
-        let keys = weights.key.split(key, self.heads, &order, axes.len())?;
-        let projected_value = weights.value.split(value, self.heads, &order, axes.len())?;
-        for (index, other) in [(1, &projected_value), (2, &keys)] {
-            let fits = other.accompanying == projected_query.accompanying
-                && other.steps == projected_value.steps;
-            if !fits {
-                let index = index.min(inputs.len().saturating_sub(1));
-                let expected = "the query's batch, and the same steps in key and value";
-                return Err(wrong_input(index, &all[index], expected));
-            }
-        }
-
-        // (accompanying, T…, S…), which is what masks broadcast to.
-        let mut scores_shape = projected_query.accompanying.clone();
-        scores_shape.extend(&projected_query.steps);
-        scores_shape.extend(&keys.steps);
-        elements(&scores_shape)?;
-        let mask = match arguments.mask {
-            None => None,
-            Some(mut mask) => {
-                let behind = axes.len() * 2;
-                while mask.ndim() < scores_shape.len() && mask.ndim() >= behind {
-                    let axis = mask.ndim() - behind;
-                    mask = expand_mask(&mask, axis);
-                }
-                Some(mask)
-            }
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let rate = if training.is_training() {
+            self.dropout
+        } else {
+            0.0
         };
-        let full_mask: Option<ArrayViewD<'_, bool>> = match &mask {
-            None => None,
-            Some(mask) => Some(mask.broadcast(IxDyn(&scores_shape)).ok_or_else(|| {
-                LayerError::Other(format!(
-                    "the mask has shape {:?}, expected one that broadcasts to the scores' \
-                     {scores_shape:?}",
-                    mask.shape()
-                ))
-            })?),
-        };
-        let mut mask_values = full_mask.as_ref().map(|mask| mask.iter());
-
-        let return_scores = call.flag("return_attention_scores");
-        let fused = self.generation == Generation::Keras3
-            && self.dropout == 0.0
-            && !return_scores
-            && rank == 3;
-        let scale = 1.0 / (self.key_dim as f32).sqrt();
-        let (accompanying, steps) = (projected_query.data.shape()[0], keys.data.shape()[1]);
-        let queries = projected_query.data.shape()[1];
-        let mut heads = Vec::with_capacity(elements(&[accompanying, queries, self.value_dim])?);
-        let mut all_scores = Vec::new();
-        for index in 0..accompanying {
-            let [query, key, value] = [&projected_query, &keys, &projected_value]
-                .map(|heads| heads.data.index_axis(Axis(0), index));
-            let mut scores = product(query, key.t());
-            for row in scores.chunks_exact_mut(steps.max(1)) {
-                let counts: Option<Vec<bool>> = mask_values
-                    .as_mut()
-                    .map(|values| values.take(steps).copied().collect());
-                row.iter_mut().for_each(|score| *score *= scale);
-                self.attend(row, counts.as_deref(), fused);
+        let (mut softmaxes, mut factors) = (Vec::new(), Vec::new());
+        let (outputs, kept) = self.run(inputs, call, &mut |scores| {
+            softmaxes.push(scores.to_vec());
+            if rate > 0.0 {
+                let drawn: Vec<f32> = training.random().kept(rate).take(scores.len()).collect();
+                scores
+                    .iter_mut()
+                    .zip(&drawn)
+                    .for_each(|(score, kept)| *score *= kept);
+                factors.push(drawn);
             }
-            let weighted = matrix(queries, steps, &scores)?;
-            heads.extend(product(weighted, value));
-            if return_scores {
-                all_scores.extend(scores);
-            }
-        }
-
-        // Back to (batch, …, heads · dimensions).
-        let mut sizes = query.shape()[..rank - 1].to_vec();
-        sizes.extend([self.heads, self.value_dim]);
-        let heads = restored(heads, &sizes, &order)?;
-        let mut heads: Vec<f32> = heads.iter().copied().collect();
-        let rows = elements(&query.shape()[..rank - 1])?;
-        if let Some(gate) = &weights.gate {
-            let gate = gate.apply(&values(query), rows)?;
-            for (value, gate) in heads.iter_mut().zip(gate) {
-                *value /= 1.0 + (-gate).exp();
-            }
-        }
-        let output = weights.output.apply(&heads, rows)?;
-        let output = tensor(&shape, output)?.with_mask(query.mask.clone());
-        if !return_scores {
-            return Ok(vec![output]);
-        }
-        // The layer's inner softmax leaves the mask on what it returns.
-        let scores = tensor(&scores_shape, all_scores)?.with_mask(mask.clone());
-        Ok(vec![output, scores])
+        })?;
+        let (inputs, call) = (inputs.to_vec(), call.clone());
+        Ok(Forward::of_many(outputs, move |gradients| {
+            self.backward(&inputs, &call, kept, (&softmaxes, &factors), gradients)
+        }))
     }
 }

@@ -5,12 +5,12 @@
 use ndarray::{ArrayD, Ix1, IxDyn};
 
 use super::support::{
-    along, check_weights, elements, flat, integers_or, known, one, output_shape, reshaped,
-    resolve_axes, single, wrong_input, wrong_weight,
+    along, along_both, check_weights, elements, flat, integers_or, known, one, output_shape,
+    reshaped, resolve_axes, single, wrong_input, wrong_weight,
 };
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
-    Streamed, Tensor, WeightSlot,
+    Call, Config, ConfigError, Forward, Generation, Gradient, Layer, LayerError, LayerGradients,
+    NotStreamable, Shape, StepShape, Streamed, Tensor, Training, WeightSlot,
 };
 
 /// Divides a row by its length, or by `min_length` where that is more.
@@ -18,6 +18,23 @@ pub(super) fn scale_to_unit(row: &mut [f32], min_length: f32) {
     let squares: f32 = row.iter().map(|value| value * value).sum();
     let scale = 1.0 / squares.sqrt().max(min_length);
     row.iter_mut().for_each(|value| *value *= scale);
+}
+
+/// The gradient of a row, in place of that of what [`scale_to_unit`] made of it.
+pub(super) fn unit_backward(x: &[f32], min_length: f32, gradient: &mut [f32]) {
+    let sum = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>();
+    let length = sum(&mut x.iter().map(|x| f64::from(*x).powi(2))).sqrt();
+    if length <= f64::from(min_length) {
+        let scale = 1.0 / min_length;
+        gradient.iter_mut().for_each(|value| *value *= scale);
+        return;
+    }
+    let both = gradient.iter().zip(x);
+    let along = sum(&mut both.map(|(g, x)| f64::from(*g) * f64::from(*x) / length));
+    for (gradient, x) in gradient.iter_mut().zip(x) {
+        let unit = f64::from(*x) / length;
+        *gradient = ((f64::from(*gradient) - unit * along) / length) as f32;
+    }
 }
 
 /// Mean and variance, summed in f64: Keras sums in f32, but in an order of its own.
@@ -116,6 +133,56 @@ impl Affine {
     }
 }
 
+impl Affine {
+    /// The gradient of what was normalized, in place of that of the row that came of it.
+    pub(super) fn scale_gradient(&self, row: &mut [f32]) {
+        if let Some(gamma) = &self.gamma {
+            row.iter_mut()
+                .zip(gamma)
+                .for_each(|(value, gamma)| *value *= gamma);
+        }
+    }
+}
+
+/// The gradients of gamma and beta, summed in f64.
+pub(super) struct AffineGradients {
+    pub(super) gamma: Vec<f64>,
+    pub(super) beta: Vec<f64>,
+}
+
+impl AffineGradients {
+    pub(super) fn new(affine: &Affine) -> Self {
+        let zeros = vec![0.0; affine.len().unwrap_or(0)];
+        Self {
+            gamma: zeros.clone(),
+            beta: zeros,
+        }
+    }
+
+    /// Adds a row of the output's gradient; `normal` tells what was normalized.
+    pub(super) fn add(&mut self, row: &[f32], normal: impl Fn(usize) -> f64) {
+        let sums = self.gamma.iter_mut().zip(&mut self.beta);
+        for ((index, dy), (gamma, beta)) in row.iter().enumerate().zip(sums) {
+            *gamma += f64::from(*dy) * normal(index);
+            *beta += f64::from(*dy);
+        }
+    }
+
+    /// Of those weights that there are, in their order.
+    pub(super) fn finish(self, affine: &Affine) -> Result<Vec<Option<Gradient>>, LayerError> {
+        let array = |sums: Vec<f64>| {
+            let sums: Vec<f32> = sums.into_iter().map(|sum| sum as f32).collect();
+            Ok(Some(Gradient::Dense(reshaped(
+                flat(&sums),
+                IxDyn(&affine.shape),
+            )?)))
+        };
+        let of_gamma = affine.scale.then_some(self.gamma);
+        let of_beta = affine.center.then_some(self.beta);
+        of_gamma.into_iter().chain(of_beta).map(array).collect()
+    }
+}
+
 /// All weights hold one number for each position along the normalized axes: they must agree.
 pub(super) fn same_shapes(slots: &[WeightSlot], weights: &[ArrayD<f32>]) -> Result<(), LayerError> {
     for (slot, weight) in slots.iter().zip(weights) {
@@ -171,6 +238,32 @@ pub(super) fn build_layer(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigE
     }))
 }
 
+impl LayerNormalization {
+    /// The gradient of a row in place of that of its output.
+    fn row_backward(&self, x: &[f32], dy: &mut [f32], sums: &mut AffineGradients) {
+        let (mean, variance) = moments(x);
+        let inverse = 1.0 / (variance + f64::from(self.epsilon)).sqrt();
+        let shift = if self.rms_scaling { 0.0 } else { mean };
+        let output = |x: f32| (f64::from(x) - shift) * inverse;
+        sums.add(dy, |index| output(x[index]));
+        self.affine.scale_gradient(dy);
+
+        let count = x.len() as f64;
+        let both = || dy.iter().zip(x);
+        let along: f64 = both().map(|(dy, x)| f64::from(*dy) * output(*x)).sum();
+        let sum: f64 = dy.iter().map(|dy| f64::from(*dy)).sum();
+        // With rms_scaling the mean is not taken away, and its gradient is not there either.
+        let (sum, along) = (
+            if self.rms_scaling { 0.0 } else { sum / count },
+            along / count,
+        );
+        for (dy, x) in dy.iter_mut().zip(x) {
+            let normal = (f64::from(*x) - mean) * inverse;
+            *dy = (inverse * (f64::from(*dy) - sum - normal * along)) as f32;
+        }
+    }
+}
+
 impl Layer for LayerNormalization {
     fn class_name(&self) -> &str {
         "LayerNormalization"
@@ -208,6 +301,28 @@ impl Layer for LayerNormalization {
             self.affine.apply(row);
         })?;
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let input = single("LayerNormalization", inputs)?.data.clone();
+        let axes = resolve_axes(&self.axes, &known(input.shape()))?;
+        Ok(Forward::new(output, move |gradient| {
+            let mut sums = AffineGradients::new(&self.affine);
+            let gradient = along_both(input.view(), gradient.view(), &axes, |x, dy| {
+                self.row_backward(x, dy, &mut sums);
+            })?;
+            Ok(LayerGradients {
+                inputs: vec![Some(gradient.into())],
+                weights: sums.finish(&self.affine)?,
+                ..LayerGradients::default()
+            })
+        }))
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
@@ -272,6 +387,23 @@ impl Layer for UnitNormalization {
             scale_to_unit(row, self.min_length)
         })?;
         Ok(vec![Tensor::from(output).with_mask(input.mask.clone())])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let input = single("UnitNormalization", inputs)?.data.clone();
+        let axes = resolve_axes(&self.axes, &known(input.shape()))?;
+        Ok(Forward::new(output, move |gradient| {
+            let gradient = along_both(input.view(), gradient.view(), &axes, |x, dy| {
+                unit_backward(x, self.min_length, dy);
+            })?;
+            Ok(LayerGradients::of_input(gradient))
+        }))
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

@@ -7,9 +7,11 @@ use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice, concatenate, stack};
 use serde_json::Value;
 
 use crate::{
-    Call, Config, ConfigError, Layer, LayerError, NotStreamable, Shape, StepShape, Streamed, Tensor,
+    Call, Config, ConfigError, Forward, Layer, LayerError, LayerGradients, NotStreamable, Shape,
+    StepShape, Streamed, Tensor, Training,
 };
 
+mod backward;
 mod stream;
 
 /// The operations that ifco runs, in the order in which the documentation lists them.
@@ -322,7 +324,11 @@ impl Operation {
     }
 
     /// `x[key]` for integers, slices, `...` left out, `None` left out.
-    fn get_item(&self, x: ArrayViewD<'_, f32>, key: &Value) -> Result<ArrayD<f32>, LayerError> {
+    fn get_item<A: Clone>(
+        &self,
+        x: ArrayViewD<'_, A>,
+        key: &Value,
+    ) -> Result<ArrayD<A>, LayerError> {
         let single;
         let keys = match key {
             Value::Array(keys) => keys.as_slice(),
@@ -459,6 +465,22 @@ impl Layer for Operation {
         let views: Vec<_> = inputs.iter().map(Tensor::view).collect();
         // An operation makes new tensors, which carry no mask.
         Ok(vec![Tensor::new(self.apply(&views, call)?)])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let (inputs, call, y) = (inputs.to_vec(), call.clone(), output.data.clone());
+        Ok(Forward::new(output, move |gradient| {
+            Ok(LayerGradients {
+                inputs: self.backward(&inputs, &call, &y, gradient)?,
+                ..LayerGradients::default()
+            })
+        }))
     }
 
     fn stream(&self, inputs: &[StepShape], call: &Call) -> Result<Streamed, NotStreamable> {

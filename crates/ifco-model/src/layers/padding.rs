@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::support::{
     channels_first, output_shape, positives, single, single_of_rank, tensor, wrong_input,
 };
-use crate::{Call, Config, ConfigError, Layer, LayerError, Shape, Tensor};
+use crate::{
+    Call, Config, ConfigError, Forward, Layer, LayerError, LayerGradients, Shape, Tensor, Training,
+};
 
 #[derive(Debug, Clone, Copy)]
 enum Change {
@@ -72,6 +74,29 @@ impl Change {
                 }
                 shape[axis.0] = length;
                 tensor(&shape, output).map(Tensor::into_owned)
+            }
+        }
+    }
+}
+
+impl Change {
+    /// The gradient of what had this length, of that of what was made of it.
+    fn backward(
+        self,
+        gradient: &ArrayD<f32>,
+        axis: Axis,
+        length: usize,
+    ) -> Result<ArrayD<f32>, LayerError> {
+        match self {
+            Self::Pad(before, after) => Self::Crop(before, after).apply(gradient, axis, length),
+            Self::Crop(before, after) => Self::Pad(before, after).apply(gradient, axis, length),
+            Self::Repeat(times) => {
+                let mut shape = gradient.shape().to_vec();
+                shape[axis.0] = length;
+                shape.insert(axis.0 + 1, times);
+                let values = gradient.iter().copied().collect();
+                let split = tensor(&shape, values)?.into_owned();
+                Ok(split.sum_axis(Axis(axis.0 + 1)))
             }
         }
     }
@@ -172,5 +197,23 @@ impl Layer for Resize {
             output = change.apply(&output, Axis(axis), shape[axis])?;
         }
         Ok(vec![Tensor::from(output)])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let shape = single(&self.class, inputs)?.shape().to_vec();
+        Ok(Forward::new(output, move |gradient| {
+            let mut gradient = gradient.into_owned();
+            let axes = self.first_axis()..;
+            for (axis, change) in axes.zip(&self.changes) {
+                gradient = change.backward(&gradient, Axis(axis), shape[axis])?;
+            }
+            Ok(LayerGradients::of_input(gradient))
+        }))
     }
 }

@@ -6,11 +6,14 @@ use std::borrow::Cow;
 use ndarray::Axis;
 
 use super::support::{
-    channels_first, elements, known, output_shape, permuted, positives, single, single_of_rank,
-    tensor, values, wrong_input,
+    channels_first, elements, known, output_shape, permuted, positives, restored, single,
+    single_of_rank, tensor, values, wrong_input,
 };
-use super::window::{Padding, Window, Windows, channels_last};
-use crate::{Call, Config, ConfigError, Generation, Layer, LayerError, Mask, Shape, Tensor};
+use super::window::{Layout, Padding, Window, Windows, channels_last};
+use crate::{
+    Array, Call, Config, ConfigError, Forward, Generation, Layer, LayerError, LayerGradients, Mask,
+    Shape, Tensor, Training,
+};
 
 /// What is left of the values in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,43 @@ pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, 
     }))
 }
 
+impl Pooling {
+    /// Adds the gradient of what a window read: of a maximum to the first value that is it.
+    fn window_backward(&self, layout: &Layout<'_>, window: usize, dy: &[f32], sum: &mut [f32]) {
+        match self.pool {
+            Pool::Average => {
+                let mut count = 0_u32;
+                layout.visit(window, |_, _| count += 1);
+                layout.visit(window, |_, values| {
+                    for (sum, dy) in sum[values].iter_mut().zip(dy) {
+                        *sum += dy / count as f32;
+                    }
+                });
+            }
+            Pool::Max => {
+                let mut greatest = vec![(f32::NEG_INFINITY, None); layout.channels];
+                layout.visit(window, |_, at| {
+                    for ((value, at), greatest) in layout
+                        .values_at(at.clone())
+                        .iter()
+                        .zip(at)
+                        .zip(&mut greatest)
+                    {
+                        if *value > greatest.0 || greatest.1.is_none() {
+                            *greatest = (*value, Some(at));
+                        }
+                    }
+                });
+                for ((_, at), dy) in greatest.into_iter().zip(dy) {
+                    if let Some(at) = at {
+                        sum[at] += dy;
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl Layer for Pooling {
     fn class_name(&self) -> &str {
         &self.class
@@ -101,6 +141,28 @@ impl Layer for Pooling {
             }
         }
         Ok(vec![self.windows.restore(output, &shape)?])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let input = single(&self.class, inputs)?.clone();
+        let shape = output.shape().to_vec();
+        Ok(Forward::new(output, move |gradient| {
+            let layout = self.windows.lay(&input, &shape);
+            let gradient = self.windows.channels_last(gradient);
+            let mut of_input = layout.zeros();
+            let channels = layout.channels.max(1);
+            for (window, dy) in gradient.chunks_exact(channels).enumerate() {
+                self.window_backward(&layout, window, dy, &mut of_input);
+            }
+            let of_input = self.windows.restore(of_input, input.shape())?;
+            Ok(LayerGradients::of_input(of_input.data))
+        }))
     }
 }
 
@@ -182,6 +244,54 @@ impl GlobalPooling {
     }
 }
 
+impl GlobalPooling {
+    /// Of an average to all steps that count alike, of a maximum to all that are it.
+    fn backward(
+        &self,
+        input: &Tensor,
+        y: &Array,
+        gradient: &Array,
+    ) -> Result<LayerGradients, LayerError> {
+        let rank = input.data.ndim();
+        let order = match self.channels_first {
+            true => channels_last(rank),
+            false => (0..rank).collect(),
+        };
+        let sizes: Vec<usize> = order.iter().map(|axis| input.shape()[*axis]).collect();
+        let channels = sizes[rank - 1].max(1);
+        let steps = elements(&sizes[1..rank - 1])?;
+        let x = permuted(input.view(), &order);
+        let mut of_input = vec![0.0; x.len()];
+        let (y, dy): (Vec<f32>, Vec<f32>) = (
+            y.iter().copied().collect(),
+            gradient.iter().copied().collect(),
+        );
+        let mask = self.mask(input)?;
+        let sample = (steps * channels).max(1);
+        let samples = x
+            .chunks_exact(sample)
+            .zip(of_input.chunks_exact_mut(sample));
+        for (index, (x, sum)) in samples.enumerate() {
+            let of_sample = index * channels..(index + 1) * channels;
+            let (y, dy) = (&y[of_sample.clone()], &dy[of_sample]);
+            let counts: Option<Vec<bool>> =
+                mask.map(|mask| mask.index_axis(Axis(0), index).iter().copied().collect());
+            for channel in 0..channels {
+                let takes = |step: usize| match self.pool {
+                    Pool::Max => x[step * channels + channel] == y[channel],
+                    Pool::Average => counts.as_ref().is_none_or(|counts| counts[step]),
+                };
+                let count = (0..steps).filter(|step| takes(*step)).count();
+                for step in (0..steps).filter(|step| takes(*step)) {
+                    sum[step * channels + channel] = dy[channel] / count as f32;
+                }
+            }
+        }
+        let of_input = restored(of_input, input.shape(), &order)?;
+        Ok(LayerGradients::of_input(of_input))
+    }
+}
+
 impl Layer for GlobalPooling {
     fn class_name(&self) -> &str {
         &self.class
@@ -235,5 +345,19 @@ impl Layer for GlobalPooling {
             }
         }
         Ok(vec![tensor(&shape, output)?])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let input = single(&self.class, inputs)?.clone();
+        let y = output.data.clone();
+        Ok(Forward::new(output, move |gradient| {
+            self.backward(&input, &y, &gradient)
+        }))
     }
 }

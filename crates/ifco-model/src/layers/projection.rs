@@ -2,8 +2,11 @@
 
 use ndarray::{Array1, Array2, Array3, Ix3};
 
-use super::support::{add_bias, elements, matrix, permuted, product, reshaped, tensor, values};
-use crate::{LayerError, Tensor};
+use super::support::{
+    add_bias, elements, matrix, permuted, product, reshaped, sum_of_rows, tensor, values,
+};
+use crate::training::Wants;
+use crate::{Array, LayerError, Tensor};
 
 /// The weights of a product over the last axis of its input, or over the last few made one.
 #[derive(Debug, Clone)]
@@ -27,6 +30,30 @@ impl Projection {
         let mut y = product(x, self.kernel.view());
         add_bias(&mut y, &self.bias);
         Ok(y)
+    }
+
+    /// The gradients of what [`apply`](Self::apply) took, of that of what it gave.
+    pub(super) fn backward(
+        &self,
+        input: &[f32],
+        gradient: &[f32],
+        rows: usize,
+        wants: Wants,
+    ) -> Result<ProjectionGradients, LayerError> {
+        let (inputs, outputs) = self.kernel.dim();
+        let x = matrix(rows, inputs, input)?;
+        let dy = matrix(rows, outputs, gradient)?;
+        let weights = wants.weights.then(|| -> Result<_, LayerError> {
+            let kernel = product(x.t(), dy);
+            let kernel = Array2::from_shape_vec((inputs, outputs), kernel)
+                .map_err(|error| LayerError::Other(error.to_string()))?;
+            let bias = (!self.bias.is_empty()).then(|| sum_of_rows(gradient, outputs));
+            Ok((kernel, bias))
+        });
+        Ok(ProjectionGradients {
+            input: wants.inputs.then(|| product(dy, self.kernel.t())),
+            weights: weights.transpose()?,
+        })
     }
 
     /// The product with each row of `input`, without taking memory.
@@ -94,6 +121,21 @@ fn dot(x: &[f32], w: &[f32]) -> f32 {
     }
     let [a, b, c, d, e, f, g, h] = sums;
     ((a + e) + (b + f)) + ((c + g) + (d + h))
+}
+
+/// The gradients of a product's input and weights, those that were asked for.
+pub(super) struct ProjectionGradients {
+    pub(super) input: Option<Vec<f32>>,
+    /// Of the kernel, and of the bias if there is one.
+    pub(super) weights: Option<(Array2<f32>, Option<Vec<f32>>)>,
+}
+
+impl ProjectionGradients {
+    /// The gradient of an input of this shape.
+    pub(super) fn input_of(&mut self, shape: &[usize]) -> Result<Option<Array>, LayerError> {
+        let input = self.input.take().map(|values| tensor(shape, values));
+        Ok(input.transpose()?.map(|tensor| tensor.data))
+    }
 }
 
 /// What the heads see of a tensor.

@@ -2,16 +2,20 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ifco_cell::{Cell, Precision, RecurrentLayer, SequenceOptions, SequenceOutput, WeightsError};
-use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, Axis, Ix2, Ix3};
+use ifco_cell::{
+    Cell, Dropout, Precision, RecurrentLayer, Sequence, SequenceGradient, SequenceOptions,
+    SequenceOutput, Tape, WeightsError,
+};
+use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, ArrayView3, Axis, Ix2, Ix3};
 use serde_json::Value;
 
 use super::cell_spec::{CellSpec, cell_weights, rnn_cells};
 use super::support::one;
 use crate::session::copy;
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, Step,
-    StepShape, Streamed, Tap, Tensor, Time, WeightSlot,
+    Array, Call, Config, ConfigError, Forward, Generation, Gradient, Layer, LayerError,
+    LayerGradients, NotStreamable, Shape, Step, StepShape, Streamed, Tap, Tensor, Time, Training,
+    WeightSlot,
 };
 
 /// A recurrent layer with Keras's options.
@@ -111,6 +115,25 @@ impl Recurrent {
         initial_state: &[Tensor],
         tap: Option<Tap>,
     ) -> Result<(Tensor, Vec<Tensor>), LayerError> {
+        let forward = |layer: &RecurrentLayer, run: Run<'_>| {
+            let sequence = match tap {
+                Some(tap) => tap.forward(layer, run.inputs, run.mask, run.states)?,
+                None => layer.forward(run.inputs, run.mask, run.states)?,
+            };
+            Ok((sequence, ()))
+        };
+        let (output, states, ()) = self.run_with(inputs, use_mask, initial_state, forward)?;
+        Ok((output, states))
+    }
+
+    /// The same where `forward` runs the layer itself, and gives something more.
+    fn run_with<'a, T>(
+        &'a self,
+        inputs: &Tensor,
+        use_mask: bool,
+        initial_state: &[Tensor],
+        forward: impl FnOnce(&'a RecurrentLayer, Run<'_>) -> Result<(Sequence, T), LayerError>,
+    ) -> Result<(Tensor, Vec<Tensor>, T), LayerError> {
         let layer = self.layer.as_ref().ok_or(LayerError::NoWeights)?;
         let wrong = |expected: &str| LayerError::Input {
             input: 0,
@@ -157,10 +180,12 @@ impl Recurrent {
         } else {
             None
         };
-        let mut result = match tap {
-            Some(tap) => tap.forward(layer, sequence, mask, states)?,
-            None => layer.forward(sequence, mask, states)?,
+        let run = Run {
+            inputs: sequence,
+            mask,
+            states,
         };
+        let (mut result, more) = forward(layer, run)?;
         if let (true, Some(mask), SequenceOutput::Sequences(all)) =
             (self.zeroes_unreversed(), mask, &mut result.output)
         {
@@ -179,7 +204,43 @@ impl Recurrent {
             .states
             .into_iter()
             .map(|state| Tensor::new(state.into_dyn()));
-        Ok((output, states.collect()))
+        Ok((output, states.collect(), more))
+    }
+
+    /// Runs as in training; with the way back.
+    pub(super) fn run_for_training<'a>(
+        &'a self,
+        inputs: &Tensor,
+        use_mask: bool,
+        initial_state: &[Tensor],
+        training: &mut Training,
+    ) -> Result<(Tensor, Vec<Tensor>, RecurrentTape<'a>), LayerError> {
+        let forward = |layer: &'a RecurrentLayer, run: Run<'_>| {
+            let batch = run.inputs.dim().0;
+            let mut dropout = Dropout::default();
+            if training.is_training() {
+                for (spec, cell) in self.cells.iter().zip(layer.cells()) {
+                    let random = training.random();
+                    let [inputs, recurrent] = spec.draw_dropout(batch, cell.features(), random);
+                    dropout.inputs.push(inputs);
+                    dropout.recurrent.push(recurrent);
+                }
+            }
+            let (sequence, tape) =
+                layer.forward_for_training(run.inputs, run.mask, run.states, &dropout)?;
+            Ok((sequence, (layer, tape)))
+        };
+        let (output, states, (layer, tape)) =
+            self.run_with(inputs, use_mask, initial_state, forward)?;
+        let mask = inputs.mask.clone().filter(|_| use_mask);
+        let tape = RecurrentTape {
+            layer,
+            tape,
+            zeroed: mask.filter(|_| self.zeroes_unreversed()),
+            output: output.shape().to_vec(),
+            states: states.iter().map(|state| state.shape().to_vec()).collect(),
+        };
+        Ok((output, states, tape))
     }
 
     /// `unroll=True` has no effect on the numbers, but for this: a layer that reads backward and
@@ -199,6 +260,101 @@ impl Recurrent {
             .mask
             .clone()
             .filter(|_| self.options.return_sequences)
+    }
+}
+
+/// What a layer runs on.
+struct Run<'r> {
+    inputs: ArrayView3<'r, f32>,
+    mask: Option<ArrayView2<'r, bool>>,
+    states: Option<&'r [ArrayView2<'r, f32>]>,
+}
+
+/// The way back through a recurrent layer.
+pub(super) struct RecurrentTape<'a> {
+    layer: &'a RecurrentLayer,
+    tape: Tape,
+    /// The mask by which outputs were zeroed as they stand.
+    zeroed: Option<crate::Mask>,
+    /// The shapes of the output and of the states.
+    output: Vec<usize>,
+    states: Vec<Vec<usize>>,
+}
+
+impl RecurrentTape<'_> {
+    /// The gradients of the sequence, of the initial states and of the weights, of those of the
+    /// output and of the last states. Without any of these there are none.
+    pub(super) fn backward(
+        self,
+        output: Option<Array>,
+        states: &[Option<Array>],
+    ) -> Result<RecurrentGradients, LayerError> {
+        let wrong = || LayerError::Other("a gradient has not the output's shape".into());
+        let zeros = |shape: &[usize]| Array::zeros(shape.to_vec());
+        let flat = |array: Array| array.into_dimensionality::<Ix2>().map_err(|_| wrong());
+        let output = output.unwrap_or_else(|| zeros(&self.output));
+        let given = states.iter().any(Option::is_some);
+        let padded = self.states.iter().enumerate().map(|(index, shape)| {
+            let state = states.get(index).cloned().flatten();
+            flat(state.unwrap_or_else(|| zeros(shape)))
+        });
+        let padded = padded.collect::<Result<Vec<_>, LayerError>>()?;
+        let views: Vec<_> = padded.iter().map(|state| state.view()).collect();
+        let states = given.then_some(&views[..]);
+        let gradients = if output.ndim() == 2 {
+            let output = flat(output)?;
+            let output = SequenceGradient::Last(output.view());
+            self.tape.backward(self.layer, output, states)?
+        } else {
+            let output = output.into_dimensionality::<Ix3>().map_err(|_| wrong())?;
+            let mut output = output.into_owned();
+            if let Some(mask) = &self.zeroed {
+                let mask = mask
+                    .view()
+                    .into_dimensionality::<Ix2>()
+                    .map_err(|_| wrong())?;
+                zero_masked(&mut output, mask);
+            }
+            let output = SequenceGradient::Sequences(output.view());
+            self.tape.backward(self.layer, output, states)?
+        };
+        let states = gradients.initial_states.into_iter();
+        let weights = gradients.cells.iter().flat_map(|cell| {
+            let arrays = cell.arrays();
+            arrays.map(|(_, array)| Some(Gradient::Dense(array.to_owned())))
+        });
+        Ok(RecurrentGradients {
+            inputs: gradients.inputs.into_dyn().into(),
+            states: states.map(|state| Some(state.into_dyn().into())).collect(),
+            weights: weights.collect(),
+        })
+    }
+}
+
+/// The gradients of what a recurrent layer took.
+pub(super) struct RecurrentGradients {
+    pub(super) inputs: Array,
+    pub(super) states: Vec<Option<Array>>,
+    pub(super) weights: Vec<Option<Gradient>>,
+}
+
+impl RecurrentGradients {
+    /// As those of a call which was given so many positional inputs, the states among them or as
+    /// the keyword argument.
+    pub(super) fn of_call(self, inputs: usize) -> LayerGradients {
+        let mut gradients = LayerGradients {
+            inputs: vec![Some(self.inputs)],
+            weights: self.weights,
+            ..LayerGradients::default()
+        };
+        if inputs > 1 {
+            gradients.inputs.extend(self.states);
+        } else {
+            gradients
+                .tensors
+                .insert("initial_state".into(), self.states);
+        }
+        gradients
     }
 }
 
@@ -310,6 +466,28 @@ impl Layer for Recurrent {
             outputs.extend(states);
         }
         Ok(outputs)
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let (sequence, initial_state) = split_states(inputs, call, self.state_count())?;
+        let use_mask =
+            self.generation != Generation::Keras3 || initial_state.is_empty() || call.mask_given;
+        let (output, states, tape) =
+            self.run_for_training(sequence, use_mask, &initial_state, training)?;
+        let mut outputs = vec![output];
+        if self.return_state {
+            outputs.extend(states);
+        }
+        let count = inputs.len();
+        Ok(Forward::of_many(outputs, move |mut gradients| {
+            let output = gradients.remove(0);
+            Ok(tape.backward(output, &gradients)?.of_call(count))
+        }))
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

@@ -4,13 +4,13 @@
 use ndarray::Axis;
 
 use super::support::{
-    channels_first, elements, one, output_shape, permuted, positive, single, single_of_rank,
-    tensor, values, wrong_input,
+    channels_first, elements, into_values, one, output_shape, permuted, positive, restored, single,
+    single_of_rank, tensor, values, wrong_input,
 };
 use super::window::channels_last;
 use crate::{
-    Call, Config, ConfigError, Layer, LayerError, NotStreamable, Shape, StepShape, Streamed,
-    Tensor, Time, display_shape,
+    Array, Call, Config, ConfigError, Forward, Layer, LayerError, LayerGradients, NotStreamable,
+    Shape, StepShape, Streamed, Tensor, Time, Training, display_shape,
 };
 
 #[derive(Debug)]
@@ -172,6 +172,30 @@ impl Layer for Rearrange {
             )));
         }
         Ok(vec![tensor(&shape, output)?])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let shape = single(&self.class, inputs)?.shape().to_vec();
+        Ok(Forward::new(output, move |gradient| {
+            let gradient: Array = match &self.to {
+                Move::Flatten { channels_first } if *channels_first && shape.len() > 2 => {
+                    let values = into_values(gradient);
+                    restored(values, &shape, &channels_last(shape.len()))?.into()
+                }
+                Move::Flatten { .. } | Move::Reshape { .. } => {
+                    tensor(&shape, into_values(gradient))?.data
+                }
+                Move::Permute { order } => restored(into_values(gradient), &shape, order)?.into(),
+                Move::Repeat { .. } => gradient.sum_axis(Axis(1)).into(),
+            };
+            Ok(LayerGradients::of_input(gradient))
+        }))
     }
 
     /// Only where each step keeps its values as they are.

@@ -8,8 +8,8 @@ use super::support::{
     wrong_input, wrong_weight,
 };
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, NotStreamable, Shape, StepShape,
-    Streamed, Tensor, WeightSlot,
+    Call, Config, ConfigError, Forward, Generation, Layer, LayerError, LayerGradients,
+    NotStreamable, Shape, StepShape, Streamed, Tensor, Training, WeightSlot,
 };
 
 /// Keras's `Normalization`: `(x − mean) / √variance`, or the inverse.
@@ -145,6 +145,23 @@ impl Layer for Normalization {
         Ok(vec![Tensor::new(output).with_mask(mask)])
     }
 
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let (_, variance) = self.statistics.as_ref().ok_or(LayerError::NoWeights)?;
+        let deviation = self.spread(variance, output.shape())?.mapv(deviation);
+        Ok(Forward::new(output, move |gradient| {
+            Ok(LayerGradients::of_input(match self.invert {
+                true => &gradient * &deviation,
+                false => &gradient / &deviation,
+            }))
+        }))
+    }
+
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {
         let (mean, variance) = self.statistics.as_ref().ok_or(LayerError::NoWeights)?;
         let input = one(inputs)?;
@@ -224,6 +241,18 @@ impl Layer for Rescaling {
             .clone()
             .filter(|_| self.generation == Generation::Keras3);
         Ok(vec![Tensor::new(output).with_mask(mask)])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        Ok(Forward::new(output, |gradient| {
+            Ok(LayerGradients::of_input(&gradient * &self.scale))
+        }))
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

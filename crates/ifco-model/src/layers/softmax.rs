@@ -3,12 +3,13 @@
 use ndarray::IxDyn;
 
 use super::support::{
-    along, as_mask, integers_or, one, output_shape, resolve_axes, single, softmax,
+    along, along_both, as_mask, integers_or, one, output_shape, resolve_axes, single, softmax,
 };
 use crate::{
-    Call, Config, ConfigError, Generation, Layer, LayerError, Mask, NotStreamable, Shape,
-    StepShape, Streamed, Tensor,
+    Call, Config, ConfigError, Forward, Generation, Layer, LayerError, LayerGradients, Mask,
+    NotStreamable, Shape, StepShape, Streamed, Tensor, Training,
 };
+use ifco_cell::Activation;
 
 /// How a softmax leaves positions out. Each Keras has its own way, and they differ where all
 /// positions are left out.
@@ -103,6 +104,42 @@ impl Layer for Softmax {
         // What the layer passes on is the mask it worked with.
         drop(mask_view);
         Ok(vec![Tensor::from(output).with_mask(mask)])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        _training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        let output = self.call(inputs, call)?.remove(0);
+        let y = output.data.clone();
+        let axes = resolve_axes(&self.axes, &super::support::known(y.shape()))?;
+        let mask = output.mask.clone();
+        Ok(Forward::new(output, move |mut gradient| {
+            let zeroes = |gradient: &mut crate::Array| {
+                if let Some(mask) = &mask {
+                    let mask = broadcast(mask, y.shape())?;
+                    gradient.zip_mut_with(&mask, |gradient, counts| {
+                        if !counts {
+                            *gradient = 0.0;
+                        }
+                    });
+                }
+                Ok::<_, LayerError>(())
+            };
+            if self.masking == Masking::ReplaceAndZero {
+                zeroes(&mut gradient)?;
+            }
+            let gradient = along_both(y.view(), gradient.view(), &axes, |y, dy| {
+                Activation::Softmax.backward(y, y, dy);
+            })?;
+            let mut gradient = gradient.into_shared();
+            if self.masking != Masking::Add {
+                zeroes(&mut gradient)?;
+            }
+            Ok(LayerGradients::of_input(gradient))
+        }))
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use ifco_cell::Activation;
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array, Array2, ArrayD, ArrayView2, ArrayViewD, Axis, Dimension, IxDyn};
+use ndarray::{
+    Array, Array2, ArrayD, ArrayView2, ArrayViewD, ArrayViewMut2, Axis, Dimension, IxDyn,
+};
 use serde_json::Value;
 
 use crate::{
@@ -277,11 +279,114 @@ pub(crate) fn along(
     restored(values, &shape, &order)
 }
 
-/// The matrix product, in C order.
+/// The same with a second array of that shape, whose rows are changed while those of the first
+/// are read.
+pub(crate) fn along_both(
+    read: ArrayViewD<'_, f32>,
+    array: ArrayViewD<'_, f32>,
+    axes: &[usize],
+    mut work: impl FnMut(&[f32], &mut [f32]),
+) -> Result<ArrayD<f32>, LayerError> {
+    let order: Vec<usize> = (0..read.ndim())
+        .filter(|axis| !axes.contains(axis))
+        .chain(axes.iter().copied())
+        .collect();
+    let len = axes.iter().map(|axis| read.shape()[*axis]).product();
+    let read = permuted(read, &order);
+    let mut rows = read.chunks_exact(std::cmp::max(len, 1));
+    along(array, axes, |row| {
+        if let Some(read) = rows.next() {
+            work(read, row);
+        }
+    })
+}
+
+/// The matrix product, in C order; a large one on several threads, to the same bits.
 pub(crate) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Vec<f32> {
     let mut product = Array2::zeros((a.nrows(), b.ncols()));
-    general_mat_mul(1.0, &a, &b, 0.0, &mut product);
+    multiply(a, b, product.view_mut(), ifco_cell::threads());
     product.into_raw_vec_and_offset().0
+}
+
+/// So many multiplications are worth a thread of their own.
+const WORTH_A_THREAD: usize = 1 << 20;
+
+fn multiply(
+    a: ArrayView2<'_, f32>,
+    b: ArrayView2<'_, f32>,
+    mut product: ArrayViewMut2<'_, f32>,
+    threads: usize,
+) {
+    let (rows, columns) = product.dim();
+    let work = rows.saturating_mul(columns).saturating_mul(a.ncols());
+    if threads < 2 || work < 2 * WORTH_A_THREAD || rows.max(columns) < 32 {
+        general_mat_mul(1.0, &a, &b, 0.0, &mut product);
+        return;
+    }
+    let here = threads.div_ceil(2);
+    if rows >= columns {
+        let half = rows / 2;
+        let (upper, lower) = product.split_at(Axis(0), half);
+        let (a_upper, a_lower) = a.split_at(Axis(0), half);
+        ifco_cell::join(
+            || multiply(a_upper, b, upper, here),
+            || multiply(a_lower, b, lower, threads - here),
+        );
+    } else {
+        let half = columns / 2;
+        let (left, right) = product.split_at(Axis(1), half);
+        let (b_left, b_right) = b.split_at(Axis(1), half);
+        ifco_cell::join(
+            || multiply(a, b_left, left, here),
+            || multiply(a, b_right, right, threads - here),
+        );
+    }
+}
+
+/// The values of an array in C order, copied only where somebody else holds them too or they do
+/// not lie so.
+pub(crate) fn into_values(array: crate::Array) -> Vec<f32> {
+    if !array.is_standard_layout() {
+        return array.iter().copied().collect();
+    }
+    let len = array.len();
+    match array.into_owned().into_raw_vec_and_offset() {
+        (values, None | Some(0)) if values.len() == len => values,
+        (values, offset) => {
+            let start = offset.unwrap_or(0);
+            values[start..start + len].to_vec()
+        }
+    }
+}
+
+/// The sum over the axes along which an array of this shape was broadcast to the gradient's.
+pub(crate) fn sum_to_shape(
+    gradient: ArrayD<f32>,
+    shape: &[usize],
+) -> Result<ArrayD<f32>, LayerError> {
+    let mut sum = gradient;
+    while sum.ndim() > shape.len() {
+        sum = sum.sum_axis(Axis(0));
+    }
+    for (axis, size) in shape.iter().enumerate() {
+        if *size == 1 && sum.shape().get(axis).is_some_and(|size| *size != 1) {
+            sum = sum.sum_axis(Axis(axis)).insert_axis(Axis(axis));
+        }
+    }
+    reshaped(sum, IxDyn(shape))
+}
+
+/// The sum of the rows of so many values: the gradient of what is added to each of them.
+pub(crate) fn sum_of_rows(values: &[f32], columns: usize) -> Vec<f32> {
+    let mut sums = vec![0.0_f64; columns];
+    if columns > 0 {
+        for row in values.chunks_exact(columns) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += f64::from(*value);
+            }
+        }
+    }
+    sums.into_iter().map(|sum| sum as f32).collect()
 }
 
 /// Applies an activation to each row of `features` values.

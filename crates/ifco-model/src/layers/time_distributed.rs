@@ -1,14 +1,15 @@
 //! TimeDistributed: a layer applied to every step on its own.
 
 use ifco_cell::{Cell, Precision};
-use ndarray::{ArcArray, ArrayD, ArrayView, ArrayViewMut, Axis, IxDyn, stack};
+use ndarray::{ArcArray, ArrayD, ArrayView, ArrayViewMut, ArrayViewMutD, Axis, IxDyn, stack};
 
 use super::recurrent::nested;
 use super::support::one;
 use crate::session::copy;
 use crate::{
-    Array, Call, Config, ConfigError, Generation, Layer, LayerError, Mask, NotStreamable, Shape,
-    Step, StepShape, Streamed, Tap, Tensor, Time, WeightSlot,
+    Array, Call, Config, ConfigError, Forward, Generation, Gradient, Layer, LayerError,
+    LayerGradients, Mask, NotStreamable, Shape, Step, StepShape, Streamed, Tensor, Time, Training,
+    WeightSlot,
 };
 
 /// Keras's `TimeDistributed` around any layer.
@@ -97,6 +98,42 @@ fn any_beyond_time(mask: &Mask) -> Mask {
     mask
 }
 
+/// The gradient of what [`repeat_masked`] was given, in place of that of what it made: that of a
+/// step that repeats belongs to the one before.
+fn repeat_backward(gradient: &mut ArrayD<f32>, mask: &Mask) {
+    for (mut row, mask) in gradient.axis_iter_mut(Axis(0)).zip(mask.axis_iter(Axis(0))) {
+        for step in (0..row.len_of(Axis(0))).rev() {
+            if mask.index_axis(Axis(0), step).iter().all(|counts| *counts) {
+                continue;
+            }
+            let (mut before, mut from) = row.view_mut().split_at(Axis(0), step);
+            let mut masked: ArrayViewMut<'_, f32, _> = from.index_axis_mut(Axis(0), 0);
+            if let Some(last) = step.checked_sub(1) {
+                let mut last = before.index_axis_mut(Axis(0), last);
+                last += &masked;
+            }
+            masked.fill(0.0);
+        }
+    }
+}
+
+/// What the inner layer is told of the call.
+fn inner_call(call: &Call) -> Call {
+    Call {
+        tap: call.tap.clone(),
+        ..Call::default()
+    }
+}
+
+fn only_output(mut outputs: Vec<Tensor>) -> Result<Tensor, LayerError> {
+    match (outputs.pop(), outputs.is_empty()) {
+        (Some(output), true) => Ok(output),
+        _ => Err(LayerError::Other(
+            "the inner layer must have one output".into(),
+        )),
+    }
+}
+
 impl TimeDistributed {
     /// Keras 2 has two ways. It folds the steps into the batch; but where it knows the batch size
     /// and the inner layer is stateful or a functional model, it runs the steps as a recurrent
@@ -110,16 +147,16 @@ impl TimeDistributed {
 
     /// The inner layer on all steps, at once, or one after the other where it keeps states:
     /// `(batch, time, …)`, with the mask of the steps folded into the batch.
-    fn run_steps(
+    fn run_steps_with(
         &self,
         data: &Array,
         mask: Option<&Mask>,
-        tap: Option<&Tap>,
+        run: &mut dyn FnMut(Tensor) -> Result<Tensor, LayerError>,
     ) -> Result<Tensor, LayerError> {
         let (batch, time) = (data.shape()[0], data.shape()[1]);
         if !self.layer.is_stateful() {
             let mask = mask.map(fold_steps).transpose()?;
-            let output = self.run_inner(Tensor::new(fold_steps(data)?).with_mask(mask), tap)?;
+            let output = run(Tensor::new(fold_steps(data)?).with_mask(mask))?;
             let data = unfold_steps(output.data, batch, time)?;
             return Ok(Tensor::new(data).with_mask(output.mask));
         }
@@ -127,8 +164,7 @@ impl TimeDistributed {
             .map(|step| {
                 let input = data.index_axis(Axis(1), step).to_owned();
                 let mask = mask.map(|mask| mask.index_axis(Axis(1), step).to_shared());
-                let output = self.run_inner(Tensor::new(input).with_mask(mask), tap)?;
-                Ok(output.into_owned())
+                Ok(run(Tensor::new(input).with_mask(mask))?.into_owned())
             })
             .collect::<Result<_, LayerError>>()?;
         let views: Vec<_> = steps.iter().map(|step| step.view()).collect();
@@ -136,18 +172,53 @@ impl TimeDistributed {
         Ok(Tensor::new(all))
     }
 
-    fn run_inner(&self, input: Tensor, tap: Option<&Tap>) -> Result<Tensor, LayerError> {
-        let call = Call {
-            tap: tap.cloned(),
-            ..Call::default()
+    /// Batch and time of the only input, and its mask, which must fit.
+    fn check<'a>(
+        &self,
+        inputs: &'a [Tensor],
+    ) -> Result<([usize; 2], Option<&'a Mask>), LayerError> {
+        let [input] = inputs else {
+            return Err(LayerError::Other(format!(
+                "it takes 1 input, got {}",
+                inputs.len()
+            )));
         };
-        let mut outputs = self.layer.call(&[input], &call)?;
-        match (outputs.pop(), outputs.is_empty()) {
-            (Some(output), true) => Ok(output),
-            _ => Err(LayerError::Other(
-                "the inner layer must have one output".into(),
-            )),
+        let &[batch, time, _, ..] = input.shape() else {
+            return Err(LayerError::Input {
+                input: 0,
+                found: format!("{:?}", input.shape()),
+                expected: "(batch, time, ...) with at least 3 axes".into(),
+            });
+        };
+        let mask = input.mask.as_ref();
+        if let Some(mask) = mask
+            && (mask.ndim() < 2 || mask.shape()[..2] != [batch, time])
+        {
+            let shape = mask.shape();
+            return Err(LayerError::Other(format!(
+                "its mask has shape {shape:?}, expected ({batch}, {time}, ...)"
+            )));
         }
+        Ok(([batch, time], mask))
+    }
+
+    /// The output of all steps with its mask; and the mask of the steps that were repeated.
+    fn finish(
+        &self,
+        input: &Tensor,
+        output: Tensor,
+        [batch, time]: [usize; 2],
+        as_recurrent: bool,
+    ) -> Result<(Tensor, Option<Mask>), LayerError> {
+        let mut data = output.data;
+        let repeated = input.mask.clone().filter(|_| as_recurrent);
+        if let Some(mask) = &repeated {
+            let mut owned = data.into_owned();
+            repeat_masked(&mut owned, mask);
+            data = owned.into_shared();
+        }
+        let mask = self.output_mask(input, output.mask, batch, time)?;
+        Ok((Tensor::new(data).with_mask(mask), repeated))
     }
 
     fn output_mask(
@@ -214,39 +285,99 @@ impl Layer for TimeDistributed {
     }
 
     fn call(&self, inputs: &[Tensor], call: &Call) -> Result<Vec<Tensor>, LayerError> {
-        let [input] = inputs else {
-            return Err(LayerError::Other(format!(
-                "it takes 1 input, got {}",
-                inputs.len()
-            )));
-        };
-        let &[batch, time, _, ..] = input.shape() else {
-            return Err(LayerError::Input {
-                input: 0,
-                found: format!("{:?}", input.shape()),
-                expected: "(batch, time, ...) with at least 3 axes".into(),
-            });
-        };
-        let mask = input.mask.as_ref();
-        if let Some(mask) = mask
-            && (mask.ndim() < 2 || mask.shape()[..2] != [batch, time])
-        {
-            let shape = mask.shape();
-            return Err(LayerError::Other(format!(
-                "its mask has shape {shape:?}, expected ({batch}, {time}, ...)"
-            )));
-        }
+        let (shape, mask) = self.check(inputs)?;
+        let input = &inputs[0];
         let as_recurrent = self.runs_as_recurrent();
         let inner_mask = mask.filter(|_| !as_recurrent);
-        let output = self.run_steps(&input.data, inner_mask, call.tap.as_ref())?;
-        let mut data = output.data;
-        if let Some(mask) = mask.filter(|_| as_recurrent) {
-            let mut owned = data.into_owned();
-            repeat_masked(&mut owned, mask);
-            data = owned.into_shared();
-        }
-        let mask = self.output_mask(input, output.mask, batch, time)?;
-        Ok(vec![Tensor::new(data).with_mask(mask)])
+        let output = self.run_steps_with(&input.data, inner_mask, &mut |step| {
+            only_output(self.layer.call(&[step], &inner_call(call))?)
+        })?;
+        let (output, _) = self.finish(input, output, shape, as_recurrent)?;
+        Ok(vec![output])
+    }
+
+    fn call_for_training<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        call: &Call,
+        training: &mut Training,
+    ) -> Result<Forward<'a>, LayerError> {
+        // The checks are those of `call`.
+        let (shape, mask) = self.check(inputs)?;
+        let [batch, time] = shape;
+        let input = &inputs[0];
+        let as_recurrent = self.runs_as_recurrent();
+        let inner_mask = mask.filter(|_| !as_recurrent);
+        let mut tapes = Vec::new();
+        let output = self.run_steps_with(&input.data, inner_mask, &mut |step| {
+            let forward = self
+                .layer
+                .call_for_training(&[step], &inner_call(call), training)?;
+            let only = only_output(forward.outputs)?;
+            tapes.push((forward.backward, forward.moving, forward.penalty));
+            Ok(only)
+        })?;
+        let (output, repeated) = self.finish(input, output, shape, as_recurrent)?;
+        let penalty = tapes.iter().map(|(_, _, penalty)| penalty).sum();
+        let moving = tapes
+            .iter()
+            .flat_map(|(_, moving, _)| moving.clone())
+            .collect();
+        let input_shape = input.shape().to_vec();
+        let backward = move |mut gradient: Array| {
+            if let Some(mask) = repeated {
+                let mut owned = gradient.into_owned();
+                repeat_backward(&mut owned, &mask);
+                gradient = owned.into_shared();
+            }
+            if let [_] = tapes[..] {
+                let folded = fold_steps(&gradient)?;
+                let mut sum = match tapes.pop() {
+                    Some((backward, ..)) => backward(vec![Some(folded)])?,
+                    None => LayerGradients::default(),
+                };
+                let of_inputs = sum.inputs.first_mut().and_then(Option::take);
+                let of_inputs = of_inputs.map(|inputs| unfold_steps(inputs, batch, time));
+                sum.inputs = vec![of_inputs.transpose()?];
+                return Ok(sum);
+            }
+            let mut of_inputs = Array::zeros(input_shape);
+            let mut weights: Vec<Option<Gradient>> = Vec::new();
+            for (step, (backward, ..)) in tapes.into_iter().enumerate() {
+                let of_step = gradient.index_axis(Axis(1), step).to_shared();
+                let found = backward(vec![Some(of_step)])?;
+                if let Some(Some(of_input)) = found.inputs.first() {
+                    of_inputs.index_axis_mut(Axis(1), step).assign(of_input);
+                }
+                if weights.len() < found.weights.len() {
+                    weights.resize(found.weights.len(), None);
+                }
+                for (sum, gradient) in weights.iter_mut().zip(found.weights) {
+                    match (&mut *sum, gradient) {
+                        (Some(sum), Some(gradient)) => sum.add(gradient)?,
+                        (None, gradient) => *sum = gradient,
+                        (_, None) => {}
+                    }
+                }
+            }
+            Ok(LayerGradients {
+                inputs: vec![Some(of_inputs)],
+                weights,
+                ..LayerGradients::default()
+            })
+        };
+        Ok(Forward {
+            moving,
+            penalty,
+            ..Forward::new(output, backward)
+        })
+    }
+
+    fn update_weights(
+        &mut self,
+        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        self.layer.update_weights(update)
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

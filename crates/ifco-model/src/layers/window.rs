@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::support::{permuted, restored, single_of_rank, tensor, values, wrong_input};
+use super::support::{
+    into_values, permuted, restored, single_of_rank, tensor, values, wrong_input,
+};
 use crate::{Config, ConfigError, LayerError, Shape, Tensor};
 
 /// How an input is lengthened before windows are laid.
@@ -207,6 +209,14 @@ impl Windows {
         }
     }
 
+    /// The values of a gradient of the output, channels last.
+    pub(super) fn channels_last(&self, gradient: crate::Array) -> Vec<f32> {
+        match self.channels_first {
+            true => permuted(gradient.view(), &channels_last(gradient.ndim())),
+            false => into_values(gradient),
+        }
+    }
+
     /// Puts channels-last values where the configuration has the channels, for an output of
     /// this shape.
     pub(super) fn restore(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor, LayerError> {
@@ -223,6 +233,16 @@ pub(super) fn channels_last(rank: usize) -> Vec<usize> {
 }
 
 impl Layout<'_> {
+    /// Some of the channels-last values.
+    pub(super) fn values_at(&self, at: Range<usize>) -> &[f32] {
+        &self.values[at]
+    }
+
+    /// Zeros for the gradient of all the channels-last values.
+    pub(super) fn zeros(&self) -> Vec<f32> {
+        vec![0.0; self.values.len()]
+    }
+
     /// How many windows there are in all.
     pub(super) fn windows(&self) -> usize {
         self.batch * self.output[0] * self.output[1]
@@ -231,6 +251,13 @@ impl Layout<'_> {
     /// The channels at each position of a window that lies on the input, with the position's
     /// number in the window. What lies on the padding is left out.
     pub(super) fn read(&self, window: usize, mut read: impl FnMut(usize, &[f32])) {
+        self.visit(window, |position, values| {
+            read(position, &self.values[values])
+        });
+    }
+
+    /// The same with where the channels stand in the channels-last values.
+    pub(super) fn visit(&self, window: usize, mut visit: impl FnMut(usize, Range<usize>)) {
         let [height, width] = self.axes;
         let row = window / self.output[1] % self.output[0];
         let column = window % self.output[1];
@@ -242,7 +269,7 @@ impl Layout<'_> {
                 let x = base[1] + j * width.dilation - self.front[1];
                 let start = ((sample * self.input[0] + y) * self.input[1] + x) * self.channels;
                 let position = i.saturating_mul(width.size).saturating_add(j);
-                read(position, &self.values[start..start + self.channels]);
+                visit(position, start..start + self.channels);
             }
         }
     }
