@@ -82,7 +82,8 @@ def main():
 def run(folder, *command):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(done.stderr.strip().split("\n")[0])
+        lines = done.stderr.strip().split("\n")
+        raise RuntimeError(next((line for line in lines if line.startswith("error")), lines[0]))
 
 
 def convert(ifco, folder, source, target):

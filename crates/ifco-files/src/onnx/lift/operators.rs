@@ -855,15 +855,9 @@ impl Lift<'_> {
             [] if data.len() == 1 && data.ndim() <= view.axes.len() => {
                 let value = data.iter().next().copied().unwrap_or_default();
                 // One number a feature, where there is one feature.
-                let axis = (view.axes.len() + 1)
-                    .checked_sub(data.ndim().max(1))
-                    .unwrap_or(0);
-                let is_vector = data.ndim() > 0
-                    && self.atoms.product(&features) == Some(1)
-                    && view
-                        .axes
-                        .get(axis.saturating_sub(1)..)
-                        .is_some_and(|axes| axes.contains(&features));
+                let covered = &view.axes[view.axes.len() - data.ndim()..];
+                let is_vector =
+                    self.atoms.product(&features) == Some(1) && covered.contains(&features);
                 match is_vector {
                     true => ArrayD::from_elem(vec![1], value),
                     false => ArrayD::from_elem(vec![], value),

@@ -69,6 +69,17 @@ impl Writer<'_> {
                 let shape = self.graph.integers(stage.name(), &[1, times as i64, 1]);
                 self.graph.one("Expand", stage.name(), &[&row, &shape], &[])
             }
+            "ZeroPadding1D" => {
+                channels_last(stage)?;
+                let padding = &stage.config["padding"];
+                let side = |index: usize| padding.get(index).unwrap_or(padding).as_i64();
+                let (Some(left @ 0..), Some(right @ 0..)) = (side(0), side(1)) else {
+                    return Err(stage.refuse(format!("its padding is {padding}")));
+                };
+                let name = stage.name();
+                let pads = self.graph.integers(name, &[0, left, 0, 0, right, 0]);
+                self.graph.one("Pad", name, &[stage.x()?, &pads], &[])
+            }
             "Rescaling" => self.rescaling(stage)?,
             "Concatenate" => {
                 let axis = stage.config["axis"].as_i64().unwrap_or(-1);
