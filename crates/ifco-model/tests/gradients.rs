@@ -235,6 +235,10 @@ fn each_layer_agrees_with_finite_differences() {
             if NO_DIFFERENCE.contains(&class) && has_nothing(golden) || adds && is_masked(golden) {
                 continue;
             }
+            // At 0 TensorFlow's slope is none of the two beside it.
+            if class == "PReLU" && array(&golden["inputs"][0]).iter().any(|x| *x == 0.0) {
+                continue;
+            }
             for (when, training) in trainings() {
                 let config = Config::new(class, generation(version), config).unwrap();
                 let mut layer = layers::build(class, &config).unwrap();
