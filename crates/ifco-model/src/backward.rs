@@ -66,7 +66,7 @@ impl Model {
     ///
     /// let (x, y) = (array![[1.0_f32], [2.0]], array![[3.0_f32], [5.0]]); // y = 2x + 1
     /// let x = Tensor::new(x.into_dyn());
-    /// for step in 0..200 {
+    /// for step in 0..500 {
     ///     let (outputs, tape) = model.forward_for_training(&[x.clone()], &mut Training::new(step))?;
     ///     let error = &outputs[0].data - &y; // the gradient of Σ(ŷ − y)²/2
     ///     let gradients = tape.backward(vec![Some(error.into())])?;
