@@ -3,7 +3,7 @@ into the other framework, and both frameworks must agree.
 
     python compare/torch_live.py --ifco target/release/ifco [--models 40] [--seed N]
 
-PyTorch -> .keras, .h5 and .weights.h5 -> Keras 3, and Keras 3 -> .pt and .safetensors -> PyTorch, whose
+PyTorch -> .keras and .h5 -> Keras 3, and Keras 3 -> .pt and .safetensors -> PyTorch, whose
 module is the Python that ifco wrote: `load_state_dict(strict=True)`, read with `weights_only=True`.
 Each goes back again, and must have the same bits in its weights. Outputs agree when
 |difference| <= 1e-5 + 1e-4 * |the first framework's|.

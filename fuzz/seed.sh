@@ -6,17 +6,19 @@ set -eu
 cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- ../fixtures
 mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv \
-    corpus/sound_model corpus/torch corpus/safetensors corpus/onnx
+    corpus/sound_model corpus/torch corpus/safetensors corpus/onnx corpus/view_request \
+    corpus/weights corpus/save
 find "$@" -type f -size -200k | while read -r file; do
     name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
     case $file in
-    *.keras) cp "$file" "corpus/keras_archive/$name" ;;
-    */audio/*.json | *.nam) cp "$file" "corpus/sound_model/$name" ;;
+    *.keras) cp "$file" "corpus/keras_archive/$name"; cp "$file" "corpus/save/$name" ;;
+    */audio/*.json | *.nam) cp "$file" "corpus/sound_model/$name"; cp "$file" "corpus/save/$name" ;;
     *.h5 | *.hdf5) cp "$file" "corpus/hdf5_model/$name" ;;
     *.json) cp "$file" "corpus/model_json/$name" ;;
     *.npy) cp "$file" "corpus/npy/$name" ;;
     *.npz) cp "$file" "corpus/npz/$name" ;;
-    *.onnx) cp "$file" "corpus/onnx/$name" ;;
+    *.msgpack) cp "$file" "corpus/weights/$name" ;;
+    *.onnx) cp "$file" "corpus/onnx/$name"; cp "$file" "corpus/save/$name" ;;
     *.csv) cp "$file" "corpus/csv/$name" ;;
     *.pt | *.pth | *.ckpt) cp "$file" "corpus/torch/$name" ;;
     *.safetensors) cp "$file" "corpus/safetensors/$name" ;;
@@ -30,4 +32,19 @@ find "$@" -type f -size -200k | while read -r file; do
         if unzip -p "$file" model.weights.h5 >"corpus/hdf5_model/$name.h5" 2>/dev/null; then :; fi
         ;;
     esac
+done
+
+# A request on the page: the method (even for GET, odd for POST), the target, the body.
+request() {
+    printf '%s%s\n%s' "$1" "$2" "$3" >"corpus/view_request/page_$(printf %s "$2$3" | tr -c 'A-Za-z0-9' _)"
+}
+for target in '' info page.js page.css 'column?cell=0&unit=1' 'picture?cell=0&part=1&rows=1&columns=8' \
+    'maps?run=0&trace=0&from=0&to=3&bins=3&first=0&last=3&shows=0' \
+    'maps?run=0&trace=0&from=0&to=3&bins=2&first=1&last=2&shows=2' \
+    'curves?run=0&trace=0&unit=1&bins=2' 'raw?run=0&trace=0&array=0' 'step?run=0&trace=0&step=2'; do
+    request 0 "$target" ''
+done
+for body in '{"row": 0}' '{"row": 1}' '{"on": 0}' '{"texts": ["a b c"], "before": 0}' \
+    '{"texts": ["1, 2\n3, 4\n5, 6"], "before": 0}'; do
+    request 1 run "$body"
 done

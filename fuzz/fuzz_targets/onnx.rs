@@ -15,7 +15,9 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     // A graph may ask for arrays of gigabytes when it runs: slow and nothing else.
-    let makes_large = ["ConstantOfShape", "Expand", "Tile", "Pad", "Range", "Concat", "MatMul"];
+    let makes_large = [
+        "ConstantOfShape", "Expand", "Tile", "Pad", "Range", "Concat", "MatMul", "Loop", "Scan", "If",
+    ];
     let layers = model.layers();
     if layers.len() > 64 || layers.iter().any(|l| makes_large.contains(&l.layer.class_name())) {
         return;

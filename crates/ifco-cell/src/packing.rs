@@ -350,15 +350,42 @@ impl Packing {
                 expected: "three gates, as 3·u values",
             });
         }
-        let candidate = self.position(Gate::Cell);
-        let gates = [Gate::Input, Gate::Forget, Gate::Output];
-        let places = gates.map(|gate| {
-            let position = self.position(gate);
-            position - usize::from(position > candidate)
-        });
+        let places = self.peephole_places();
         Ok(Array2::from_shape_fn((3, units), |(gate, unit)| {
             peepholes[places[gate] * units + unit]
         }))
+    }
+
+    /// The inverse of [`peepholes_to_keras`](Self::peepholes_to_keras).
+    ///
+    /// ```
+    /// use ifco_cell::packing;
+    /// use ndarray::array;
+    ///
+    /// let onnx = packing::find("onnx").unwrap(); // i o f
+    /// let keras = array![[1.0, 1.1], [2.0, 2.1], [3.0, 3.1]]; // i f o
+    /// let p = onnx.peepholes_from_keras(keras.view());
+    /// assert_eq!(p, array![1.0, 1.1, 3.0, 3.1, 2.0, 2.1]);
+    /// assert_eq!(onnx.peepholes_to_keras(p.view())?, keras);
+    /// # Ok::<(), ifco_cell::packing::PackingError>(())
+    /// ```
+    pub fn peepholes_from_keras(&self, peepholes: ArrayView2<'_, f32>) -> Array1<f32> {
+        let units = peepholes.ncols();
+        let mut own = Array1::zeros(peepholes.len());
+        for (row, place) in peepholes.rows().into_iter().zip(self.peephole_places()) {
+            own.slice_mut(s![place * units..(place + 1) * units])
+                .assign(&row);
+        }
+        own
+    }
+
+    /// Where the peepholes of i, f and o stand among the three.
+    fn peephole_places(&self) -> [usize; 3] {
+        let candidate = self.position(Gate::Cell);
+        [Gate::Input, Gate::Forget, Gate::Output].map(|gate| {
+            let position = self.position(gate);
+            position - usize::from(position > candidate)
+        })
     }
 
     /// Brings a packed matrix into Keras's layout: `(inputs, 4·u)`, columns i f c o.
@@ -479,15 +506,29 @@ impl Packing {
             });
         }
         let units = length / 4;
-        let mut keras = Array1::zeros(length);
+        // Nothing is added where there is 0, which would make 0 of −0.
+        let add = |own: &mut f32, more: f32| {
+            if more != 0.0 {
+                *own += more;
+            }
+        };
+        let mut keras = biases[0].to_owned();
         for gate in Gate::ALL {
             let first = self.position(gate) * units;
             let mut own = keras.slice_mut(s![gate.columns(units)]);
-            for bias in biases {
-                own += &bias.slice(s![first..first + units]);
+            for (index, bias) in biases.iter().enumerate() {
+                let bias = bias.slice(s![first..first + units]);
+                match index {
+                    0 => own.assign(&bias),
+                    _ => own.zip_mut_with(&bias, |own, more| add(own, *more)),
+                }
             }
             if gate == Gate::Forget {
-                own += forget_bias.or(self.forget_bias).unwrap_or(0.0);
+                let more = forget_bias.or(self.forget_bias).unwrap_or(0.0);
+                own.mapv_inplace(|mut own| {
+                    add(&mut own, more);
+                    own
+                });
             }
         }
         Ok(keras)

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ifco::{Format, Model, OpenOptions, Opened, SaveOptions, Saved};
-use ndarray::ArrayD;
+use ifco::{Format, Model, OpenOptions, Opened, Port, SaveOptions, Saved};
+use ndarray::{ArrayD, Axis};
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -23,6 +23,8 @@ The ending of OUT says the format:
   .weights.h5    the weights alone; --json-out saves the architecture that goes with them
   .pt, .pth      PyTorch: a state_dict, as torch.save writes it
   .safetensors   the same as safetensors
+  .npz           NumPy: every weight by a path such as lstm/kernel, and the architecture (model_config)
+  .weights.json  the same as JSON
   .json          RTNeural, for plugins: a stack of LSTM, GRU, Dense, causal Conv1D, PReLU, norms
 
 PyTorch's files hold weights alone. Beside them OUT.toml tells ifco the rest, and --python-out saves
@@ -30,6 +32,9 @@ a Python module whose Model takes them with load_state_dict(strict=True). They h
 GRU, SimpleRNN, Dense, Embedding, Conv1D and norms, with PyTorch's activations; of anything else
 ifco says which layer it is, and stops. Modules are called as the layers (characters that Python
 does not allow become _); --name LAYER=MODULE calls one otherwise.
+
+An ONNX graph becomes Keras's layers first; ifco names the node that is none. The batch comes first
+in OUT, wherever the graph has it.
 
 Before OUT is there, ifco opens what it is about to write, runs both models on the same random
 input and compares all outputs: above 1e-5 + 1e-4 times the value, nothing is written.
@@ -40,6 +45,7 @@ Elsewhere ifco stops, or with --lossy takes the function of Keras 3.
 
 Examples:
   ifco convert keras2.h5 model.keras
+  ifco convert model.onnx model.keras
   ifco convert model.keras model.h5
   ifco convert w.h5 model.keras --architecture model.json    weights and architecture apart
   ifco convert model.keras w.weights.h5 --json-out model.json
@@ -53,8 +59,8 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The file to write, by its ending: .keras, .h5, .hdf5, .weights.h5, .pt, .pth, .safetensors
-    /// or .json (RTNeural)
+    /// The file to write, by its ending: .keras, .h5, .hdf5, .weights.h5, .onnx, .pt, .pth,
+    /// .safetensors, .npz, .weights.json or .json (RTNeural)
     #[arg(value_name = "OUT")]
     out: PathBuf,
 
@@ -118,7 +124,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .to_bytes(&model, &args.out)
         .map_err(|error| at_model(error.into()))?;
     for (layer, _) in &args.name {
-        if model.layer(layer).is_err() {
+        let lifted = ifco::in_keras_layers(&model).and_then(Result::ok);
+        if lifted.as_ref().unwrap_or(&model).layer(layer).is_err() {
             let what = format!("--name speaks of layer {layer:?}, which the model has not");
             return Err(at_model(Failure::usage(what)).help("`ifco show` lists the layers"));
         }
@@ -272,7 +279,11 @@ fn check(model: &Model, saved: &Saved, args: &Args) -> Result<Check, Failure> {
             }
         }
     };
-    let inputs = seeded::inputs(model, args.seed)?;
+    // Of an ONNX graph, its layers tell what its inputs are.
+    let lifted = ifco::in_keras_layers(model).and_then(Result::ok);
+    let given = seeded::inputs(lifted.as_ref().unwrap_or(model), args.seed)?;
+    let ports = model.inputs().iter().zip(&given);
+    let inputs: Vec<ArrayD<f32>> = ports.map(|(port, array)| as_in(port, array)).collect();
     // The states of a stateful model are further inputs of an ONNX graph, and further outputs.
     let rows = model.rows(&inputs);
     let states = copy.inputs().iter().skip(inputs.len()).map(|port| {
@@ -280,7 +291,7 @@ fn check(model: &Model, saved: &Saved, args: &Args) -> Result<Check, Failure> {
         let sizes = std::iter::once(rows).chain(sizes.map(|size| size.unwrap_or(rows)));
         ArrayD::zeros(sizes.collect::<Vec<_>>())
     });
-    let with_states: Vec<ArrayD<f32>> = inputs.iter().cloned().chain(states).collect();
+    let with_states: Vec<ArrayD<f32>> = given.into_iter().chain(states).collect();
     let (expected, found) = (
         seeded::run(model, &inputs)?,
         seeded::run(&copy, &with_states)?,
@@ -288,7 +299,9 @@ fn check(model: &Model, saved: &Saved, args: &Args) -> Result<Check, Failure> {
     let mut worst: Option<(String, Difference)> = None;
     let further = with_states.len() - inputs.len();
     let mut is_within = expected.len() + further == found.len();
-    for ((port, one), other) in model.outputs().iter().zip(&expected).zip(&found) {
+    let ports = model.outputs().iter().zip(copy.outputs());
+    for (((port, to), one), other) in ports.zip(&expected).zip(&found) {
+        let one = &arranged(one.clone(), port, to);
         let difference = Difference::of(one, other, Tolerance::DEFAULT).ok_or_else(|| {
             Failure::new(format_args!(
                 "what would be written has an output of another shape: {:?} instead of {:?}",
@@ -305,12 +318,49 @@ fn check(model: &Model, saved: &Saved, args: &Args) -> Result<Check, Failure> {
     let (output, difference) = worst.ok_or_else(|| Failure::new("the model has no outputs"))?;
     let shape = |array: &ArrayD<f32>| format!("{:?}", array.shape());
     Ok(Check {
-        same_weights: same(&model.weights(), &copy.weights()),
+        same_weights: same(&weights(model), &weights(&copy)),
         shapes: inputs.iter().map(shape).collect::<Vec<_>>().join(", "),
         output,
         difference,
         is_within,
     })
+}
+
+/// An array as the copy has it: the batch first, where the model that it is a copy of is an ONNX
+/// graph with the batch elsewhere, and without axes of size 1 before it.
+fn arranged(mut array: ArrayD<f32>, from: &Port, to: &Port) -> ArrayD<f32> {
+    let at = from.batch_axis.filter(|axis| *axis < array.ndim());
+    if let (Some(axis), Some(0)) = (at, to.batch_axis) {
+        for at in (0..axis).rev() {
+            array.swap_axes(at, at + 1);
+        }
+        let rank = to.shape.as_ref().map_or(array.ndim(), Vec::len);
+        for axis in (1..=axis).rev() {
+            if array.ndim() > rank && array.shape()[axis] == 1 {
+                array = array.index_axis_move(Axis(axis), 0);
+            }
+        }
+    }
+    array
+}
+
+/// An array with the batch first as an input has it: that of an ONNX graph perhaps elsewhere, with
+/// axes of size 1 before it.
+fn as_in(port: &Port, array: &ArrayD<f32>) -> ArrayD<f32> {
+    let mut array = array.clone();
+    let rank = port.shape.as_ref().map_or(array.ndim(), Vec::len);
+    while array.ndim() < rank {
+        array.insert_axis_inplace(Axis(1));
+    }
+    port.from_batch_first(array)
+}
+
+/// All weights, those of an ONNX graph as Keras's layers have them.
+fn weights(model: &Model) -> Option<Vec<ArrayD<f32>>> {
+    match ifco::in_keras_layers(model) {
+        Some(Ok(model)) => model.weights(),
+        _ => model.weights(),
+    }
 }
 
 /// Whether all arrays have the same bits.

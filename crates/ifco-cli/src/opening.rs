@@ -16,7 +16,7 @@ pub const ARCHITECTURE_HELP: &str = "give its architecture with --architecture m
 #[derive(clap::Args)]
 pub struct ModelArgs {
     /// A model: .keras, .h5 or .hdf5 of Keras, or .onnx; weights alone: Keras's .weights.h5 and .h5,
-    /// PyTorch's .pt and .pth, .safetensors; or a model of sound: RTNeural's, AIDA-X's or GuitarML's
+    /// PyTorch's .pt and .pth, .safetensors, .npz, .json, Flax's .msgpack; or a model of sound: RTNeural's, AIDA-X's or GuitarML's
     /// .json, an LSTM's .nam
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
@@ -25,7 +25,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "JSON")]
     pub architecture: Option<PathBuf>,
 
-    /// What PyTorch's weights do not tell (order, activations, which step goes on), as a small
+    /// What weights alone do not tell (order, activations, which step goes on), as a small
     /// TOML; without it, MODEL.toml if there is one [docs/formats.md]
     #[arg(long, value_name = "TOML", conflicts_with = "architecture")]
     pub spec: Option<PathBuf>,

@@ -31,6 +31,7 @@ mod open;
 mod save;
 mod stack;
 mod torch;
+mod weights;
 mod zipped;
 
 pub use error::FileError;
@@ -41,7 +42,9 @@ use ndarray::ArrayD;
 pub use open::{
     Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_with_architecture,
 };
-pub use save::{FORMATS, Format, SaveError, SaveOptions, Saved, architecture, save};
+pub use save::{
+    FORMATS, Format, SaveError, SaveOptions, Saved, architecture, in_keras_layers, save,
+};
 
 /// What a file turned out to hold.
 ///
@@ -108,6 +111,38 @@ pub enum WeightsSource {
     Torch,
     /// PyTorch's names in a `.safetensors`, which sorts them: their order says nothing.
     Safetensors,
+    /// Keras's names by path, `lstm/kernel`, in Keras's layout, in an `.npz`, a `.json` or a
+    /// `.safetensors`.
+    Named,
+    /// Flax's parameters: `LSTMCell_0` with `ii/kernel` to `io/kernel` and `hi/kernel` to `ho/kernel`.
+    Flax,
+    /// Haiku's parameters: `lstm` with `linear/w` and `linear/b`.
+    Haiku,
+    /// The variables of a TensorFlow checkpoint.
+    TensorFlow,
+}
+
+impl WeightsSource {
+    /// The framework whose names these are, in words.
+    ///
+    /// ```
+    /// use ifco_files::WeightsSource;
+    /// assert_eq!(WeightsSource::Safetensors.framework(), "PyTorch");
+    /// ```
+    pub fn framework(self) -> &'static str {
+        match self {
+            Self::Keras | Self::Named => "Keras",
+            Self::Torch | Self::Safetensors => "PyTorch",
+            Self::Flax => "Flax",
+            Self::Haiku => "Haiku",
+            Self::TensorFlow => "TensorFlow",
+        }
+    }
+
+    /// Whether the order of the groups may be that of the modules.
+    pub(crate) fn tells_order(self) -> bool {
+        matches!(self, Self::Torch | Self::Named)
+    }
 }
 
 /// One group of a weights file.
@@ -146,11 +181,13 @@ impl WeightsFile {
     /// those of many layers, so it is only taken for one if a name in the file says so.
     ///
     /// PyTorch's are told by their names, and come in Keras's layout, the two biases of an LSTM
-    /// summed: `lstm`, `lstm/l1` where there are several layers, `lstm/l1/backward`.
+    /// summed: `lstm`, `lstm/l1` where there are several layers, `lstm/l1/backward`. So do Flax's,
+    /// Haiku's and TensorFlow's; what the latter two add to the forget gate as a model runs is in its
+    /// bias.
     pub fn cells(&self) -> Vec<(String, Cell)> {
         match self.source {
             WeightsSource::Keras => keras::cells(self),
-            WeightsSource::Torch | WeightsSource::Safetensors => torch::cells(self),
+            _ => weights::cells(self),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use ifco_model::Model;
 
 use crate::bytes::Bytes;
-use crate::torch::{self, Spec};
-use crate::{FileError, Limits, Opened, WeightsSource, keras, onnx};
+use crate::weights::{self, Spec};
+use crate::{FileError, Limits, Opened, WeightsSource, keras, onnx, torch};
 
 /// Opens a whole model: `.keras`, an `.h5` with its architecture, or `.onnx`.
 ///
@@ -227,7 +227,7 @@ impl OpenOptions {
                 Err(no_architecture(path, weights.source))
             }
             Opened::Weights(weights) => {
-                let (model, assumptions) = torch::model(&weights, &spec, path)?;
+                let (model, assumptions) = weights::model(&weights, &spec, path)?;
                 Ok(Assumed {
                     model: Box::new(model),
                     assumptions,
@@ -244,6 +244,12 @@ impl OpenOptions {
         state_dict: Option<&str>,
     ) -> Result<Opened, FileError> {
         if let Some(weights) = torch::open(&bytes, path, state_dict, &self.limits)? {
+            return Ok(Opened::Weights(weights));
+        }
+        if let Some(opened) = weights::open_npz(&bytes, path, &self.limits)? {
+            return Ok(opened);
+        }
+        if let Some(weights) = weights::open_msgpack(&bytes, path, &self.limits)? {
             return Ok(Opened::Weights(weights));
         }
         if onnx::is_model(&bytes) {

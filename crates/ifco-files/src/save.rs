@@ -7,7 +7,7 @@ use ifco_cell::Cell;
 use ifco_model::{Generation, Model};
 
 use crate::arrays::{ArrayFileError, write_file};
-use crate::{audio, keras, onnx, torch};
+use crate::{audio, keras, onnx, torch, weights};
 
 /// A format of model files: a row of [`FORMATS`].
 ///
@@ -73,6 +73,20 @@ pub const FORMATS: &[Format] = &[
         holds: &["projection"],
     },
     Format {
+        name: "NumPy weights and architecture",
+        extensions: &[".npz"],
+        opens: true,
+        save: Some(weights::save_npz),
+        holds: &["projection"],
+    },
+    Format {
+        name: "JSON weights and architecture",
+        extensions: &[".weights.json"],
+        opens: true,
+        save: Some(weights::save_json),
+        holds: &["projection"],
+    },
+    Format {
         name: "RTNeural JSON",
         extensions: &[".json"],
         opens: true,
@@ -84,7 +98,7 @@ pub const FORMATS: &[Format] = &[
         extensions: &[".onnx"],
         opens: true,
         save: Some(onnx::save),
-        holds: &[],
+        holds: onnx::HOLDS,
     },
 ];
 
@@ -158,7 +172,33 @@ pub fn save(model: &Model, path: impl AsRef<Path>) -> Result<Saved, SaveError> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn architecture(model: &Model) -> String {
-    keras::architecture(model)
+    match lifted(model) {
+        Some(Ok(lifted)) => keras::architecture(&lifted.model),
+        _ => keras::architecture(model),
+    }
+}
+
+/// A model that came from an ONNX file in Keras's layers, which is what [`save`] writes of it;
+/// `None` of any other model, which consists of them.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/onnx")).unwrap();
+/// let graph = ifco_files::open("torch_lstm_last.onnx")?;
+/// let model = ifco_files::in_keras_layers(&graph).unwrap()?;
+/// let mut classes = model.layers().iter().map(|entry| entry.layer.class_name());
+/// assert_eq!(classes.next(), Some("InputLayer"));
+/// assert!(classes.any(|class| class == "LSTM"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Where one of its nodes is part of no layer: which one.
+pub fn in_keras_layers(model: &Model) -> Option<Result<Model, SaveError>> {
+    lifted(model).map(|lifted| lifted.map(|lifted| lifted.model))
+}
+
+fn lifted(model: &Model) -> Option<Result<onnx::Lifted, SaveError>> {
+    onnx::is_graph(model).then(|| onnx::lift(model))
 }
 
 /// How to save.
@@ -240,10 +280,16 @@ impl SaveOptions {
         let found = Format::of(path).and_then(|format| Some((format, format.save?)));
         match found {
             Some((format, save)) => {
+                let lifted = lifted(model).transpose()?;
+                let model = lifted.as_ref().map_or(model, |lifted| &lifted.model);
                 check_lstms(model, format)?;
                 let mut options = self.clone();
                 options.hard_sigmoid_differs = model.generation() != Generation::Keras3;
-                save(model, &options)
+                let mut saved = save(model, &options)?;
+                if let Some(lifted) = lifted {
+                    saved.notes.splice(0..0, lifted.notes);
+                }
+                Ok(saved)
             }
             None => Err(SaveError::Format { path: path.into() }),
         }
@@ -280,6 +326,9 @@ fn check_lstms(model: &Model, format: &Format) -> Result<(), SaveError> {
             reason: format!("{} has no place for its {}", format.name, extras.join(", ")),
             remedy: match is_projection {
                 true => "save it as .pt or .safetensors, which hold a projection".into(),
+                false if extras.iter().all(|extra| onnx::HOLDS.contains(extra)) => {
+                    "save it as .onnx, which has a place for it".into()
+                }
                 false => "`ifco gates -o` saves its arrays by name".into(),
             },
         });

@@ -22,7 +22,7 @@ pub(crate) const IDLE: [&str; 8] = [
 const NOTHING: [&str; 2] = ["InputLayer", "ConvertToTensor"];
 
 /// What to do with a layer that is none of the format's.
-pub(crate) const REMEDY: &str = "save it as .keras or .h5";
+pub(crate) const REMEDY: &str = "save it as .keras, .h5 or .onnx";
 
 /// One layer of the stack.
 #[derive(Clone, Copy)]
@@ -211,6 +211,6 @@ fn described<'a>(json: &'a Value, name: &str) -> &'a Value {
 fn no_stack(reason: String) -> SaveError {
     SaveError::Model {
         reason: format!("{reason}: the format holds a stack of layers alone"),
-        remedy: "save it as .keras or .h5, or save a part of the model".into(),
+        remedy: format!("{REMEDY}, or save a part of the model"),
     }
 }

@@ -224,15 +224,6 @@ impl LayerError {
                 "the operations it runs are {}; of such a model, the gates can be shown",
                 OPERATIONS.join(", ")
             )),
-            LayerError::UnknownOperator { operator, .. }
-                if ["Loop", "Scan", "If"].contains(&operator.as_str()) =>
-            {
-                Some(
-                    "Keras exports a GRU, a SimpleRNN, masks and other activations than the \
-                     default ones as a loop: open the .keras file that the model came from"
-                        .into(),
-                )
-            }
             LayerError::UnknownOperator { .. } => Some(format!(
                 "the operators it runs are {}; of such a model, the gates can be shown",
                 ONNX_OPERATORS.join(", ")

@@ -333,4 +333,10 @@ pub trait Layer: Debug + Send + Sync {
     fn as_model(&self) -> Option<&crate::Model> {
         None
     }
+
+    /// The node of an ONNX graph that this layer is, if it is one. A recurrent one's weights are
+    /// not among its operands: they are the layer's own, in Keras's layout.
+    fn as_node(&self) -> Option<&crate::onnx::Node> {
+        None
+    }
 }

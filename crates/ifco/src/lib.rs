@@ -206,8 +206,8 @@ pub use ifco_cell::{
 };
 pub use ifco_files::{
     Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions,
-    Saved, WeightsFile, WeightsGroup, WeightsSource, architecture, arrays, open, open_any,
-    open_assuming, open_bytes, open_with_architecture, save,
+    Saved, WeightsFile, WeightsGroup, WeightsSource, architecture, arrays, in_keras_layers, open,
+    open_any, open_assuming, open_bytes, open_with_architecture, save,
 };
 pub use ifco_model::{
     About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,

@@ -32,10 +32,7 @@ pub fn report(report: &Report<'_>) -> String {
         cell(&mut text, report_of_cell);
     }
     if let (Opened::Weights(weights), false) = (report.opened, report.cells.is_empty()) {
-        let whose = match weights.source {
-            WeightsSource::Keras => "Keras",
-            _ => "PyTorch",
-        };
+        let whose = weights.source.framework();
         line!(
             text,
             "\nThe activations are {whose}'s defaults: a weights file does not tell them."

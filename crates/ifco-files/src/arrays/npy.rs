@@ -150,7 +150,7 @@ pub fn write_to(out: &mut impl Write, array: ArrayViewD<'_, f32>) -> io::Result<
 }
 
 /// What stands before the values of an array of this dtype and shape.
-pub(super) fn write_header(out: &mut impl Write, descr: &str, shape: &[usize]) -> io::Result<()> {
+pub(crate) fn write_header(out: &mut impl Write, descr: &str, shape: &[usize]) -> io::Result<()> {
     let mut text = String::new();
     for length in shape {
         text.push_str(&format!("{length}, "));

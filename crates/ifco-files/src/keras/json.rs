@@ -14,7 +14,7 @@ const BARE_WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 /// Parses `text`. How deep it may nest is bounded by `serde_json` (128).
 ///
 /// [`BARE_WORDS`] become strings of the same letters, which `ifco_model::Config` reads as numbers.
-pub(super) fn parse(text: &[u8], path: &Path, part: &str) -> Result<Value, FileError> {
+pub(crate) fn parse(text: &[u8], path: &Path, part: &str) -> Result<Value, FileError> {
     let strict = match serde_json::from_slice(text) {
         Ok(value) => return Ok(value),
         Err(error) => error,
@@ -146,7 +146,7 @@ pub(super) fn read(
 }
 
 /// Refuses a text that is too long.
-pub(super) fn check(len: u64, path: &Path, part: &str, limits: &Limits) -> Result<(), FileError> {
+pub(crate) fn check(len: u64, path: &Path, part: &str, limits: &Limits) -> Result<(), FileError> {
     if len <= limits.json {
         return Ok(());
     }
@@ -160,7 +160,7 @@ pub(super) fn check(len: u64, path: &Path, part: &str, limits: &Limits) -> Resul
 }
 
 /// The first few names, for an error.
-pub(super) fn some_of<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+pub(crate) fn some_of<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     const SHOWN: usize = 8;
     let mut names = names.into_iter();
     let mut text = String::new();

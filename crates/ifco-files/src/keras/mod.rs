@@ -28,7 +28,8 @@ use crate::hdf5::Hdf5;
 use crate::{FileError, Limits, Opened, audio};
 use sniff::Kind;
 
-pub(crate) use save::{architecture, save_archive, save_h5, save_weights};
+pub(crate) use json::{check as check_json, parse as parse_json, some_of};
+pub(crate) use save::{architecture, save_archive, save_h5, save_weights, weights};
 pub(crate) use sniff::directory;
 pub(crate) use weights_file::cells;
 
@@ -59,8 +60,11 @@ pub(crate) fn open_any(bytes: Bytes, path: &Path, limits: &Limits) -> Result<Ope
         }
         Kind::Json => {
             let json = json::read(&bytes, path, "the file", limits)?;
-            match audio::open(&json, path)? {
-                Some(model) => Ok(Opened::Model(Box::new(model))),
+            if let Some(model) = audio::open(&json, path)? {
+                return Ok(Opened::Model(Box::new(model)));
+            }
+            match crate::weights::open_json(&json, path)? {
+                Some(opened) => Ok(opened),
                 None => Err(FileError::Unknown {
                     path: path.into(),
                     found: "JSON, perhaps an architecture alone".into(),
@@ -114,6 +118,18 @@ pub(crate) fn open_with_architecture(
         Layout::WholeModel => legacy::load(&mut model, &architecture, &file, "model_weights")?,
     }
     Ok(model)
+}
+
+/// The model that an architecture describes, without its weights; of this generation, if it does not
+/// tell.
+pub(crate) fn from_architecture(
+    architecture: Value,
+    path: &Path,
+    untold: Generation,
+) -> Result<Model, FileError> {
+    let generation = architecture_generation(&architecture).unwrap_or(untold);
+    let architecture = upgrade::architecture(architecture, path, generation)?;
+    Model::from_config(&architecture, generation).map_err(|error| FileError::model(path, error))
 }
 
 fn layout(file: &Hdf5) -> Result<Layout, FileError> {

@@ -7,6 +7,7 @@ use ifco_model::onnx::{Attribute, Constant, Kind, Node, Operand, Operator, Recur
 use ifco_model::{Array, Layer, Model, ModelBuilder, ModelError, Output, Port};
 
 use super::Source;
+use super::body::{self, Outer};
 use super::names::Names;
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo};
 use super::rows::{self, Step};
@@ -24,16 +25,16 @@ enum Known {
     },
 }
 
-struct Import<'a> {
-    source: &'a Source<'a>,
-    opset: i64,
+pub(super) struct Import<'a> {
+    pub(super) source: &'a Source<'a>,
+    pub(super) opset: i64,
     builder: ModelBuilder,
     names: Names,
     known: HashMap<&'a str, Known>,
     /// The inputs by their names in the file, and how many axes they have.
     inputs: Vec<(&'a str, Output, Option<usize>)>,
     steps: Vec<Step<'a>>,
-    budget: Budget,
+    pub(super) budget: Budget,
     /// How many more numbers may be gone through for what is computed at once.
     work: usize,
 }
@@ -93,7 +94,7 @@ pub(super) fn import(
 }
 
 impl<'a> Import<'a> {
-    fn model_error(&self, error: impl Into<ModelError>) -> FileError {
+    pub(super) fn model_error(&self, error: impl Into<ModelError>) -> FileError {
         FileError::model(self.source.path, error.into())
     }
 
@@ -117,6 +118,9 @@ impl<'a> Import<'a> {
 
     fn node(&mut self, proto: NodeProto<'a>) -> Result<(), FileError> {
         let name = self.names.of_node(proto.name, proto.op);
+        if has_bodies(&proto) {
+            return self.control(&proto, name);
+        }
         let object = || format!("node {name:?} ({})", proto.op);
         let mut operands = Vec::with_capacity(proto.inputs.len());
         let mut inputs = Vec::new();
@@ -254,7 +258,7 @@ impl<'a> Import<'a> {
 
     /// `None` for what ifco's operators have no use for: graphs, which only operators that it
     /// does not know have.
-    fn attribute(
+    pub(super) fn attribute(
         &mut self,
         proto: &AttributeProto<'_>,
         object: &str,
@@ -288,6 +292,44 @@ impl<'a> Import<'a> {
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// A Loop, Scan or If with its graphs.
+    fn control(&mut self, proto: &NodeProto<'a>, name: String) -> Result<(), FileError> {
+        let known = std::mem::take(&mut self.known);
+        let outer = |name: &str| match known.get(name)? {
+            Known::Constant(constant, _) => Some(Outer::Constant(constant.clone())),
+            Known::Computed { kind, .. } => Some(Outer::Computed(*kind)),
+        };
+        let made = body::control(self, proto, name.clone(), 0, &outer);
+        self.known = known;
+        let (control, takes) = made?;
+        let object = format!("node {name:?} ({})", proto.op);
+        let inputs = takes.iter().map(|name| match self.known.get(name) {
+            Some(Known::Computed { output, .. }) => Some(*output),
+            _ => None,
+        });
+        let inputs: Option<Vec<Output>> = inputs.collect();
+        let inputs = inputs.ok_or_else(|| {
+            self.source
+                .invalid(&*object, "it takes what nothing before it makes")
+        })?;
+        let kinds: Vec<Kind> = (0..proto.outputs.len())
+            .map(|index| control.output_kind(index))
+            .collect();
+        let node = control.as_node().cloned();
+        let output = self
+            .builder
+            .add(&name, Box::new(control), &inputs, Vec::new())
+            .map_err(|error| self.model_error(error))?;
+        if let Some(node) = node {
+            self.steps.push(Step::new(&node, &[], &proto.outputs));
+        }
+        for (index, (made, kind)) in proto.outputs.iter().zip(kinds).enumerate() {
+            let output = output.at(index);
+            self.define(made, Known::Computed { output, kind }, &object)?;
+        }
+        Ok(())
     }
 
     fn finish(mut self, graph: &GraphProto<'_>) -> Result<Model, FileError> {
@@ -336,7 +378,14 @@ impl<'a> Import<'a> {
     }
 }
 
-fn constant_kind(node: &Node) -> Kind {
+/// Whether a node has graphs that ifco runs.
+pub(super) fn has_bodies(proto: &NodeProto<'_>) -> bool {
+    let is_own = proto.domain.is_empty() || proto.domain == "ai.onnx";
+    let has_graph = proto.attributes.iter().any(|a| a.graph.is_some());
+    is_own && has_graph && matches!(proto.op, "Loop" | "Scan" | "If")
+}
+
+pub(super) fn constant_kind(node: &Node) -> Kind {
     match node.attributes.values().next() {
         Some(Attribute::Tensor(constant)) => constant.kind,
         Some(Attribute::Int(_) | Attribute::Ints(_)) => Kind::Int,

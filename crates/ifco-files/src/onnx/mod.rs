@@ -1,9 +1,12 @@
 //! ONNX files: a protobuf `ModelProto` that holds a graph of operators and its weights.
 //!
 //! [`wire`] reads protobuf, [`proto`] the messages, [`tensor`] the arrays, also those in files
-//! beside the model, and [`import`] makes a model of the nodes.
+//! beside the model, and [`import`] makes a model of the nodes. [`lift`](mod@lift) makes Keras's
+//! layers of them where another format shall hold them.
 
+mod body;
 mod import;
+mod lift;
 mod names;
 mod proto;
 mod rows;
@@ -20,7 +23,8 @@ use crate::{FileError, Limits};
 use proto::{GraphProto, ModelProto};
 use wire::{Message, WireError};
 
-pub(crate) use save::save;
+pub(crate) use lift::{Lifted, is_graph, lift};
+pub(crate) use save::{HOLDS, save};
 
 /// What a model is opened with, for errors and limits.
 struct Source<'a> {

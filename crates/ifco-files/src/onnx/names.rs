@@ -3,6 +3,18 @@
 
 use std::collections::HashMap;
 
+/// Operators around the one that gives a layer its name.
+const MOVES: [&str; 8] = [
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Shape",
+    "Slice",
+    "Cast",
+    "Identity",
+    "Expand",
+];
+
 /// Hands out names that differ.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -19,8 +31,10 @@ impl Names {
             let part = part.trim_end_matches(|c: char| c.is_ascii_digit());
             part.trim_end_matches('_').eq_ignore_ascii_case(op)
         };
-        // A number after it tells apart what has the same path.
-        if parts.len() > 1 && parts.last().is_some_and(|part| repeats(part)) {
+        // A number after it tells apart what has the same path. What only moves axes leaves the
+        // short name to what computes.
+        let moves = MOVES.contains(&op);
+        if !moves && parts.len() > 1 && parts.last().is_some_and(|part| repeats(part)) {
             parts.pop();
         }
         let name = match parts.is_empty() {
@@ -59,6 +73,11 @@ mod tests {
             names.of_node("/encoder/lstm/LSTM_1", "LSTM"),
             "encoder.lstm_1"
         );
+        assert_eq!(
+            names.of_node("head/Transpose", "Transpose"),
+            "head.Transpose"
+        );
+        assert_eq!(names.of_node("head", "LSTM"), "head");
         assert_eq!(names.of_node("", "Gemm"), "gemm");
         assert_eq!(names.of_node("", "Gemm"), "gemm_1");
         assert_eq!(names.of_node("gemm_1", "Gemm"), "gemm_1_1");

@@ -53,6 +53,8 @@ pub(super) struct AttributeProto<'a> {
     pub ints: Vec<i64>,
     pub strings: Vec<Message<'a>>,
     pub has_graph: bool,
+    /// The graph of a Loop, a Scan or a branch of an If.
+    pub graph: Option<Message<'a>>,
 }
 
 /// `TensorProto`
@@ -158,7 +160,10 @@ impl<'a> AttributeProto<'a> {
                 (3, Value::Varint(value)) => attribute.int = Some(value.cast_signed()),
                 (4, Value::Bytes(value)) => attribute.string = Some(value),
                 (5, Value::Bytes(value)) => attribute.tensor = Some(value),
-                (6 | 11, Value::Bytes(_)) => attribute.has_graph = true,
+                (6, Value::Bytes(graph)) => {
+                    (attribute.graph, attribute.has_graph) = (Some(graph), true);
+                }
+                (11, Value::Bytes(_)) => attribute.has_graph = true,
                 (7, value) => floats(value, &mut attribute.floats)?,
                 (8, value) => integers(value, &mut attribute.ints)?,
                 (9, Value::Bytes(value)) => attribute.strings.push(value),

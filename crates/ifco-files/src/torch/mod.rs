@@ -8,38 +8,31 @@
 //!
 //! The pickle is read by [`pickle`], which runs nothing; [`state_dict`] finds the tensors in what
 //! it made. They become a [`WeightsFile`], a group per module, by PyTorch's names and in its
-//! shapes. [`infer`] makes a model of them, as far as names, shapes and a [`spec`] tell.
+//! shapes. [`crate::weights`] makes a model of them, as far as names, shapes and a spec tell.
 
-mod chain;
 mod container;
-mod infer;
 mod modules;
 mod pickle;
 mod recurrent;
 mod safetensors;
 mod save;
-mod spec;
 mod state_dict;
 
 use std::path::Path;
 
 use crate::bytes::Bytes;
+use crate::weights::{self, Tensors};
 use crate::zipped::Zipped;
 use crate::{FileError, Limits, WeightsFile, WeightsGroup, WeightsSource};
 use container::Saved;
-use ndarray::ArrayD;
 
-pub(crate) use infer::model;
-pub(crate) use modules::cells;
+pub(crate) use modules::module;
 pub(crate) use save::{save_pt, save_safetensors};
-pub(crate) use spec::Spec;
+pub(crate) use state_dict::decode;
 
 /// How weights are saved so that they can be read anywhere.
 const SAVE: &str = "torch.save(model.state_dict(), \"weights.pt\")";
 const RESAVE: &str = "save the weights again: torch.save(model.state_dict(), \"weights.pt\")";
-
-/// Named tensors, in the file's order.
-type Tensors = Vec<(String, ArrayD<f32>)>;
 
 /// Opens a file of PyTorch or a `.safetensors`; `None` when it is neither.
 ///
@@ -67,6 +60,9 @@ pub(crate) fn open(
         Saved::legacy(bytes, path, limits)?
     } else if safetensors::is_safetensors(&head, bytes.len()) {
         let tensors = safetensors::read(bytes, path, limits)?;
+        if !weights::is_torch(&tensors) {
+            return Ok(Some(weights::file(tensors, false, Vec::new())));
+        }
         let source = WeightsSource::Safetensors;
         return Ok(Some(file(tensors, source, Vec::new())));
     } else {
@@ -77,7 +73,7 @@ pub(crate) fn open(
 }
 
 /// Prefixes that wrappers put in front of every name: `DataParallel`, `torch.compile`, Lightning.
-const WRAPPERS: [&str; 6] = [
+pub(crate) const WRAPPERS: [&str; 6] = [
     "module",
     "_orig_mod",
     "_forward_module",
@@ -85,6 +81,11 @@ const WRAPPERS: [&str; 6] = [
     "net",
     "network",
 ];
+
+/// Weights by PyTorch's names, in the order of another file.
+pub(crate) fn named(tensors: Tensors) -> WeightsFile {
+    file(tensors, WeightsSource::Torch, Vec::new())
+}
 
 /// A group for each module.
 fn file(mut tensors: Tensors, source: WeightsSource, notes: Vec<String>) -> WeightsFile {

@@ -15,34 +15,19 @@ use ifco_cell::{CellKind, GruWeights, LstmWeights, SimpleRnnWeights, packing};
 use ndarray::{ArrayD, ArrayView1, ArrayView2, Axis, Ix1, Ix2, stack};
 
 use crate::WeightsGroup;
+use crate::weights::{Direction, Recurrent, RecurrentLayer};
 
 /// The arrays of one direction of one layer.
 #[derive(Debug, Clone)]
-pub(super) struct Arrays<'a> {
+struct Arrays<'a> {
     /// `(gates·units, features)`.
-    pub weight_ih: ArrayView2<'a, f32>,
+    weight_ih: ArrayView2<'a, f32>,
     /// `(gates·units, units)`; `(4·units, proj_size)` with a projection.
-    pub weight_hh: ArrayView2<'a, f32>,
+    weight_hh: ArrayView2<'a, f32>,
     /// `(proj_size, units)`, of an LSTM with proj_size.
-    pub weight_hr: Option<ArrayView2<'a, f32>>,
+    weight_hr: Option<ArrayView2<'a, f32>>,
     /// The input's and the recurrent one's, `(gates·units)` each.
-    pub biases: Option<[ArrayView1<'a, f32>; 2]>,
-}
-
-/// One layer.
-#[derive(Debug)]
-pub(super) struct RecurrentLayer<'a> {
-    pub forward: Arrays<'a>,
-    pub backward: Option<Arrays<'a>>,
-}
-
-/// A recurrent module with all its layers.
-#[derive(Debug)]
-pub(super) struct Recurrent<'a> {
-    pub kind: CellKind,
-    /// `nn.LSTMCell` and the like, which a program steps by itself.
-    pub is_cell: bool,
-    pub layers: Vec<RecurrentLayer<'a>>,
+    biases: Option<[ArrayView1<'a, f32>; 2]>,
 }
 
 /// The arrays of one direction by the first part of their names.
@@ -79,86 +64,62 @@ fn parse(name: &str) -> Option<Name> {
     })
 }
 
-impl<'a> Recurrent<'a> {
-    /// The recurrent module that the group is; `None` if it is none, and the reason where it is
-    /// one that is not whole or not run.
-    pub fn of(group: &'a WeightsGroup) -> Result<Option<Self>, String> {
-        let mut found: BTreeMap<(usize, bool), Parts<'_>> = BTreeMap::new();
-        let mut is_cell = false;
-        for (name, array) in &group.arrays {
-            let Some(name) = parse(name) else { continue };
-            is_cell |= name.layer.is_none();
-            let place = (name.layer.unwrap_or(0), name.is_reverse);
-            found.entry(place).or_default().insert(name.part, array);
-        }
-        if found.is_empty() {
-            return Ok(None);
-        }
-        let count: usize = found.values().map(BTreeMap::len).sum();
-        if count < group.arrays.len() {
-            return Err("it has arrays besides those of a recurrent layer".into());
-        }
-        let is_bidirectional = found.keys().any(|(_, is_reverse)| *is_reverse);
-        let mut layers: Vec<RecurrentLayer<'a>> = Vec::new();
-        let mut kind = None;
-        for number in 0..=found.keys().map(|(layer, _)| *layer).max().unwrap_or(0) {
-            let mut direction = |is_reverse| {
-                let arrays = found
-                    .remove(&(number, is_reverse))
-                    .ok_or_else(|| format!("its layer {number} lacks a direction or all arrays"))?;
-                let (arrays, this) = arrays_of(&arrays, number)?;
-                if *kind.get_or_insert(this) != this {
-                    return Err(format!("its layer {number} has another number of gates"));
-                }
-                Ok(arrays)
-            };
-            let forward = direction(false)?;
-            let backward = is_bidirectional.then(|| direction(true)).transpose()?;
-            let above = layers.last().map(|layer: &RecurrentLayer<'_>| {
-                layer.forward.outputs() * (1 + usize::from(is_bidirectional))
-            });
-            for arrays in [Some(&forward), backward.as_ref()].into_iter().flatten() {
-                let features = arrays.weight_ih.ncols();
-                if let Some(above) = above.filter(|above| *above != features) {
-                    return Err(format!(
-                        "its layer {number} takes {features} features, the one below gives {above}"
-                    ));
-                }
+/// The recurrent module that the group is; `None` if it is none, and the reason where it is one
+/// that is not whole or not run.
+pub(super) fn recurrent(group: &WeightsGroup) -> Result<Option<Recurrent>, String> {
+    let mut found: BTreeMap<(usize, bool), Parts<'_>> = BTreeMap::new();
+    let mut is_cell = false;
+    for (name, array) in &group.arrays {
+        let Some(name) = parse(name) else { continue };
+        is_cell |= name.layer.is_none();
+        let place = (name.layer.unwrap_or(0), name.is_reverse);
+        found.entry(place).or_default().insert(name.part, array);
+    }
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let count: usize = found.values().map(BTreeMap::len).sum();
+    if count < group.arrays.len() {
+        return Err("it has arrays besides those of a recurrent layer".into());
+    }
+    let is_bidirectional = found.keys().any(|(_, is_reverse)| *is_reverse);
+    let mut layers: Vec<RecurrentLayer> = Vec::new();
+    let mut kind = None;
+    for number in 0..=found.keys().map(|(layer, _)| *layer).max().unwrap_or(0) {
+        let mut direction = |is_reverse| {
+            let arrays = found
+                .remove(&(number, is_reverse))
+                .ok_or_else(|| format!("its layer {number} lacks a direction or all arrays"))?;
+            let (arrays, this) = arrays_of(&arrays, number)?;
+            if *kind.get_or_insert(this) != this {
+                return Err(format!("its layer {number} has another number of gates"));
             }
-            layers.push(RecurrentLayer { forward, backward });
+            // Every array has been found to fit.
+            arrays
+                .direction(this)
+                .ok_or_else(|| format!("its layer {number} is none of a {}", this.name()))
+        };
+        let forward = direction(false)?;
+        let backward = is_bidirectional.then(|| direction(true)).transpose()?;
+        let above = layers.last().map(|layer: &RecurrentLayer| {
+            layer.forward.outputs() * (1 + usize::from(is_bidirectional))
+        });
+        for direction in [Some(&forward), backward.as_ref()].into_iter().flatten() {
+            let features = direction.features();
+            if let Some(above) = above.filter(|above| *above != features) {
+                return Err(format!(
+                    "its layer {number} takes {features} features, the one below gives {above}"
+                ));
+            }
         }
-        Ok(kind.map(|kind| Self {
-            kind,
-            is_cell,
-            layers,
-        }))
+        layers.push(RecurrentLayer { forward, backward });
     }
-
-    /// What the layer with this number is called: as the module, if there is one alone.
-    pub fn layer_name(&self, module: &str, number: usize) -> String {
-        if self.layers.len() == 1 {
-            module.to_owned()
-        } else {
-            format!("{module}/l{number}")
-        }
-    }
-
-    pub fn is_bidirectional(&self) -> bool {
-        self.layers.iter().any(|layer| layer.backward.is_some())
-    }
-
-    pub fn features(&self) -> usize {
-        let first = self.layers.first();
-        first.map_or(0, |layer| layer.forward.weight_ih.ncols())
-    }
-
-    /// Features of its output: both directions together.
-    pub fn outputs(&self) -> usize {
-        let last = self.layers.last();
-        last.map_or(0, |layer| {
-            layer.forward.outputs() * (1 + usize::from(layer.backward.is_some()))
-        })
-    }
+    Ok(kind.map(|kind| Recurrent {
+        kind,
+        is_cell,
+        activation: None,
+        layers,
+    }))
 }
 
 /// One direction's arrays, which must fit each other, and what kind of cell they make.
@@ -235,21 +196,20 @@ fn arrays_of<'a>(found: &Parts<'a>, layer: usize) -> Result<(Arrays<'a>, CellKin
 }
 
 impl Arrays<'_> {
-    /// The size of the cell state.
-    pub fn units(&self) -> usize {
-        match self.weight_hr {
-            Some(weight_hr) => weight_hr.ncols(),
-            None => self.weight_hh.ncols(),
-        }
-    }
-
-    /// The size of the hidden state: proj_size, or the units.
-    pub fn outputs(&self) -> usize {
-        self.weight_hh.ncols()
+    /// In Keras's layout.
+    fn direction(&self, kind: CellKind) -> Option<Direction> {
+        Some(match kind {
+            CellKind::Lstm => Direction::Lstm(self.lstm()?),
+            CellKind::Gru => Direction::Gru {
+                weights: self.gru()?,
+                reset_after: true,
+            },
+            _ => Direction::SimpleRnn(self.simple_rnn()?),
+        })
     }
 
     /// As an LSTM: columns i f c o, the biases summed.
-    pub fn lstm(&self) -> Option<LstmWeights> {
+    fn lstm(&self) -> Option<LstmWeights> {
         let torch = packing::find("pytorch")?;
         let bias = match &self.biases {
             Some(biases) => Some(torch.bias_to_keras(biases, None).ok()?),
@@ -268,7 +228,7 @@ impl Arrays<'_> {
     }
 
     /// As a GRU: columns z r h, both biases.
-    pub fn gru(&self) -> Option<GruWeights> {
+    fn gru(&self) -> Option<GruWeights> {
         let torch = packing::find_gru("pytorch")?;
         let bias = match &self.biases {
             // (2, 3·units): each row is packed as a kernel with one feature.
@@ -284,7 +244,7 @@ impl Arrays<'_> {
     }
 
     /// As a SimpleRNN, the biases summed.
-    pub fn simple_rnn(&self) -> Option<SimpleRnnWeights> {
+    fn simple_rnn(&self) -> Option<SimpleRnnWeights> {
         let bias = self.biases.as_ref().map(|[ih, hh]| ih + hh);
         let (kernel, recurrent_kernel) = (self.weight_ih.t(), self.weight_hh.t());
         SimpleRnnWeights::new(kernel.to_owned(), recurrent_kernel.to_owned(), bias).ok()

@@ -9,10 +9,10 @@ use ndarray::{ArrayD, IxDyn};
 use safetensors::Dtype as Kind;
 use safetensors::tensor::Metadata;
 
-use super::Tensors;
 use super::state_dict::decode;
 use crate::arrays::dtype::Dtype;
 use crate::bytes::Bytes;
+use crate::weights::Tensors;
 use crate::{FileError, Limits};
 
 const HEADER: &str = "the header";

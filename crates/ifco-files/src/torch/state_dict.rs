@@ -8,10 +8,10 @@ use std::path::Path;
 
 use ndarray::{ArrayD, Dimension, IxDyn};
 
-use super::Tensors;
 use super::container::Saved;
 use super::pickle::{Dialect, Element, Heap, Node, Tensor, Value};
 use crate::arrays::dtype::Dtype;
+use crate::weights::Tensors;
 use crate::{FileError, Limits};
 
 /// Keys under which checkpoints keep the weights, the first of them first.
@@ -368,7 +368,7 @@ fn is_contiguous(tensor: &Tensor) -> bool {
 }
 
 /// Numbers as `f32`.
-pub(super) fn decode(
+pub(crate) fn decode(
     dtype: Dtype,
     raw: &[u8],
     part: &str,

@@ -2,11 +2,13 @@
 //! file says.
 //!
 //! [`LSTM`, `GRU` and `RNN`](Recurrent) run on ifco's own cells, whose weights stand in Keras's
-//! layout as everywhere; every other operator is an [`Operator`]. A graph's numbers are all
+//! layout as everywhere; `Loop`, `Scan` and `If` run graphs of
+//! their own, a [`Control`]; every other operator is an [`Operator`]. A graph's numbers are all
 //! `f32`, integers and booleans too, and each tensor's [`Kind`] says which it stands for: it
 //! decides whether `7 / 2` is 3.
 
 mod activations;
+mod control;
 mod elementwise;
 mod infer;
 mod matmul;
@@ -18,6 +20,7 @@ mod reduce;
 mod shapes;
 mod windows;
 
+pub use control::{Body, BodyLayer, BodyOutput, BodyStep, Control};
 pub use node::{Attribute, Constant, Kind, Node, Operand};
 pub use operator::{OPERATORS, Operator};
 pub use recurrent::Recurrent;

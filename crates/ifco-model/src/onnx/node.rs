@@ -150,7 +150,11 @@ impl Node {
         self.invalid(key, "of another type", expected)
     }
 
-    pub(super) fn int(&self, key: &str) -> Result<Option<i64>, ConfigError> {
+    /// An attribute that is an integer.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn int(&self, key: &str) -> Result<Option<i64>, ConfigError> {
         match self.attributes.get(key) {
             None => Ok(None),
             Some(Attribute::Int(value)) => Ok(Some(*value)),
@@ -158,11 +162,19 @@ impl Node {
         }
     }
 
-    pub(super) fn int_or(&self, key: &str, default: i64) -> Result<i64, ConfigError> {
+    /// The same, or what ONNX says it is where it is absent.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn int_or(&self, key: &str, default: i64) -> Result<i64, ConfigError> {
         Ok(self.int(key)?.unwrap_or(default))
     }
 
-    pub(super) fn float(&self, key: &str) -> Result<Option<f32>, ConfigError> {
+    /// An attribute that is a number.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn float(&self, key: &str) -> Result<Option<f32>, ConfigError> {
         match self.attributes.get(key) {
             None => Ok(None),
             Some(Attribute::Float(value)) => Ok(Some(*value)),
@@ -170,15 +182,19 @@ impl Node {
         }
     }
 
-    pub(super) fn float_or(&self, key: &str, default: f32) -> Result<f32, ConfigError> {
+    /// The same, or what ONNX says it is where it is absent.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn float_or(&self, key: &str, default: f32) -> Result<f32, ConfigError> {
         Ok(self.float(key)?.unwrap_or(default))
     }
 
-    pub(super) fn string_or<'a>(
-        &'a self,
-        key: &str,
-        default: &'a str,
-    ) -> Result<&'a str, ConfigError> {
+    /// An attribute that is a string, or what ONNX says it is where it is absent.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn string_or<'a>(&'a self, key: &str, default: &'a str) -> Result<&'a str, ConfigError> {
         match self.attributes.get(key) {
             None => Ok(default),
             Some(Attribute::String(value)) => Ok(value),
@@ -186,7 +202,11 @@ impl Node {
         }
     }
 
-    pub(super) fn ints(&self, key: &str) -> Result<Option<Vec<i64>>, ConfigError> {
+    /// An attribute that is a list of integers.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn ints(&self, key: &str) -> Result<Option<Vec<i64>>, ConfigError> {
         match self.attributes.get(key) {
             None => Ok(None),
             Some(Attribute::Ints(values)) => Ok(Some(values.clone())),
@@ -194,7 +214,11 @@ impl Node {
         }
     }
 
-    pub(super) fn floats(&self, key: &str) -> Result<Vec<f32>, ConfigError> {
+    /// An attribute that is a list of numbers; empty where it is absent.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn floats(&self, key: &str) -> Result<Vec<f32>, ConfigError> {
         match self.attributes.get(key) {
             None => Ok(Vec::new()),
             Some(Attribute::Floats(values)) => Ok(values.clone()),
@@ -202,7 +226,11 @@ impl Node {
         }
     }
 
-    pub(super) fn strings(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
+    /// An attribute that is a list of strings.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn strings(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
         match self.attributes.get(key) {
             None => Ok(None),
             Some(Attribute::Strings(values)) => Ok(Some(values.clone())),
@@ -210,7 +238,8 @@ impl Node {
         }
     }
 
-    pub(super) fn operand(&self, index: usize) -> &Operand {
+    /// One of its inputs; absent where it has not so many.
+    pub fn operand(&self, index: usize) -> &Operand {
         self.operands.get(index).unwrap_or(&Operand::Absent)
     }
 

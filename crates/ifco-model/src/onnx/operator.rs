@@ -398,4 +398,8 @@ impl Layer for Operator {
     fn is_operation(&self) -> bool {
         self.weight_slots().is_empty()
     }
+
+    fn as_node(&self) -> Option<&Node> {
+        Some(&self.node)
+    }
 }

@@ -61,6 +61,8 @@ const INPUTS: [&str; 8] = [
 #[derive(Debug)]
 pub struct Recurrent {
     class: String,
+    /// As the file has it, but without its weights.
+    node: Node,
     directions: Vec<Direction>,
     batch_first: bool,
     has_bias: bool,
@@ -208,8 +210,15 @@ impl Recurrent {
             }
             Operand::Constant(_, constant) => Given::Constant(constant.data.clone()),
         });
+        let mut bare = node.clone();
+        for (operand, name) in bare.operands.iter_mut().zip(INPUTS) {
+            if matches!(name, "W" | "R" | "B" | "P") {
+                *operand = Operand::Absent;
+            }
+        }
         let layer = Self {
             class: node.op.clone(),
+            node: bare,
             directions,
             batch_first,
             has_bias: bias.is_some(),
@@ -474,6 +483,10 @@ impl Layer for Recurrent {
 
     fn batch_axis(&self) -> usize {
         usize::from(!self.batch_first)
+    }
+
+    fn as_node(&self) -> Option<&Node> {
+        Some(&self.node)
     }
 
     fn cells(&self) -> Vec<(String, &Cell)> {

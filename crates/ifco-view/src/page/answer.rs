@@ -232,7 +232,7 @@ impl Page {
         Ok(Answer::of(BYTES, picture(part.values, most)))
     }
 
-    /// The heat maps of all arrays of a trace, one after the other.
+    /// The heat maps of all arrays of a trace, or some columns of them, one after the other.
     fn answer_maps(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
         let (run, trace) = self.trace_of(query)?;
         let (from, to) = (query.number("from")?, query.number("to")?);
@@ -243,6 +243,10 @@ impl Page {
         if bins == 0 {
             return Err(Wrong::Parameter("bins"));
         }
+        let columns = query.number("first")?..query.number("last")?;
+        if columns.is_empty() || columns.end > bins {
+            return Err(Wrong::Parameter("last"));
+        }
         let shows = query.number("shows")?;
         let shows = Shows::ALL
             .get(shows..=shows)
@@ -252,8 +256,9 @@ impl Page {
         for index in 0..names.len() {
             let values = run.array(trace, index);
             let (name, values) = values.ok_or(Wrong::Parameter("trace"))?;
-            let scale = Scale::of(name, &values);
-            maps.extend(planes(&values, from..to, bins, scale, shows));
+            let scale = Scale::of(name, run.extent(trace, index));
+            let columns = columns.clone();
+            maps.extend(planes(&values, from..to, bins, columns, scale, shows));
         }
         Ok(Answer::of(BYTES, maps))
     }

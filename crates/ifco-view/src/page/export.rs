@@ -90,8 +90,8 @@ impl Page {
             }
             for array in 0..arrays {
                 if let Some((name, values)) = progress.array(index, array) {
-                    let scale = Scale::of(name, &values);
-                    let bytes = planes(&values, 0..time, bins, scale, &Shows::ALL);
+                    let scale = Scale::of(name, progress.extent(index, array));
+                    let bytes = planes(&values, 0..time, bins, 0..bins, scale, &Shows::ALL);
                     blobs.put(format!("planes/{index}/{array}"), &bytes);
                 }
             }

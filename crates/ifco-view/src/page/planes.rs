@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ndarray::ArrayView2;
 
-use super::run::Steps;
+use super::run::{Extent, Steps};
 
 /// Bytes go from 0 to this; [`NOT_A_NUMBER`] is beside the scale.
 const LARGEST: f32 = 254.0;
@@ -22,16 +22,16 @@ pub(super) struct Scale {
 impl Scale {
     /// The scale of the array of this name: from 0 to 1 for a gate, else as far below zero as
     /// above, so that zero has the colour of the paper.
-    pub fn of(name: &str, values: &Steps<'_>) -> Self {
-        let finite = || values.iter().copied().filter(|value| value.is_finite());
+    pub fn of(name: &str, extent: Extent) -> Self {
+        let Extent { low, high } = extent;
         if is_gate(name) {
             // An activation like `linear` leaves 0 to 1.
-            let (low, high) = finite().fold((0.0_f32, 1.0_f32), |(low, high), value| {
-                (low.min(value), high.max(value))
-            });
-            return Self { low, high };
+            return Self {
+                low: low.min(0.0),
+                high: high.max(1.0),
+            };
         }
-        let largest = finite().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let largest = high.max(-low).max(0.0);
         // A candidate that fills its range looks so.
         let high = match name {
             "c_tilde" | "h_tilde" => largest.max(1.0),
@@ -79,9 +79,9 @@ impl Shows {
 }
 
 /// A heat map of the steps `range` in at most `bins` stretches of as many steps each, give or take
-/// one: for each unit, stretch after stretch, a byte. Where each stretch is one step there is one
-/// plane of them, else one for each of `shows`. Stretches that are not all there yet are
-/// [`NOT_A_NUMBER`].
+/// one, or some columns of it: for each unit, stretch after stretch, a byte. Where each stretch is
+/// one step there is one plane of them, else one for each of `shows`. Stretches that are not all
+/// there yet are [`NOT_A_NUMBER`].
 ///
 /// Little endian: units, stretches and planes as u32, low and high of the scale as f32, then the
 /// bytes.
@@ -89,6 +89,7 @@ pub(super) fn planes(
     values: &Steps<'_>,
     range: Range<usize>,
     bins: usize,
+    columns: Range<usize>,
     scale: Scale,
     shows: &[Shows],
 ) -> Vec<u8> {
@@ -96,37 +97,54 @@ pub(super) fn planes(
     let there = values.len();
     let steps = range.len();
     let bins = bins.min(steps);
+    let columns = columns.start.min(bins)..columns.end.min(bins);
     let shows = if bins < steps {
         shows
     } else {
         &Shows::ALL[..1]
     };
-    let size = units * bins;
-    let mut bytes = head(units, bins, shows.len(), scale);
+    let size = units * columns.len();
+    let mut bytes = head(units, columns.len(), shows.len(), scale);
     let start = bytes.len();
     bytes.resize(start + shows.len() * size, NOT_A_NUMBER);
     let mut folded = vec![0.0_f32; units];
+    // Some columns at a time, unit after unit within each: a byte at a time from one end of the
+    // plane to the other misses the caches.
+    let mut block = vec![NOT_A_NUMBER; units * BLOCK];
     for (plane, shows) in bytes[start..].chunks_exact_mut(size.max(1)).zip(shows) {
-        for bin in 0..bins {
-            let stretch = stretch(bin, bins, steps);
-            let count = stretch.len() as f32;
-            if range.start + stretch.end > there {
-                break;
+        for first in columns.clone().step_by(BLOCK) {
+            let end = columns.end.min(first + BLOCK);
+            let mut full = 0;
+            for bin in first..end {
+                let stretch = stretch(bin, bins, steps);
+                let count = stretch.len() as f32;
+                if range.start + stretch.end > there {
+                    break;
+                }
+                let rows = stretch.map(|step| values.row(range.start + step));
+                match shows {
+                    Shows::Mean => fold(&mut folded, 0.0, rows, |a, b| a + b),
+                    Shows::Least => fold(&mut folded, f32::INFINITY, rows, f32::min),
+                    Shows::Largest => fold(&mut folded, f32::NEG_INFINITY, rows, f32::max),
+                }
+                let divide = if *shows == Shows::Mean { count } else { 1.0 };
+                for (place, value) in block[full..].iter_mut().step_by(BLOCK).zip(&folded) {
+                    *place = scale.byte(value / divide);
+                }
+                full += 1;
             }
-            let rows = stretch.map(|step| values.row(range.start + step));
-            match shows {
-                Shows::Mean => fold(&mut folded, 0.0, rows, |a, b| a + b),
-                Shows::Least => fold(&mut folded, f32::INFINITY, rows, f32::min),
-                Shows::Largest => fold(&mut folded, f32::NEG_INFINITY, rows, f32::max),
-            }
-            let divide = if *shows == Shows::Mean { count } else { 1.0 };
-            for (place, value) in plane[bin..].iter_mut().step_by(bins).zip(&folded) {
-                *place = scale.byte(value / divide);
+            let places = plane.chunks_exact_mut(columns.len());
+            for (place, unit) in places.zip(block.chunks_exact(BLOCK)) {
+                let at = first - columns.start;
+                place[at..at + full].copy_from_slice(&unit[..full]);
             }
         }
     }
     bytes
 }
+
+/// The columns of a heat map that are made at a time: those of a unit are a line of the cache.
+const BLOCK: usize = 64;
 
 fn head(units: usize, bins: usize, planes: usize, scale: Scale) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(20 + planes * units * bins);
@@ -215,7 +233,7 @@ mod tests {
     fn every_step_has_its_byte_where_there_is_room() {
         let values = array![[0.0, 1.0], [0.5, f32::NAN]];
         let values = Steps::of(values.view());
-        let scale = Scale::of("f", &values);
+        let scale = Scale::of("f", Extent::of(values.iter()));
         assert_eq!(
             scale,
             Scale {
@@ -223,7 +241,7 @@ mod tests {
                 high: 1.0
             }
         );
-        let bytes = planes(&values, 0..2, 1000, scale, &Shows::ALL);
+        let bytes = planes(&values, 0..2, 1000, 0..1000, scale, &Shows::ALL);
         assert_eq!(bytes[..12], [2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(bytes[20..], [0, 127, 254, NOT_A_NUMBER]);
     }
@@ -249,21 +267,46 @@ mod tests {
             low: -1.0,
             high: 1.0,
         };
-        let bytes = planes(&Steps::of(values.view()), 1..5, 2, scale, &Shows::ALL);
+        let bytes = planes(&Steps::of(values.view()), 1..5, 2, 0..2, scale, &Shows::ALL);
         // -1 0 | 1 0
         assert_eq!(bytes[20..], [64, 191, 0, 127, 127, 254]);
+    }
+
+    #[test]
+    fn some_columns_are_those_of_the_whole() {
+        // More columns than a block has, and several steps in each; the last ones are not there.
+        let values = Array2::from_shape_fn((300, 3), |(step, unit)| (step * (unit + 1) % 97) as f32);
+        let values = Steps::of(values.view());
+        let scale = Scale {
+            low: 0.0,
+            high: 97.0,
+        };
+        let make = |columns| planes(&values, 0..310, 155, columns, scale, &Shows::ALL);
+        let (whole, some) = (make(0..155), make(60..153));
+        assert_eq!(some[4..8], [93, 0, 0, 0]);
+        let lines = |bytes: &[u8], columns: usize| {
+            let lines = bytes[20..].chunks(columns);
+            lines.map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        let (whole, some) = (lines(&whole, 155), lines(&some, 93));
+        assert_eq!(some.len(), 9);
+        for (whole, some) in whole.iter().zip(&some) {
+            assert_eq!(whole[60..153], some[..]);
+            assert_eq!(whole[150..], [NOT_A_NUMBER; 5]);
+            assert!(whole[..150].iter().all(|byte| *byte != NOT_A_NUMBER));
+        }
     }
 
     #[test]
     fn a_scale_for_any_numbers() {
         let odd = array![[f32::INFINITY, f32::NAN], [f32::MAX, f32::MIN]];
         for name in ["f", "c", "c_tilde"] {
-            let scale = Scale::of(name, &Steps::of(odd.view()));
+            let scale = Scale::of(name, Extent::of(&odd));
             assert!(scale.low < scale.high && scale.high.is_finite(), "{name}");
             assert_eq!(scale.byte(f32::MAX), 254, "{name}");
             assert_eq!(scale.byte(f32::INFINITY), 254, "{name}");
         }
         let zeros = Array2::zeros((2, 2));
-        assert_eq!(Scale::of("h", &Steps::of(zeros.view())).byte(0.0), 127);
+        assert_eq!(Scale::of("h", Extent::of(&zeros)).byte(0.0), 127);
     }
 }

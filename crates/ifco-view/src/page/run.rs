@@ -30,6 +30,8 @@ pub(super) struct Progress {
     pub kept: usize,
     /// The first step that differs from the run before.
     pub changed: usize,
+    /// The stretches of the run before, which the page goes on showing where this one is not done.
+    pub before: Vec<Arc<Stretch>>,
     /// How long it took so far.
     pub seconds: f64,
     /// Whether there is no more to do.
@@ -43,17 +45,78 @@ pub(super) struct Stretch {
     pub passage: ModelPassage,
     /// Of each passage, once somebody has asked.
     gates: Vec<OnceLock<Vec<Array3<f32>>>>,
+    /// The same: of each array, how far its numbers go.
+    extents: Vec<OnceLock<Vec<Extent>>>,
+}
+
+/// From where to where some numbers go; those that are not finite do not count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Extent {
+    /// Infinite, as `high`, where there is no number.
+    pub low: f32,
+    pub high: f32,
+}
+
+impl Extent {
+    const NOTHING: Self = Self {
+        low: f32::INFINITY,
+        high: f32::NEG_INFINITY,
+    };
+
+    pub fn of<'a>(values: impl IntoIterator<Item = &'a f32>) -> Self {
+        let finite = values.into_iter().filter(|value| value.is_finite());
+        finite.fold(Self::NOTHING, |own, &value| Self {
+            low: own.low.min(value),
+            high: own.high.max(value),
+        })
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+        }
+    }
 }
 
 impl Stretch {
     pub fn new(passage: ModelPassage) -> Self {
-        let gates = passage.passages.iter().map(|_| OnceLock::new()).collect();
-        Self { passage, gates }
+        Self {
+            gates: passage.passages.iter().map(|_| OnceLock::new()).collect(),
+            extents: passage.passages.iter().map(|_| OnceLock::new()).collect(),
+            passage,
+        }
     }
 
     /// What one of its cells computed besides h.
     fn gates(&self, trace: usize) -> &[Array3<f32>] {
         self.gates[trace].get_or_init(|| self.passage.passages[trace].1.gates())
+    }
+
+    /// An array of one of its cells by its index among the names, and after them what it read:
+    /// `(time, columns)`. Of a layer that ran on several sequences, the first.
+    fn array(&self, trace: usize, index: usize) -> Option<ArrayView2<'_, f32>> {
+        let passage = &self.passage.passages.get(trace)?.1;
+        let names = passage.cell().kind().trace_names().len();
+        let array = if index == names {
+            passage.inputs()
+        } else if index + 1 == names {
+            passage.h()
+        } else {
+            self.gates(trace).get(index)?.view()
+        };
+        (array.dim().0 > 0).then(|| array.index_axis_move(Axis(0), 0))
+    }
+
+    /// How far the numbers of each array go.
+    fn extents(&self, trace: usize) -> &[Extent] {
+        self.extents[trace].get_or_init(|| {
+            let passage = self.passage.passages.get(trace);
+            let names = passage.map_or(0, |(_, own)| own.cell().kind().trace_names().len());
+            let array = |index| self.array(trace, index);
+            let extent = |index| array(index).map_or(Extent::NOTHING, |array| Extent::of(&array));
+            (0..=names).map(extent).collect()
+        })
     }
 }
 
@@ -66,6 +129,7 @@ impl Progress {
             steps,
             kept: 0,
             changed: 0,
+            before: Vec::new(),
             seconds: 0.0,
             is_done: false,
         }
@@ -113,18 +177,8 @@ impl Progress {
             true => "x",
             false => names.get(index)?,
         };
-        let parts = self.stretches.iter().filter_map(|stretch| {
-            let passage = &stretch.passage.passages.get(trace)?.1;
-            let array = if index == names.len() {
-                passage.inputs()
-            } else if index + 1 == names.len() {
-                passage.h()
-            } else {
-                stretch.gates(trace).get(index)?.view()
-            };
-            // Of a layer that ran on several sequences, the first.
-            (array.dim().0 > 0).then(|| array.index_axis_move(Axis(0), 0))
-        });
+        let stretches = self.stretches.iter();
+        let parts = stretches.filter_map(|stretch| stretch.array(trace, index));
         let parts: Vec<ArrayView2<'_, f32>> = parts.collect();
         let columns = parts.first()?.ncols();
         Some((
@@ -135,6 +189,16 @@ impl Progress {
                 columns,
             },
         ))
+    }
+
+    /// How far the numbers of an array go that the page shows: where this run is not done, those of
+    /// the run before.
+    pub fn extent(&self, trace: usize, index: usize) -> Extent {
+        let before = self.before.iter().skip(self.stretches.len());
+        let before = before.filter(|stretch| trace < stretch.extents.len());
+        let shown = self.stretches.iter().chain(before);
+        let extents = shown.filter_map(|stretch| stretch.extents(trace).get(index));
+        extents.fold(Extent::NOTHING, |all, own| all.with(*own))
     }
 
     /// Everything about one step of a trace, as f32: what it read (features), the states it read
@@ -169,11 +233,11 @@ impl Progress {
         Some(numbers)
     }
 
-    /// Computes all gates.
+    /// Computes all gates, and how far they go.
     pub fn fill(&self) {
         for trace in 0..self.traces().len() {
             self.stretches.iter().for_each(|stretch| {
-                stretch.gates(trace);
+                stretch.extents(trace);
             });
         }
     }

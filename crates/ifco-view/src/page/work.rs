@@ -18,7 +18,7 @@ use super::{Page, PageError, Subject, TextError};
 
 /// How long a run is worked on before it is told how far it is. A person sees no delay below
 /// 100 ms, and the page has to draw as well.
-const SLICE: Duration = Duration::from_millis(25);
+const SLICE: Duration = Duration::from_millis(10);
 
 /// The same once there is something to see: each time costs the page a picture.
 const LONGER: Duration = Duration::from_millis(100);
@@ -145,8 +145,12 @@ impl Page {
                 // A last stretch that is not full goes along only where nothing follows it.
                 let whole = old.is_done && same == steps && same == old.steps;
                 let count = if whole { usize::MAX } else { same / old.size };
-                progress.stretches = old.stretches.into_iter().take(count).collect();
+                progress.stretches = old.stretches.iter().take(count).cloned().collect();
                 progress.is_done = whole || progress.done() == steps;
+                if old.steps == steps {
+                    let further = old.before.into_iter().skip(old.stretches.len());
+                    progress.before = old.stretches.into_iter().chain(further).collect();
+                }
                 progress.kept = progress.done();
             }
         }
@@ -195,6 +199,9 @@ impl Page {
             }
             progress.stretches.push(Arc::new(Stretch::new(passage)));
             progress.is_done = is_whole || progress.done() == progress.steps;
+            if progress.is_done {
+                progress.before.clear();
+            }
             progress.seconds += start.elapsed().as_secs_f64();
             drop(progress);
             if begun.elapsed() >= patience || self.waiting.load(SeqCst) > 0 {

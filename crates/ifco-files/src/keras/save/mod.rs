@@ -94,6 +94,17 @@ pub(crate) fn architecture(model: &Model) -> String {
     text(&config)
 }
 
+/// Every weight in the order of [`Model::weight_slots`], of a model that can be saved by its
+/// architecture.
+pub(crate) fn weights(
+    model: &Model,
+    options: &SaveOptions,
+    notes: &mut Vec<String>,
+) -> Result<Vec<ndarray::ArrayD<f32>>, SaveError> {
+    check(model, options, notes)?;
+    Ok(weights::of(model)?.into_iter().flatten().collect())
+}
+
 fn version(model: &Model) -> &'static str {
     match model.generation() {
         Generation::Keras3 => KERAS_3,

@@ -19,16 +19,16 @@ use graph::{Dimension, Graph};
 /// ONNX's number of `FLOAT`.
 const FLOAT: i64 = 1;
 
+/// What of an LSTM beyond Keras's the operator has: `LstmCell::extras`.
+pub(crate) const HOLDS: &[&str] = &["peepholes", "input_forget", "clip", "output_activation"];
+
 /// The model as `.onnx`.
 pub(crate) fn save(model: &Model, options: &SaveOptions) -> Result<Saved, SaveError> {
     if model.config().is_null() {
         return Err(SaveError::Model {
-            reason:
-                "the model does not consist of Keras's layers, which are what ifco writes as ONNX"
-                    .into(),
-            remedy:
-                "an ONNX model can be copied as it is; save a model that Keras or PyTorch wrote"
-                    .into(),
+            reason: "this is a model inside of another, whose configuration is part of that one's"
+                .into(),
+            remedy: "save the outer model".into(),
         });
     }
     let mut writer = Writer {

@@ -63,10 +63,15 @@ pub(super) fn run(
             .map_err(|_| "its two directions differ in size".to_owned())?;
         stacked.push(graph.weight(&format!("{name}/{key}"), &array));
     }
+    let peepholes = peepholes(graph, name, cells)?;
     let mut inputs = vec![x, &stacked[0], &stacked[1], &stacked[2]];
     if !states.is_empty() {
         inputs.push("");
         inputs.extend(states.iter().map(String::as_str));
+    }
+    if let Some(peepholes) = &peepholes {
+        inputs.resize(7, "");
+        inputs.push(peepholes);
     }
     let (op, reset_after) = match first {
         Cell::Lstm(_) => ("LSTM", None),
@@ -79,7 +84,11 @@ pub(super) fn run(
             Cell::Gru(cell) => Some(cell.reset_after()),
             _ => None,
         };
-        cell.kind() == first.kind() && reset == reset_after
+        let shared = |cell: &Cell| match cell {
+            Cell::Lstm(cell) => Some((cell.options().input_forget, cell.options().clip)),
+            _ => None,
+        };
+        cell.kind() == first.kind() && reset == reset_after && shared(cell) == shared(first)
     };
     if !cells.iter().all(is_same) {
         return Err("its two directions are of different kinds".into());
@@ -92,6 +101,15 @@ pub(super) fn run(
     if let Some(reset_after) = reset_after {
         let value = Attribute::Int(i64::from(reset_after));
         attributes.push(("linear_before_reset", value));
+    }
+    if let Cell::Lstm(cell) = first {
+        let options = cell.options();
+        if options.input_forget {
+            attributes.push(("input_forget", Attribute::Int(1)));
+        }
+        if let Some(clip) = options.clip {
+            attributes.push(("clip", Attribute::Float(clip)));
+        }
     }
     if !alpha.is_empty() {
         attributes.push(("activation_alpha", Attribute::Floats(alpha)));
@@ -115,12 +133,39 @@ pub(super) fn run(
     })
 }
 
+/// P `(directions, 3·units)`, if a direction has peepholes: zeros for one that has none.
+fn peepholes(graph: &mut Graph, name: &str, cells: &[&Cell]) -> Result<Option<String>, String> {
+    let packing = packing::find("onnx").ok_or("the gate order of ONNX is not known")?;
+    let of = |cell: &&Cell| match cell {
+        Cell::Lstm(cell) => {
+            let own = cell.weights().peepholes();
+            own.map(|own| packing.peepholes_from_keras(own))
+        }
+        _ => None,
+    };
+    let all: Vec<_> = cells.iter().map(of).collect();
+    if all.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let zeros = |cell: &Cell| Array1::zeros(3 * cell.units());
+    let rows = all.into_iter().zip(cells);
+    let rows: Vec<_> = rows
+        .map(|(own, cell)| own.unwrap_or_else(|| zeros(cell)))
+        .collect();
+    let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
+    let array = ndarray::stack(Axis(0), &views)
+        .map_err(|_| "its two directions differ in size".to_owned())?;
+    Ok(Some(graph.weight(&format!("{name}/P"), &array.into_dyn())))
+}
+
 fn activations_of(cell: &Cell) -> Vec<Activation> {
     match cell {
         Cell::Lstm(cell) => vec![
             cell.recurrent_activation(),
             cell.activation(),
-            cell.activation(),
+            cell.options()
+                .output_activation
+                .unwrap_or(cell.activation()),
         ],
         Cell::Gru(cell) => vec![cell.recurrent_activation(), cell.activation()],
         Cell::SimpleRnn(cell) => vec![cell.activation()],

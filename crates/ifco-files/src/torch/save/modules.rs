@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::recurrent::Recurrent;
 use super::{Module, Tensor};
 use crate::stack::{REMEDY, Stage};
-use crate::torch::spec::ACTIVATIONS;
+use crate::weights::ACTIVATIONS;
 use crate::{SaveError, SaveOptions};
 
 /// What the layers built so far give.

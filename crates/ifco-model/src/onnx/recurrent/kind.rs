@@ -143,7 +143,13 @@ impl Kind {
             Kind::Gru { .. } | Kind::Rnn { .. } => (
                 w.reversed_axes(),
                 r.reversed_axes(),
-                halves.map(|(input, recurrent)| (input + recurrent).into_dyn()),
+                halves.map(|(mut input, recurrent)| {
+                    // 0 is not added: it would make 0 of −0.
+                    input.zip_mut_with(&recurrent, |own, more| {
+                        *own = if *more == 0.0 { *own } else { *own + more };
+                    });
+                    input.into_dyn()
+                }),
             ),
         };
         let own = |array: Array2<f32>| array.as_standard_layout().into_owned().into_dyn();

@@ -156,7 +156,8 @@ const runWritten = latest(async (isLatest) => {
   const fields = [...document.querySelectorAll("[data-input]")];
   const texts = fields.map((field) => field.value);
   try {
-    const run = await source.run({ texts, before: state.run ? state.run.run : null });
+    const before = state.run ? state.run.run : null;
+    const run = { ...(await source.run({ texts, before })), before };
     if (!isLatest() || own !== runs) return;
     tellWrong(null);
     showRun(run, true);
@@ -207,15 +208,19 @@ const runRow = latest(async (isLatest, row) => {
   }
 });
 
+const nextFrame = () => new Promise((done) => requestAnimationFrame(done));
+
 /** Asks for more of a run until it is done, and draws what there is as fast as can be drawn. */
 const followRun = latest(async (isLatest, own, id) => {
+  // The first numbers are on the screen before the engine takes both the cores.
+  while (underWay > 1) await nextFrame();
   let drawn = performance.now();
   while (state.run.done < state.run.steps) {
     tellRunning(`running: step ${state.run.done.toLocaleString("en")} of ${state.run.steps.toLocaleString("en")}`);
     const more = await source.run({ on: id });
     if (own !== runs || state.run.run !== id) return;
     // What was drawn last is still being drawn: the next time, then.
-    while (underWay > 1 && more.done === more.steps) await new Promise((done) => requestAnimationFrame(done));
+    while (underWay > 1 && more.done === more.steps) await nextFrame();
     if (own !== runs || state.run.run !== id) return;
     // A picture takes time from the run, which is waited for too.
     if (more.done < more.steps && (underWay > 1 || performance.now() - drawn < 200)) continue;

@@ -75,6 +75,25 @@ function mapsFrom(buffer) {
   return maps;
 }
 
+/** The heat maps fetched last: `{run, done, place, maps}`. */
+let lastMaps = null;
+
+/** How many steps of a run are as in heat maps of it, or of the run that it was made from. */
+function stepsAlike(run, { run: other, done }) {
+  const { before, kept } = currentRun();
+  if (other === run) return done;
+  return other === before ? Math.min(kept, done) : 0;
+}
+
+/** The bytes of a map `(rows, columns)` with some columns from `first` on in the place of its own. */
+function withColumns(bytes, columns, some, first) {
+  const all = bytes.slice();
+  for (let row = 0; row < some.rows; row++) {
+    all.set(some.bytes.subarray(row * some.columns, (row + 1) * some.columns), row * columns + first);
+  }
+  return all;
+}
+
 const numbersOf = async (path) => new Float32Array(await (await ask(path)).arrayBuffer());
 
 /** What a cell's numbers of one step are, in order: each `{name, size}`. */
@@ -171,7 +190,8 @@ const source = {
 
   /**
    * The heat maps of a trace, one for each array: bytes for each unit and stretch of time (see
-   * planes.rs). `done` is how far the run is: what is not done has no colour yet.
+   * planes.rs). `done` is how far the run is: what is not done has no colour yet, or that of the
+   * run before.
    */
   maps: remember(MOST_KEPT, async (run, done, trace, from, to, bins, shows) => {
     const own = currentRun().traces[trace];
@@ -188,8 +208,26 @@ const source = {
       const blobs = own.arrays.map((_, array) => blob(`planes/${trace}/${array}`));
       return blobs.map((bytes) => bytes && of(mapsFrom(bytes)[0]));
     }
-    const path = `maps?run=${run}&trace=${trace}&from=${from}&to=${to}&bins=${bins}&shows=${shows}`;
-    return mapsFrom(await (await ask(path)).arrayBuffer()).map(of);
+    const columns = Math.min(bins, to - from);
+    const place = [trace, from, to, bins, shows].join(" ");
+    const seen = lastMaps && lastMaps.place === place ? lastMaps : null;
+    const get = async (first, last) => {
+      const path = `maps?run=${run}&trace=${trace}&from=${from}&to=${to}&bins=${bins}&first=${first}&last=${last}&shows=${shows}`;
+      return mapsFrom(await (await ask(path)).arrayBuffer()).map(of);
+    };
+    let maps = null;
+    // What is as it was, or still to come, need not be fetched again.
+    const same = seen ? stepsAlike(run, seen) : 0;
+    const [first, last] = [same, done].map((step) => clamp(((step - from) / (to - from)) * columns, 0, columns));
+    const [low, high] = [Math.max(0, Math.floor(first) - 1), Math.min(columns, Math.ceil(last) + 1)];
+    if (seen && high - low < columns / 2) {
+      const some = low < high ? await get(low, high) : [];
+      const isOn = some.length === seen.maps.length && some.every((map, n) => map.low === seen.maps[n].low && map.high === seen.maps[n].high);
+      if (isOn) maps = some.map((map, n) => ({ ...map, columns, bytes: withColumns(seen.maps[n].bytes, columns, map, low) }));
+    }
+    maps ??= await get(0, columns);
+    lastMaps = { run, done, place, maps };
+    return maps;
   }, (maps) => maps.reduce((sum, map) => sum + (map ? map.bytes.length : 0), 0)),
 
   /** The states of a unit at all steps, c before h: means over stretches; `null` as above. */

@@ -20,10 +20,14 @@ function titleOf(array) {
 function redrawTrace() {
   if (!trace()) return;
   tellTrace();
-  // Sorted anew when all is there.
-  if (state.run.done < state.run.steps || state.sort === "stored") drawMaps();
-  else sortUnits();
+  // The numbers at once; units change places when whoever writes has rested.
+  drawMaps();
+  clearTimeout(resort);
+  if (state.run.done === state.run.steps && state.sort !== "stored") resort = setTimeout(sortUnits, 300);
 }
+
+/** The sort that is to come after an edit. */
+let resort = 0;
 
 function buildTrace() {
   byId("found").replaceChildren();

@@ -18,7 +18,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::modules::Kind;
+use super::module::Kind;
 use crate::{FileError, Limits};
 
 /// What the user told.
@@ -32,7 +32,7 @@ pub(crate) struct Spec {
 
 /// What the user told of one module.
 #[derive(Debug, Default, Clone)]
-pub(super) struct ModuleSpec {
+pub(crate) struct ModuleSpec {
     pub kind: Option<Kind>,
     pub take: Option<Take>,
     /// After it.
@@ -40,6 +40,10 @@ pub(super) struct ModuleSpec {
     /// Of an `nn.RNN`.
     pub nonlinearity: Option<String>,
     pub eps: Option<f64>,
+    /// What TensorFlow 1 adds to an LSTM's forget gate as the model runs.
+    pub forget_bias: Option<f32>,
+    /// Of a GRU without bias, whose weights are the same either way.
+    pub reset_after: Option<bool>,
     pub stride: Option<usize>,
     pub padding: Option<usize>,
     pub dilation: Option<usize>,
@@ -49,7 +53,7 @@ pub(super) struct ModuleSpec {
 
 /// What of a recurrent module's or a convolution's outputs goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Take {
+pub(crate) enum Take {
     /// Every step: `out`.
     All,
     /// The last step: `out[:, -1]`.
@@ -71,7 +75,7 @@ const TAKES: [(&str, Take); 5] = [
 ];
 
 /// PyTorch's functions by the names in `torch.nn.functional`, and Keras's where they differ.
-pub(super) const ACTIVATIONS: [(&str, &str); 19] = [
+pub(crate) const ACTIVATIONS: [(&str, &str); 19] = [
     ("none", "linear"),
     ("relu", "relu"),
     ("relu6", "relu6"),
@@ -210,12 +214,19 @@ impl Reader<'_> {
                     spec.nonlinearity = Some(self.one_of(value, &known)?.to_owned());
                 }
                 "eps" => spec.eps = Some(self.number(value)?),
+                "forget_bias" => spec.forget_bias = Some(self.number(value)?),
+                "reset_after" => {
+                    let told = value.get_ref().as_bool();
+                    let wrong = || self.wrong(&value.span(), "expected true or false".into());
+                    spec.reset_after = Some(told.ok_or_else(wrong)?);
+                }
                 "stride" => spec.stride = Some(self.number(value)?),
                 "padding" => spec.padding = Some(self.number(value)?),
                 "dilation" => spec.dilation = Some(self.number(value)?),
                 "groups" => spec.groups = Some(self.number(value)?),
                 other => {
-                    let known = "kind, take, activation, nonlinearity, eps, stride, padding, dilation, groups";
+                    let known = "kind, take, activation, nonlinearity, eps, forget_bias, \
+                                 reset_after, stride, padding, dilation, groups";
                     return Err(self.unknown(&key.span(), other, known));
                 }
             }

@@ -1,6 +1,6 @@
 //! The order of the modules: the one told, or the file's if each takes what the one before gives.
 
-use super::modules::{Kind, Module};
+use super::module::{Kind, Module};
 use super::spec::{Spec, Take};
 
 /// What goes from one module to the next.

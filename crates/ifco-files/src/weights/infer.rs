@@ -9,13 +9,10 @@ use ndarray::{Array, ArrayD, Dimension};
 use serde_json::{Value, json};
 
 use super::chain::{self, Data};
-use super::modules::{Kind, Module};
-use super::recurrent::{Arrays, Recurrent};
+use super::module::{Kind, Module};
+use super::recurrent::{Direction, Recurrent};
 use super::spec::{ModuleSpec, Spec, Take};
 use crate::{FileError, WeightsFile, WeightsSource};
-
-/// PyTorch's default of every norm.
-const EPS: f64 = 1e-5;
 
 /// Makes a model of `file`, and tells what was assumed of it.
 pub(crate) fn model(
@@ -39,7 +36,7 @@ pub(crate) fn model(
         builder.add(module, &told, data);
         data = after;
     }
-    assume(&ordered, spec, &mut assumptions);
+    assume(&ordered, spec, file.source, &mut assumptions);
     let model = builder
         .finish(path)
         .map_err(|error| FileError::model(path, error))?;
@@ -76,8 +73,8 @@ fn modules<'a>(
         if spec.unused.contains(&group.path) {
             continue;
         }
-        let kind = spec.module(&group.path).kind;
-        let module = Module::of(group, kind).map_err(|reason| {
+        let told = spec.module(&group.path);
+        let module = Module::of(group, &told, file.source).map_err(|reason| {
             let name = if group.path.is_empty() {
                 "the top"
             } else {
@@ -143,8 +140,8 @@ fn order(
         return Ok(order);
     }
     let as_listed: Vec<usize> = (0..modules.len()).collect();
-    if source == WeightsSource::Torch {
-        return match chain::check(modules, &as_listed, spec) {
+    if source.tells_order() {
+        match chain::check(modules, &as_listed, spec) {
             Ok(()) => {
                 if modules.len() > 1 {
                     assumptions.push(format!(
@@ -152,17 +149,19 @@ fn order(
                         names(&as_listed)
                     ));
                 }
-                Ok(as_listed)
+                return Ok(as_listed);
             }
+            // Who made it may have sorted the names.
+            Err(_) if source != WeightsSource::Torch => {}
             Err(reason) => {
                 let what = format!("in the order of the file, {reason}");
                 let hint = match chain::fitting(modules, spec).first() {
                     Some(fits) => format!("{what} (they would fit as {})", names(fits)),
                     None => what,
                 };
-                Err(needs(path, hint, "order or unused"))
+                return Err(needs(path, hint, "order or unused"));
             }
-        };
+        }
     }
     match chain::fitting(modules, spec).as_slice() {
         [only] => {
@@ -176,7 +175,11 @@ fn order(
         }
         [one, other, ..] => {
             let what = format!(
-                "a .safetensors does not tell the order of its modules, and several fit: {}, or {}",
+                "{} does not tell the order of its modules, and several fit: {}, or {}",
+                match source {
+                    WeightsSource::Safetensors => "a .safetensors",
+                    _ => "the file",
+                },
                 names(one),
                 names(other)
             );
@@ -192,7 +195,12 @@ fn order(
 }
 
 /// Says what weights cannot tell and nobody told.
-fn assume(modules: &[&Module<'_>], spec: &Spec, assumptions: &mut Vec<String>) {
+fn assume(
+    modules: &[&Module<'_>],
+    spec: &Spec,
+    source: WeightsSource,
+    assumptions: &mut Vec<String>,
+) {
     let mut say = |names: Vec<&str>, what: &str| {
         if !names.is_empty() {
             assumptions.push(format!("{}: {what}", names.join(", ")));
@@ -216,16 +224,28 @@ fn assume(modules: &[&Module<'_>], spec: &Spec, assumptions: &mut Vec<String>) {
     );
     say(
         of(&|module, told| {
-            module.kind == Kind::Recurrent(CellKind::SimpleRnn) && told.nonlinearity.is_none()
+            let fixed = module.recurrent.as_ref().and_then(|r| r.activation);
+            module.kind == Kind::Recurrent(CellKind::SimpleRnn)
+                && told.nonlinearity.is_none()
+                && fixed.is_none()
         }),
         "tanh (nonlinearity = \"relu\")",
     );
-    say(
-        of(&|module, told| {
-            matches!(module.kind, Kind::LayerNorm | Kind::BatchNorm1d) && told.eps.is_none()
-        }),
-        "eps 1e-5 (eps = …)",
-    );
+    let assumed_eps = |module: &Module<'_>, told: &ModuleSpec| {
+        let is_norm = matches!(module.kind, Kind::LayerNorm | Kind::BatchNorm1d);
+        (is_norm && told.eps.is_none()).then_some(module.eps)
+    };
+    let mut all_eps: Vec<f64> = Vec::new();
+    for module in modules {
+        let eps = assumed_eps(module, &spec.module(&module.name));
+        all_eps.extend(eps.filter(|eps| !all_eps.contains(eps)));
+    }
+    for eps in all_eps {
+        say(
+            of(&|module, told| assumed_eps(module, told) == Some(eps)),
+            &format!("eps {eps:e} (eps = …)"),
+        );
+    }
     say(
         of(&|module, told| {
             let unsaid = told.stride.is_none() || told.padding.is_none() || told.dilation.is_none();
@@ -243,9 +263,13 @@ fn assume(modules: &[&Module<'_>], spec: &Spec, assumptions: &mut Vec<String>) {
         .iter()
         .any(|module| matches!(module.kind, Kind::Recurrent(_) | Kind::Conv1d));
     if has_sequence {
-        assumptions.push(
-            "the input has the batch first: (batch, time, …), whatever batch_first was".into(),
-        );
+        let first = "the input has the batch first: (batch, time, …)";
+        assumptions.push(match source {
+            WeightsSource::Torch | WeightsSource::Safetensors => {
+                format!("{first}, whatever batch_first was")
+            }
+            _ => first.into(),
+        });
     }
 }
 
@@ -342,7 +366,7 @@ impl Builder {
             }
             (None, kind @ (Kind::LayerNorm | Kind::BatchNorm1d)) => {
                 let config = json!({
-                    "axis": -1, "epsilon": told.eps.unwrap_or(EPS),
+                    "axis": -1, "epsilon": told.eps.unwrap_or(module.eps),
                     "scale": weight.is_some(), "center": bias.is_some(),
                 });
                 let affine = weight.into_iter().chain(bias);
@@ -411,7 +435,7 @@ impl Builder {
         }
     }
 
-    fn recurrent(&mut self, recurrent: &Recurrent<'_>, name: &str, told: &ModuleSpec) {
+    fn recurrent(&mut self, recurrent: &Recurrent, name: &str, told: &ModuleSpec) {
         let both = recurrent.is_bidirectional();
         let class = recurrent.kind.name();
         // Keras returns the last state of each direction; where there is one alone, that is the
@@ -426,24 +450,24 @@ impl Builder {
             let layer_name = recurrent.layer_name(name, number);
             let mut config = json!({
                 "name": layer_name, "units": layer.forward.units(),
-                "use_bias": layer.forward.biases.is_some(),
+                "use_bias": layer.forward.has_bias(),
                 "return_sequences": !(is_last && last_state),
-                "activation": told.nonlinearity.as_deref().unwrap_or("tanh"),
+                "activation": told.nonlinearity.as_deref().or(recurrent.activation).unwrap_or("tanh"),
             });
             if recurrent.kind != CellKind::SimpleRnn {
                 config["recurrent_activation"] = json!("sigmoid");
             }
-            if recurrent.kind == CellKind::Gru {
-                config["reset_after"] = json!(true);
+            if let Direction::Gru { reset_after, .. } = layer.forward {
+                config["reset_after"] = json!(reset_after);
             }
-            if layer.forward.weight_hr.is_some() {
+            if layer.forward.is_projected() {
                 config["ifco"] = json!({"proj_size": layer.forward.outputs()});
             }
-            let mut weights = keras_weights(recurrent.kind, &layer.forward);
+            let mut weights = layer.forward.arrays();
             match &layer.backward {
                 None => self.layer(class, &layer_name, config, weights),
                 Some(backward) => {
-                    weights.extend(keras_weights(recurrent.kind, backward));
+                    weights.extend(backward.arrays());
                     let config = json!({
                         "merge_mode": "concat",
                         "layer": {"module": "keras.layers", "class_name": class, "config": config},
@@ -500,36 +524,4 @@ impl Builder {
 
 fn dynamic<D: Dimension>(array: Array<f32, D>) -> ArrayD<f32> {
     array.into_dyn()
-}
-
-/// The arrays that Keras's layer takes.
-fn keras_weights(kind: CellKind, arrays: &Arrays<'_>) -> Vec<ArrayD<f32>> {
-    // Every array has been found to fit when the module was read; a layer that is given fewer
-    // than it takes says so.
-    let mut weights = Vec::new();
-    match kind {
-        CellKind::Lstm => {
-            let projection = arrays
-                .weight_hr
-                .map(|weight| dynamic(weight.t().to_owned()));
-            if let Some((kernel, recurrent, bias)) = arrays.lstm().map(|w| w.into_parts()) {
-                weights.extend([dynamic(kernel), dynamic(recurrent)]);
-                weights.extend(bias.map(dynamic));
-                weights.extend(projection);
-            }
-        }
-        CellKind::Gru => {
-            if let Some((kernel, recurrent, bias)) = arrays.gru().map(|w| w.into_parts()) {
-                weights.extend([dynamic(kernel), dynamic(recurrent)]);
-                weights.extend(bias.map(dynamic));
-            }
-        }
-        _ => {
-            if let Some((kernel, recurrent, bias)) = arrays.simple_rnn().map(|w| w.into_parts()) {
-                weights.extend([dynamic(kernel), dynamic(recurrent)]);
-                weights.extend(bias.map(dynamic));
-            }
-        }
-    }
-    weights
 }

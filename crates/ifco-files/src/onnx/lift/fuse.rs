@@ -1,0 +1,284 @@
+//! Layers that are one in Keras: a product and its bias, a function behind it, a factor and a sum
+//! for each feature, zeros before a convolution, and functions that ONNX spells out.
+
+use ndarray::ArrayD;
+use serde_json::json;
+
+use super::operators::{ERF, SCALE, SHIFT, tidy};
+use super::{Lift, Slot};
+use crate::SaveError;
+
+impl Lift<'_> {
+    /// Makes one layer of several as long as there are some, and a layer of what is left.
+    pub(super) fn fuse(&mut self, outputs: &mut [usize]) -> Result<(), SaveError> {
+        // Each pass takes at least one away.
+        while (0..self.stages.len()).any(|stage| self.joined(stage, outputs)) {}
+        self.drop_unused(outputs);
+        for stage in 0..self.stages.len() {
+            if !self.stages[stage].is_gone {
+                self.settle(stage)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many layers and outputs of the model take a tensor.
+    fn uses(&self, tensor: usize, outputs: &[usize]) -> usize {
+        let stages = self.stages.iter().filter(|stage| !stage.is_gone);
+        let inputs = stages.flat_map(|stage| stage.inputs.iter().chain(&stage.initial_state));
+        inputs
+            .chain(outputs)
+            .filter(|used| **used == tensor)
+            .count()
+    }
+
+    fn output_of(&self, stage: usize) -> Option<usize> {
+        let mut tensors = self.tensors.iter();
+        tensors.position(|tensor| tensor.stage == stage && tensor.slot == Slot::Out)
+    }
+
+    /// Lets whoever took the one tensor take the other, and the layer that made it go.
+    fn replace(&mut self, stage: usize, from: usize, to: usize, outputs: &mut [usize]) {
+        self.stages[stage].is_gone = true;
+        for stage in &mut self.stages {
+            for used in stage.inputs.iter_mut().chain(&mut stage.initial_state) {
+                if *used == from {
+                    *used = to;
+                }
+            }
+        }
+        for used in outputs {
+            if *used == from {
+                *used = to;
+            }
+        }
+    }
+
+    /// Joins a layer to the one before it, if the two are one.
+    fn joined(&mut self, stage: usize, outputs: &mut [usize]) -> bool {
+        let own = &self.stages[stage];
+        if own.is_gone || own.module != super::LAYERS {
+            return false;
+        }
+        let Some(made) = self.output_of(stage) else {
+            return false;
+        };
+        if own.class == "Multiply" {
+            return self.spelled_out(stage, made, outputs);
+        }
+        let [input] = own.inputs[..] else {
+            return false;
+        };
+        let before = self.tensors[input].stage;
+        if self.tensors[input].slot != Slot::Out || self.stages[before].is_gone {
+            return false;
+        }
+        let is_only = self.uses(input, outputs) == 1;
+        let class = self.stages[before].class;
+        let has_weights = matches!(class, "Dense" | "Conv1D");
+        let is_linear = self.stages[before].config.get("activation").is_none();
+        match own.class {
+            SHIFT
+                if is_only
+                    && has_weights
+                    && is_linear
+                    && own.weights[0].ndim() == 1
+                    && self.stages[before].weights.len() == 1 =>
+            {
+                let bias = std::mem::take(&mut self.stages[stage].weights);
+                self.stages[before].weights.extend(bias);
+                self.stages[before].config["use_bias"] = json!(true);
+            }
+            // One number for each feature, or one for all.
+            SHIFT
+                if is_only
+                    && class == SCALE
+                    && self.stages[before].weights.len() == 1
+                    && own.weights[0].ndim() == self.stages[before].weights[0].ndim() =>
+            {
+                let shift = std::mem::take(&mut self.stages[stage].weights);
+                self.stages[before].weights.extend(shift);
+            }
+            "Activation" if is_only && has_weights && is_linear => {
+                let activation = own.config["activation"].clone();
+                self.stages[before].config["activation"] = activation;
+            }
+            "Conv1D" if is_only && class == "ZeroPadding1D" && own.config["padding"] == "valid" => {
+                let number = |key: &str| own.config[key].as_u64().unwrap_or(1);
+                let reach = number("dilation_rate") * number("kernel_size").saturating_sub(1);
+                if self.stages[before].config["padding"] != json!([reach, 0]) {
+                    return false;
+                }
+                let from = self.stages[before].inputs[0];
+                self.stages[stage].config["padding"] = json!("causal");
+                self.stages[stage].inputs = vec![from];
+                self.stages[before].is_gone = true;
+                return true;
+            }
+            _ => return false,
+        }
+        self.replace(stage, made, input, outputs);
+        true
+    }
+
+    /// x·σ(x), x·tanh(softplus(x)) and x·(1 + erf(x/√2))/2.
+    fn spelled_out(&mut self, stage: usize, made: usize, outputs: &mut [usize]) -> bool {
+        let [one, other] = self.stages[stage].inputs[..] else {
+            return false;
+        };
+        for (x, gate) in [(one, other), (other, one)] {
+            let Some((name, root, parts)) = self.gate(gate, outputs) else {
+                continue;
+            };
+            // gelu's half may stand at x, at the gate, or behind both.
+            let (x, mut parts, half) = match (name, self.number(x, outputs)) {
+                ("gelu", Some((from, 0.5, stage))) if from == root => {
+                    let mut parts = parts;
+                    parts.push(stage);
+                    (from, parts, true)
+                }
+                _ => (x, parts, false),
+            };
+            if x != root {
+                continue;
+            }
+            let mut stage = stage;
+            if name == "gelu" && !half {
+                // Behind both.
+                let next = self.stages.iter().position(|next| {
+                    !next.is_gone
+                        && next.class == SCALE
+                        && next.inputs == [made]
+                        && is_number(&next.weights, 0.5)
+                });
+                let (Some(next), 1) = (next, self.uses(made, outputs)) else {
+                    continue;
+                };
+                parts.push(stage);
+                stage = next;
+            }
+            for part in parts {
+                self.stages[part].is_gone = true;
+            }
+            let own = &mut self.stages[stage];
+            (own.class, own.inputs, own.takes_list) = ("Activation", vec![root], false);
+            own.weights.clear();
+            own.config = json!({"activation": name});
+            return true;
+        }
+        false
+    }
+
+    /// What a factor is of x: the function that it makes, x, and the layers in it.
+    fn gate(&self, tensor: usize, outputs: &[usize]) -> Option<(&'static str, usize, Vec<usize>)> {
+        let (from, stage) = self.only(tensor, outputs)?;
+        let of = &self.stages[stage];
+        if of.class == SHIFT && is_number(&of.weights, 1.0) {
+            let (scaled, erf) = self.only(from, outputs)?;
+            let (x, factor, scale) = self.number(scaled, outputs)?;
+            let is_root = (factor - std::f32::consts::FRAC_1_SQRT_2).abs() < 1e-6;
+            return (self.stages[erf].class == ERF && is_root)
+                .then(|| ("gelu", x, vec![stage, erf, scale]));
+        }
+        match of.config["activation"].as_str()? {
+            "sigmoid" => Some(("silu", from, vec![stage])),
+            "tanh" => {
+                let (x, soft) = self.only(from, outputs)?;
+                let is_soft = self.stages[soft].config["activation"] == "softplus";
+                is_soft.then(|| ("mish", x, vec![stage, soft]))
+            }
+            _ => None,
+        }
+    }
+
+    /// The layer that makes a tensor which nobody else takes, and what it takes.
+    fn only(&self, tensor: usize, outputs: &[usize]) -> Option<(usize, usize)> {
+        let stage = self.tensors[tensor].stage;
+        let [from] = self.stages[stage].inputs[..] else {
+            return None;
+        };
+        let is_plain = matches!(self.stages[stage].class, "Activation" | SCALE | SHIFT | ERF);
+        (is_plain && self.uses(tensor, outputs) == 1).then_some((from, stage))
+    }
+
+    /// The same for a factor.
+    fn number(&self, tensor: usize, outputs: &[usize]) -> Option<(usize, f32, usize)> {
+        let (from, stage) = self.only(tensor, outputs)?;
+        match (
+            self.stages[stage].class,
+            self.stages[stage].weights.as_slice(),
+        ) {
+            (SCALE, [array]) if array.ndim() == 0 => {
+                Some((from, array.iter().next().copied()?, stage))
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes away what nothing needs.
+    fn drop_unused(&mut self, outputs: &[usize]) {
+        for stage in (0..self.stages.len()).rev() {
+            let own = &self.stages[stage];
+            if own.is_gone || own.class == "InputLayer" {
+                continue;
+            }
+            let mut made = (0..self.tensors.len()).filter(|t| self.tensors[*t].stage == stage);
+            if !made.any(|tensor| self.uses(tensor, outputs) > 0) {
+                self.stages[stage].is_gone = true;
+            }
+        }
+    }
+
+    /// A layer of Keras for what stands for one.
+    fn settle(&mut self, stage: usize) -> Result<(), SaveError> {
+        let own = &mut self.stages[stage];
+        let is_scale = match own.class {
+            SCALE => true,
+            SHIFT => false,
+            ERF => {
+                return Err(SaveError::Layer {
+                    layer: own.name.clone(),
+                    class: "Erf".into(),
+                    reason: "Keras has it as a part of gelu alone".into(),
+                    remedy: super::REMEDY.into(),
+                });
+            }
+            _ => return Ok(()),
+        };
+        let arrays = std::mem::take(&mut own.weights);
+        let (scale, shift) = match (is_scale, &arrays[..]) {
+            (true, [scale]) => (Some(scale), None),
+            (true, [scale, shift]) => (Some(scale), Some(shift)),
+            (_, [shift]) => (None, Some(shift)),
+            _ => return Ok(()),
+        };
+        let known = scale.or(shift).map_or(0, ArrayD::ndim);
+        if known == 0 {
+            let number = |array: Option<&ArrayD<f32>>, default: f32| {
+                let value = array.and_then(|array| array.iter().next().copied());
+                tidy(value.unwrap_or(default))
+            };
+            own.class = "Rescaling";
+            own.config = json!({"scale": number(scale, 1.0), "offset": number(shift, 0.0)});
+            return Ok(());
+        }
+        // (x − 0) / √(1 + 0) · scale + shift
+        let size = scale.or(shift).map_or(0, ArrayD::len);
+        own.class = "BatchNormalization";
+        own.config = json!({
+            "axis": -1, "epsilon": 0.0, "scale": scale.is_some(), "center": shift.is_some(),
+        });
+        let (mean, variance) = (ArrayD::zeros(vec![size]), ArrayD::ones(vec![size]));
+        let affine = [scale.cloned(), shift.cloned()];
+        own.weights = affine
+            .into_iter()
+            .flatten()
+            .chain([mean, variance])
+            .collect();
+        Ok(())
+    }
+}
+
+fn is_number(weights: &[ArrayD<f32>], wanted: f32) -> bool {
+    matches!(weights, [array] if array.ndim() == 0 && array.iter().all(|value| *value == wanted))
+}

@@ -1,0 +1,97 @@
+//! What a model is trained on, and for how long.
+
+use ndarray::{ArrayD, Axis};
+
+use super::FitError;
+use crate::Shuffle;
+
+/// Inputs and what is wanted of them, one array for each input and output; rows are samples.
+#[derive(Debug, Clone, Default)]
+pub struct Data {
+    /// One for each input, `(samples, …)`.
+    pub inputs: Vec<ArrayD<f32>>,
+    /// One for each output, `(samples, …)`.
+    pub targets: Vec<ArrayD<f32>>,
+    /// What each sample, or step, counts for; one for each output, or none at all.
+    pub sample_weights: Vec<ArrayD<f32>>,
+}
+
+impl Data {
+    /// One input, one output, no weights.
+    pub fn new(input: ArrayD<f32>, target: ArrayD<f32>) -> Self {
+        Self {
+            inputs: vec![input],
+            targets: vec![target],
+            sample_weights: Vec::new(),
+        }
+    }
+
+    /// How many samples there are: the same in each array.
+    ///
+    /// # Errors
+    /// When arrays differ, or there are none.
+    pub fn samples(&self) -> Result<usize, FitError> {
+        let all = || {
+            self.inputs
+                .iter()
+                .chain(&self.targets)
+                .chain(&self.sample_weights)
+        };
+        let mut counts = all().map(|array| array.shape().first().copied().unwrap_or(0));
+        let Some(first) = counts.next() else {
+            return Err(FitError::Data("there are no data".into()));
+        };
+        match counts.find(|count| *count != first) {
+            Some(other) => Err(FitError::Data(format!(
+                "arrays have {first} and {other} samples, but must have the same"
+            ))),
+            None => Ok(first),
+        }
+    }
+
+    /// These samples, in this order.
+    pub(super) fn rows(&self, rows: &[usize]) -> Self {
+        let pick = |arrays: &[ArrayD<f32>]| {
+            arrays
+                .iter()
+                .map(|array| array.select(Axis(0), rows))
+                .collect()
+        };
+        Self {
+            inputs: pick(&self.inputs),
+            targets: pick(&self.targets),
+            sample_weights: pick(&self.sample_weights),
+        }
+    }
+}
+
+/// How long and on which samples [`Trainer::fit`] trains.
+#[derive(Debug, Clone)]
+pub struct FitOptions<'a> {
+    /// How many epochs.
+    pub epochs: usize,
+    /// The first epoch's number; what came before was trained before.
+    pub initial_epoch: usize,
+    /// How many samples a step sees.
+    pub batch_size: usize,
+    /// Orders of the samples; absent: as they are.
+    pub shuffle: Option<Shuffle>,
+    /// Judged after each epoch, under names with `val_`.
+    pub validation: Option<&'a Data>,
+    /// Where dropout draws from.
+    pub seed: u64,
+}
+
+impl Default for FitOptions<'_> {
+    /// Keras's: one epoch, 32 samples a step, shuffled.
+    fn default() -> Self {
+        Self {
+            epochs: 1,
+            initial_epoch: 0,
+            batch_size: 32,
+            shuffle: Some(Shuffle::new(0)),
+            validation: None,
+            seed: 0,
+        }
+    }
+}

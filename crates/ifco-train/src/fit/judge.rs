@@ -1,0 +1,104 @@
+//! What losses and metrics say of a batch.
+
+use ifco_model::Tensor;
+use ndarray::ArrayD;
+
+use super::{Data, FitError};
+use crate::OutputTraining;
+use crate::fused::Last;
+use crate::loss::Weighting;
+
+/// The mean loss since the last reset, by samples; each output's by batches, since Keras does not
+/// know their sizes there.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RunningLoss {
+    pub samples: f64,
+    pub batches: f64,
+    pub total: f64,
+    pub each: Vec<f64>,
+}
+
+/// What the losses say of one batch.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub total: f32,
+    pub each: Vec<f32>,
+    pub slopes: Vec<Option<ArrayD<f32>>>,
+}
+
+/// Losses, their gradients if they are asked for, and the metrics of one batch.
+pub(super) fn judge(
+    outputs: &mut [OutputTraining],
+    last: &[Option<Last>],
+    predictions: &[Tensor],
+    batch: &Data,
+    training: bool,
+) -> Result<Judged, FitError> {
+    if batch.targets.len() != outputs.len() || predictions.len() != outputs.len() {
+        return Err(FitError::Data(format!(
+            "there are targets for {} outputs, but the model has {}",
+            batch.targets.len(),
+            outputs.len()
+        )));
+    }
+    if !batch.sample_weights.is_empty() && batch.sample_weights.len() != outputs.len() {
+        return Err(FitError::Data(format!(
+            "there are sample weights for {} outputs, but the model has {}",
+            batch.sample_weights.len(),
+            outputs.len()
+        )));
+    }
+    let mut judged = Judged::default();
+    for (i, output) in outputs.iter_mut().enumerate() {
+        let (prediction, y_true) = (&predictions[i], batch.targets[i].view());
+        let weighting = Weighting {
+            sample_weight: batch.sample_weights.get(i).map(|weights| weights.view()),
+            mask: prediction.mask.as_ref().map(|mask| mask.view()),
+        };
+        let mut slope = None;
+        let mut value = 0.0;
+        if let Some(loss) = &output.loss {
+            let y_pred = prediction.view();
+            if training {
+                let mut result = loss.with_gradient(&y_true, &y_pred, &weighting)?;
+                result.gradient *= output.loss_weight;
+                (value, slope) = (result.total, Some(result.gradient));
+            } else {
+                value = loss.value(&y_true, &y_pred, &weighting)?;
+            }
+        }
+        judged.total += value * output.loss_weight;
+        judged.each.push(value);
+        judged.slopes.push(slope);
+        if output.metrics.is_empty() && output.weighted_metrics.is_empty() {
+            continue;
+        }
+        let seen = match last[i] {
+            Some(last) => last.of(prediction.clone().into_owned()),
+            None => prediction.clone().into_owned(),
+        };
+        let unweighted = Weighting {
+            sample_weight: None,
+            mask: weighting.mask.clone(),
+        };
+        for (_, metric) in &mut output.metrics {
+            metric.update(&y_true, &seen.view(), &unweighted)?;
+        }
+        for (_, metric) in &mut output.weighted_metrics {
+            metric.update(&y_true, &seen.view(), &weighting)?;
+        }
+    }
+    Ok(judged)
+}
+
+impl RunningLoss {
+    pub fn add(&mut self, judged: &Judged, samples: usize) {
+        let samples = samples as f64;
+        self.samples += samples;
+        self.batches += 1.0;
+        self.total += f64::from(judged.total) * samples;
+        for (sum, value) in self.each.iter_mut().zip(&judged.each) {
+            *sum += f64::from(*value);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Weights by names: what ifco saves as `.npz` and `.weights.json` opens as the same model, and the
+//! golden cases of `fixtures/jax` give what Flax and Haiku computed. `fixtures/make_jax.py` makes them.
+
+use std::path::PathBuf;
+
+use ifco::{OpenOptions, Opened, SaveOptions, WeightsSource, arrays::npz, open_bytes};
+use ndarray::ArrayD;
+use serde_json::Value;
+
+fn fixture(name: &str) -> PathBuf {
+    let root = [env!("CARGO_MANIFEST_DIR"), "..", "..", "fixtures"];
+    root.iter().collect::<PathBuf>().join(name)
+}
+
+fn array(file: PathBuf, name: &str) -> ArrayD<f32> {
+    let mut arrays = npz::read(file).expect("the case's arrays");
+    let place = arrays.iter().position(|(found, _)| found == name);
+    arrays.swap_remove(place.expect("the array")).1
+}
+
+/// Every file of a folder gives what its framework computed.
+fn golden(folder: &str, at_least: usize) {
+    let text = std::fs::read_to_string(fixture(folder).join("cases.json")).expect("cases.json");
+    let cases: Vec<Value> = serde_json::from_str(&text).expect("a list of cases");
+    assert!(cases.len() >= at_least, "{}", cases.len());
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let file = case["file"].as_str().expect("a file");
+        let arrays = fixture(folder).join(case["arrays"].as_str().expect("arrays"));
+        let assumed = match ifco::open_assuming(fixture(folder).join(file), None::<&str>) {
+            Ok(assumed) => assumed,
+            Err(error) => {
+                wrong.push(format!("{error}; {:?}", error.help()));
+                continue;
+            }
+        };
+        let x = array(arrays.clone(), "x0");
+        let y = assumed.model.predict(&x).expect("it runs");
+        let expected = array(arrays, "y0");
+        assert_eq!(y.shape(), expected.shape(), "{file}");
+        let differences = y
+            .iter()
+            .zip(&expected)
+            .map(|(y, expected)| (y - expected).abs());
+        let difference = differences.fold(0.0, f32::max);
+        // A NaN is not small either.
+        if !matches!(difference, 0.0..=1e-5) || y.iter().any(|y| y.is_nan()) {
+            wrong.push(format!("{file}: {difference}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn flax_and_haiku_give_what_they_computed() {
+    golden("jax", 15);
+}
+
+#[test]
+fn what_is_saved_opens_as_the_same_model() {
+    let models = fixture("../crates/ifco-cli/tests/models");
+    for name in [
+        "stacked.keras",
+        "series.keras",
+        "translate.keras",
+        "masked.h5",
+    ] {
+        let model = ifco::open(models.join(name)).expect(name);
+        for ending in ["npz", "weights.json"] {
+            let file = format!("x.{ending}");
+            let saved = SaveOptions::new().to_bytes(&model, &file).expect(name);
+            let Opened::Model(copy) = open_bytes(saved.bytes, &file).expect(name) else {
+                panic!("{name}: weights alone");
+            };
+            assert_eq!(copy.weights(), model.weights(), "{name} as {ending}");
+            assert_eq!(copy.generation(), model.generation(), "{name} as {ending}");
+            let again = SaveOptions::new().to_bytes(&copy, &file).expect(name);
+            let first = SaveOptions::new().to_bytes(&model, &file).expect(name);
+            assert!(
+                again.bytes == first.bytes,
+                "{name} as {ending}: other bytes"
+            );
+        }
+    }
+}
+
+#[test]
+fn weights_without_architecture_say_what_is_assumed() {
+    let json = r#"{"lstm": {"kernel": [[1, 2, 3, 4]], "recurrent_kernel": [[0, 0, 0, 0]],
+                    "bias": [0, 1, 0, 0]}, "head": {"kernel": [[2.5]], "bias": [-0.5]}}"#;
+    let Opened::Weights(weights) = open_bytes(json, "w.json").expect("it opens") else {
+        panic!("a model");
+    };
+    assert_eq!(weights.source, WeightsSource::Named);
+    assert_eq!(weights.cells()[0].0, "lstm");
+    let told = OpenOptions::new().open_bytes_assuming(json, None, "w.json");
+    let told = told.expect("a model");
+    assert_eq!(
+        told.assumptions[0],
+        "the modules run in the order of the file: lstm → head"
+    );
+    let x = ndarray::array![[[0.5f32]]].into_dyn();
+    let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+    let c = sigmoid(0.5) * (1.5f32).tanh();
+    let expected = 2.5 * sigmoid(2.0) * c.tanh() - 0.5;
+    let y = told.model.predict(&x).expect("it runs");
+    assert!(
+        (y[[0, 0, 0]] - expected).abs() < 1e-6,
+        "{y} is not {expected}"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_at_its_place() {
+    let message = |text: &str| match open_bytes(text, "w.json") {
+        Ok(opened) => match opened {
+            Opened::Weights(_) => {
+                let made = OpenOptions::new().open_bytes_assuming(text, None, "w.json");
+                made.expect_err("it makes no model").to_string()
+            }
+            Opened::Model(_) => panic!("a model"),
+        },
+        Err(error) => error.to_string(),
+    };
+    let ragged = r#"{"weights": {"a/kernel": [[1, 2], [3]]}}"#;
+    let at = message(ragged);
+    assert!(
+        at.contains(r#"weights["a/kernel"][1]"#) && at.contains("a list of 2"),
+        "{at}"
+    );
+    let huge = message(r#"{"weights": {"a/kernel": [[1e300]]}}"#);
+    assert!(huge.contains("float32"), "{huge}");
+    let odd = message(r#"{"a": {"kernel": [[1, 2]], "recurrent_kernel": [[1, 2]]}}"#);
+    assert!(odd.contains("are those of no LSTM"), "{odd}");
+    let deep = format!(
+        "{{\"a\": {{\"kernel\": {}1{}}}}}",
+        "[".repeat(20),
+        "]".repeat(20)
+    );
+    assert!(message(&deep).contains("20 axes"));
+}
