@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use ndarray::ArrayViewMutD;
 
+use crate::WeightUpdate;
 use crate::graph::{Input, Source};
 use crate::training::add;
 use crate::{
@@ -65,7 +66,7 @@ impl Model {
     ///
     /// let (x, y) = (array![[1.0_f32], [2.0]], array![[3.0_f32], [5.0]]); // y = 2x + 1
     /// let x = Tensor::new(x.into_dyn());
-    /// for step in 0..200 {
+    /// for step in 0..500 {
     ///     let (outputs, tape) = model.forward_for_training(&[x.clone()], &mut Training::new(step))?;
     ///     let error = &outputs[0].data - &y; // the gradient of Σ(ŷ − y)²/2
     ///     let gradients = tape.backward(vec![Some(error.into())])?;
@@ -169,10 +170,7 @@ impl Model {
         )
     }
 
-    pub(crate) fn update_each(
-        &mut self,
-        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
-    ) -> Result<(), ModelError> {
+    pub(crate) fn update_each(&mut self, update: &mut WeightUpdate<'_>) -> Result<(), ModelError> {
         self.update_some(|_, _| true, update)
     }
 
@@ -181,7 +179,7 @@ impl Model {
     fn update_some(
         &mut self,
         concerned: impl Fn(&LayerEntry, Range<usize>) -> bool,
-        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
+        update: &mut WeightUpdate<'_>,
     ) -> Result<(), ModelError> {
         let mut first = 0;
         for entry in &mut self.layers {

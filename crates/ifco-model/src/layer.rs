@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use ifco_cell::{Cell, Precision};
-use ndarray::{Array1, ArrayD, ArrayViewMutD};
+use ndarray::{Array1, ArrayD};
 use serde_json::Value;
 
+use crate::WeightUpdate;
 use crate::{
     Forward, LayerError, NotStreamable, Shape, StepShape, Streamed, Tap, Tensor, Training,
 };
@@ -226,10 +227,7 @@ pub trait Layer: Debug + Send + Sync {
     ///
     /// # Errors
     /// When the layer has no weights yet; else the first error of `update`.
-    fn update_weights(
-        &mut self,
-        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
-    ) -> Result<(), LayerError> {
+    fn update_weights(&mut self, update: &mut WeightUpdate<'_>) -> Result<(), LayerError> {
         let mut weights = self.weights().ok_or(LayerError::NoWeights)?;
         for (index, weight) in weights.iter_mut().enumerate() {
             update(index, weight.view_mut())?;

@@ -20,6 +20,12 @@
 //! assert_eq!(model.predict(&x)?, array![[2.0], [10.0]].into_dyn());
 //! # Ok::<(), ifco_model::ModelError>(())
 //! ```
+//!
+//! For training, [`Model::forward_for_training`] runs a model and leaves a [`ModelTape`], of which
+//! [`ModelTape::backward`] makes the gradients of all weights and inputs;
+//! [`Model::update_weights`] then changes the weights in place. Every layer has its way back but
+//! ONNX's operators, which are an error ([`LayerError::NotTrainable`]) where a gradient has to pass
+//! through them.
 
 mod about;
 mod backward;
@@ -56,4 +62,6 @@ pub use port::Port;
 pub use session::{NotStreamable, Session, SessionError, Step, StepShape, Streamed, Time};
 pub use tensor::{Array, Mask, Shape, Tensor, display_shape};
 pub use trace::{ModelPassage, ModelTrace, Tap, TraceStream};
-pub use training::{Backward, Forward, Gradient, LayerGradients, MovingAverage, Training};
+pub use training::{
+    Backward, Forward, Gradient, LayerGradients, MovingAverage, Training, WeightUpdate,
+};

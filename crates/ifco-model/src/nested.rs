@@ -1,8 +1,9 @@
 //! A model inside a model: it is a layer itself.
 
 use ifco_cell::{Cell, Precision};
-use ndarray::{ArrayD, ArrayViewMutD};
+use ndarray::ArrayD;
 
+use crate::WeightUpdate;
 use crate::layers;
 use crate::{
     Call, Forward, Layer, LayerError, LayerGradients, Model, ModelError, NotStreamable,
@@ -84,10 +85,7 @@ impl Layer for Model {
         })
     }
 
-    fn update_weights(
-        &mut self,
-        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
-    ) -> Result<(), LayerError> {
+    fn update_weights(&mut self, update: &mut WeightUpdate<'_>) -> Result<(), LayerError> {
         self.update_each(update).map_err(inside)
     }
 

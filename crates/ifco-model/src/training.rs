@@ -9,6 +9,8 @@ mod random;
 
 use std::collections::BTreeMap;
 
+use ndarray::ArrayViewMutD;
+
 use crate::{Array, LayerError, Tensor};
 
 pub use gradient::Gradient;
@@ -169,6 +171,9 @@ pub struct Forward<'a> {
     /// of the way back.
     pub penalty: f32,
 }
+
+/// Changes a weight in place, which it is told the number of among the layer's or the model's.
+pub type WeightUpdate<'a> = dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError> + 'a;
 
 /// The way back through a layer.
 pub type Backward<'a> =

@@ -231,6 +231,8 @@ impl Layer for PRelu {
             of_x.zip_mut_with(&x, |slope, x| {
                 if *x > 0.0 {
                     *slope = 1.0;
+                } else if *x == 0.0 {
+                    *slope = 0.0; // as in TensorFlow
                 }
             });
             of_x.zip_mut_with(&gradient, |slope, gradient| *slope *= gradient);

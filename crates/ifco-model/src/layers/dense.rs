@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ifco_cell::Activation;
-use ndarray::{ArrayD, ArrayViewMut1, ArrayViewMutD, Ix2};
+use ndarray::{ArrayD, ArrayViewMut1, Ix2};
 
 use super::derivative::Activated;
 use super::projection::Projection;
@@ -11,6 +11,7 @@ use super::support::{
     activate, check_weights, elements, flat, one, output_shape, positive, reshaped, single, tensor,
     values, wrong_input,
 };
+use crate::WeightUpdate;
 use crate::{
     Call, Config, ConfigError, Forward, Layer, LayerError, LayerGradients, NotStreamable, Shape,
     StepShape, Streamed, Tensor, Training, WeightSlot,
@@ -129,10 +130,7 @@ impl Layer for Dense {
         }))
     }
 
-    fn update_weights(
-        &mut self,
-        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
-    ) -> Result<(), LayerError> {
+    fn update_weights(&mut self, update: &mut WeightUpdate<'_>) -> Result<(), LayerError> {
         // In place, unless a session shares them.
         let weights = Arc::make_mut(self.weights.as_mut().ok_or(LayerError::NoWeights)?);
         update(0, weights.kernel.view_mut().into_dyn())?;

@@ -1,11 +1,12 @@
 //! `Embedding`: a row of a table for each index. `Masking`: which steps count.
 
-use ndarray::{ArcArray2, ArrayD, ArrayViewMutD, Axis, Ix2};
+use ndarray::{ArcArray2, ArrayD, Axis, Ix2};
 
 use super::support::{
     array, check_weights, elements, one, output_shape, positive, reshaped, single, tensor, values,
     wrong_input,
 };
+use crate::WeightUpdate;
 use crate::session::copy;
 use crate::{
     Call, Config, ConfigError, Forward, Generation, Gradient, Layer, LayerError, LayerGradients,
@@ -135,10 +136,7 @@ impl Layer for Embedding {
         }))
     }
 
-    fn update_weights(
-        &mut self,
-        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
-    ) -> Result<(), LayerError> {
+    fn update_weights(&mut self, update: &mut WeightUpdate<'_>) -> Result<(), LayerError> {
         // In place, unless a session shares them.
         let table = self.embeddings.as_mut().ok_or(LayerError::NoWeights)?;
         update(0, table.view_mut().into_dyn())

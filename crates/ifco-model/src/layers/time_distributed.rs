@@ -1,10 +1,11 @@
 //! TimeDistributed: a layer applied to every step on its own.
 
 use ifco_cell::{Cell, Precision};
-use ndarray::{ArcArray, ArrayD, ArrayView, ArrayViewMut, ArrayViewMutD, Axis, IxDyn, stack};
+use ndarray::{ArcArray, ArrayD, ArrayView, ArrayViewMut, Axis, IxDyn, stack};
 
 use super::recurrent::nested;
 use super::support::one;
+use crate::WeightUpdate;
 use crate::session::copy;
 use crate::{
     Array, Call, Config, ConfigError, Forward, Generation, Gradient, Layer, LayerError,
@@ -373,10 +374,7 @@ impl Layer for TimeDistributed {
         })
     }
 
-    fn update_weights(
-        &mut self,
-        update: &mut dyn FnMut(usize, ArrayViewMutD<'_, f32>) -> Result<(), LayerError>,
-    ) -> Result<(), LayerError> {
+    fn update_weights(&mut self, update: &mut WeightUpdate<'_>) -> Result<(), LayerError> {
         self.layer.update_weights(update)
     }
 
