@@ -5,7 +5,8 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use ifco_cell::{
-    Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions,
+    Activation, Cell, Dropout, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer,
+    SequenceGradient, SequenceOptions,
 };
 use ndarray::{Array, Array1, Array2, Array3, Dimension, ShapeBuilder};
 
@@ -100,6 +101,32 @@ fn lstm_2_threads(bencher: Bencher, shape: Shape) {
 #[divan::bench(args = [(32, 100, 128, 128)])]
 fn gru_1_thread(bencher: Bencher, shape: Shape) {
     forward(bencher, &gru(shape.2, shape.3), 3, shape, 1);
+}
+
+/// Forward and back: three times the operations of forward.
+#[divan::bench(args = [
+    (32, 100, 64, 64),
+    (32, 100, 128, 128),
+    (32, 100, 256, 256),
+    (64, 50, 512, 512),
+    (1, 100, 128, 128),
+])]
+fn lstm_training_1_thread(bencher: Bencher, shape: Shape) {
+    let (batch, time, features, units) = shape;
+    let layer = lstm(features, units);
+    let inputs: Array3<f32> = numbers((batch, time, features), 1.0);
+    let d: Array3<f32> = numbers((batch, time, units), 1.0);
+    ifco_cell::set_threads(1);
+    let operations = 3 * 8 * units * (features + units) * batch * time;
+    let none = Dropout::default();
+    bencher
+        .counter(ItemsCount::new(operations))
+        .bench_local(|| {
+            let (_, tape) = layer
+                .forward_for_training(black_box(inputs.view()), None, None, &none)
+                .expect("shapes that fit");
+            tape.backward(&layer, SequenceGradient::Sequences(d.view()), None)
+        });
 }
 
 /// One step of a stream, of one feature.

@@ -28,6 +28,7 @@
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 
+use crate::engine::training::{self, Shards};
 use crate::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput, reference};
 
 mod dropout;
@@ -76,6 +77,8 @@ pub struct BackwardOptions {
 #[derive(Debug, Clone)]
 pub struct Tape {
     options: SequenceOptions,
+    /// batch, time, features
+    sizes: (usize, usize, usize),
     inputs: Array3<f32>,
     mask: Option<Array2<bool>>,
     initial_states: Option<Vec<Array2<f32>>>,
@@ -83,6 +86,8 @@ pub struct Tape {
     /// Units of the output, and of each state.
     units: usize,
     state_sizes: Vec<usize>,
+    /// What the engine has kept; without it the textbook goes forward again.
+    shards: Option<Shards>,
 }
 
 impl RecurrentLayer {
@@ -90,7 +95,10 @@ impl RecurrentLayer {
     /// [`Tape::backward`] needs.
     ///
     /// The outputs are those of `forward`, bit for bit, where there is no `dropout` and the layer's
-    /// [precision](Self::precision) is that of `f32`, in which training always computes.
+    /// [precision](Self::precision) is that of `f32`, in which training always computes. For that,
+    /// a layer of other cells than LSTM with Keras's default activations (or a GRU so, with
+    /// `reset_after`) runs forward twice. An LSTM with [options](crate::LstmOptions) that Keras does
+    /// not have goes through the [textbook](mod@crate::reference), which is slow.
     ///
     /// # Errors
     /// When a shape does not fit.
@@ -132,8 +140,12 @@ impl RecurrentLayer {
     ) -> Result<(Sequence, Tape), ForwardError> {
         self.check(inputs, mask, initial_states)?;
         dropout.check(self, inputs.dim().0)?;
-        let tape = Tape {
+        let is_known = self.cells().iter().all(training::knows) && !inputs.is_empty();
+        let shards = is_known.then(|| Shards::forward(self, inputs, mask, initial_states, dropout));
+        let is_exact = self.cells().iter().all(training::is_exact) || !dropout.is_none();
+        let mut tape = Tape {
             options: self.options,
+            sizes: inputs.dim(),
             inputs: inputs.to_owned(),
             mask: mask.map(|mask| mask.to_owned()),
             initial_states: initial_states
@@ -141,15 +153,21 @@ impl RecurrentLayer {
             dropout: dropout.clone(),
             units: self.units(),
             state_sizes: self.state_sizes().collect(),
+            shards,
         };
-        let sequence = match dropout.is_none() {
-            true => {
+        let sequence = match (&tape.shards, dropout.is_none()) {
+            (Some(shards), _) if is_exact => shards.sequence(self),
+            (_, true) => {
                 let mut layer = self.clone();
                 layer.set_precision(crate::Precision::F32);
                 layer.forward(inputs, mask, initial_states)?
             }
-            false => tape.forward(self),
+            (_, false) => tape.forward(self),
         };
+        if tape.shards.is_some() {
+            // They have their own copy.
+            tape.inputs = Array3::zeros((0, 0, 0));
+        }
         Ok((sequence, tape))
     }
 }
@@ -202,7 +220,11 @@ impl Tape {
         options: &BackwardOptions,
     ) -> Result<Gradients, ForwardError> {
         self.check(layer, d_output, d_states)?;
-        let (batch, time, _) = self.inputs.dim();
+        if let Some(shards) = &self.shards {
+            let keep = options.states;
+            return Ok(shards.backward(layer, &self.dropout, d_output, d_states, keep));
+        }
+        let (batch, time, _) = self.sizes;
         let mut d_outputs = Array3::<f64>::zeros((batch, time, self.units));
         match d_output {
             SequenceGradient::None => {}
@@ -263,7 +285,7 @@ impl Tape {
             found: found.to_vec(),
             expected,
         };
-        let (batch, time, features) = self.inputs.dim();
+        let (batch, time, features) = self.sizes;
         let sizes = &self.state_sizes;
         if layer.features() != features || !layer.state_sizes().eq(sizes.iter().copied()) {
             return Err(refuse(

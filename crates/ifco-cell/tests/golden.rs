@@ -1,8 +1,8 @@
 //! What Keras 3 and Keras 2 really compute: see `golden/make.py`.
 
 use ifco_cell::{
-    Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions,
-    SequenceOutput, SimpleRnnCell, SimpleRnnWeights,
+    Activation, Cell, Dropout, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer,
+    SequenceGradient, SequenceOptions, SequenceOutput, SimpleRnnCell, SimpleRnnWeights,
 };
 use ndarray::{Array1, Array2, Array3, ArrayD, Ix1, Ix2, Ix3};
 
@@ -196,4 +196,73 @@ fn layers_are_keras() {
         cases += 1;
     }
     assert_eq!(cases, 36);
+}
+
+#[test]
+fn gradients_are_keras() {
+    let mut cases = 0;
+    for case in include_str!("golden/gradients.txt")
+        .trim_end()
+        .split("\n\n")
+    {
+        let (head, rest) = case.split_once('\n').unwrap();
+        let options = SequenceOptions {
+            return_sequences: head.contains("return_sequences"),
+            go_backwards: head.contains("go_backwards"),
+            zero_output_for_mask: head.contains("zero_output_for_mask"),
+        };
+        let (words, rest) = rest.split_once('\n').unwrap();
+        let words: Vec<&str> = words.split(' ').skip(1).collect();
+        let arrays: Vec<Named> = rest.lines().map(array).collect();
+        let cell = build(&words, &arrays, false);
+        let layer = RecurrentLayer::new(vec![cell], options).unwrap();
+        let all = |wanted: &str| -> Vec<ArrayD<f32>> {
+            let found = arrays.iter().filter(|(name, _)| *name == wanted);
+            found.map(|(_, array)| array.clone()).collect()
+        };
+        let matrix = |array: ArrayD<f32>| array.into_dimensionality::<Ix2>().unwrap();
+        let inputs = all("inputs").remove(0).into_dimensionality::<Ix3>();
+        let mask = all("mask")
+            .pop()
+            .map(|mask| matrix(mask).mapv(|value| value == 1.0));
+        let initial: Vec<_> = all("initial").into_iter().map(matrix).collect();
+        let initial: Vec<_> = initial.iter().map(|state| state.view()).collect();
+        let (_, tape) = layer
+            .forward_for_training(
+                inputs.unwrap().view(),
+                mask.as_ref().map(|mask| mask.view()),
+                Some(&initial),
+                &Dropout::default(),
+            )
+            .unwrap();
+        let mut given = all("d_answer");
+        let d_output = given.remove(0);
+        let d_output = match options.return_sequences {
+            true => SequenceGradient::Sequences(d_output.view().into_dimensionality().unwrap()),
+            false => SequenceGradient::Last(d_output.view().into_dimensionality().unwrap()),
+        };
+        let d_states: Vec<_> = given.into_iter().map(matrix).collect();
+        let d_states: Vec<_> = d_states.iter().map(|state| state.view()).collect();
+        let found = tape.backward(&layer, d_output, Some(&d_states)).unwrap();
+        let mut all_found = vec![found.inputs.view().into_dyn()];
+        all_found.extend(
+            found
+                .initial_states
+                .iter()
+                .map(|state| state.view().into_dyn()),
+        );
+        all_found.extend(found.cells[0].arrays().map(|(_, array)| array));
+        let right = all("gradient");
+        assert_eq!(all_found.len(), right.len(), "case {cases}");
+        for (place, (found, right)) in all_found.iter().zip(&right).enumerate() {
+            assert_eq!(found.shape(), right.shape(), "case {cases}, array {place}");
+            let difference = difference(found.iter(), right.iter());
+            assert!(
+                difference < 2e-5,
+                "case {cases}, array {place}: {difference}"
+            );
+        }
+        cases += 1;
+    }
+    assert_eq!(cases, 12);
 }

@@ -1,4 +1,4 @@
-//! The engine: the forward pass of the recurrent layers, down to the registers.
+//! The engine: the passes of the recurrent layers, down to the registers.
 //!
 //! - [`simd`]: the instruction sets, behind one trait; a kernel is written once.
 //! - [`panels`]: weights in the order in which the kernels read them; [`cell`]: those of a cell.
@@ -10,6 +10,7 @@
 //! - [`plan`]: how a pass is divided; [`pool`]: the threads; [`block`]: some rows through the
 //!   cells; [`sequence`]: what goes in and comes out;
 //!   [`stepper`]: one step of a stream.
+//! - [`training`]: the same keeping its gates, and the way back.
 //!
 //! How it is fast, and how to measure it: `docs/performance.md`.
 
@@ -34,6 +35,7 @@ mod stepper;
 #[cfg(test)]
 mod tests;
 mod traffic;
+pub(crate) mod training;
 
 pub(crate) use sequence::run;
 pub(crate) use stepper::Stepper;

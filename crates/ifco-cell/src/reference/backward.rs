@@ -136,7 +136,11 @@ pub fn gradients(
                         before: &before[read][first..end],
                     };
                     let of_cell = &mut found.cells[index];
-                    let (next_dx, next_d) = step.backward(cell, &d[first..end], of_cell);
+                    let (next_dx, mut next_d) = step.backward(cell, &d[first..end], of_cell);
+                    if let Some(whole) = next_d.drain(cell.states()..).next() {
+                        d[end - 1] = whole;
+                        keep(&mut found, end - 1..end, &d, row, t(read));
+                    }
                     dx = next_dx;
                     d[first..end].clone_from_slice(&next_d);
                     end = first;
@@ -186,7 +190,7 @@ struct Step<'a, 'b> {
 
 impl Step<'_, '_> {
     /// From the gradients by the new states to those by x and by the old ones; those by the weights
-    /// are added to `found`.
+    /// are added to `found`. Of an LSTM, last, also that by the new c with what comes through h.
     fn backward(
         &self,
         cell: &Cell,

@@ -156,6 +156,17 @@ impl<A> CellGradients<A> {
     }
 }
 
+impl CellGradients {
+    /// Adds those of other rows, of the arrays that Keras's weights have.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.kernel += &other.kernel;
+        self.recurrent_kernel += &other.recurrent_kernel;
+        if let (Some(own), Some(other)) = (&mut self.bias, &other.bias) {
+            *own += other;
+        }
+    }
+}
+
 impl Gradients<f64> {
     /// In `f32`.
     pub(crate) fn narrow(self) -> Gradients {

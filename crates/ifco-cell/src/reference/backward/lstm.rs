@@ -62,6 +62,8 @@ impl Step<'_, '_> {
         let mut dc = dc + &slope(psi, &step.c, &d_shown * &step.o);
         dc += &(peephole(Gate::Output) * &dz_o);
 
+        let whole_dc = dc.clone();
+
         // c' = clip(norm(f∘c + i∘c̃))
         let dc = unclipped(&scaled_c, options.cell_clip, dc);
         let dc = match weights.layer_norm() {
@@ -90,7 +92,7 @@ impl Step<'_, '_> {
             found.row_mut(2).scaled_add(1.0, &(&dz_o * &step.c));
         }
         let (dx, dh) = self.lstm_sums(cell, [dz_i, dz_f, dz_c, dz_o], found);
-        (dx, vec![dh, dc_before])
+        (dx, vec![dh, dc_before, whole_dc])
     }
 
     /// x·W + h·U + b of the gates, and what normalizes them.
