@@ -1,12 +1,12 @@
 //! `ifco convert`: a model in another format, and the proof that it is the same.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ifco::{Format, Model, OpenOptions, Opened, Port, SaveOptions, Saved};
 use ndarray::{ArrayD, Axis};
 use serde_json::json;
 
+use crate::destination::check_place;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::opening::ModelArgs;
@@ -101,8 +101,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         args.python_out.as_ref(),
     ];
     let places: Vec<&PathBuf> = places.into_iter().flatten().collect();
+    let read = [Some(&args.model.model), args.model.architecture.as_ref()];
+    let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
     for (index, path) in places.iter().enumerate() {
-        check_place(path, args)?;
+        check_place(path, &read, args.force)?;
         if places[..index].contains(path) {
             let what = "two of the files to write have this name";
             return Err(Failure::usage(what).at_file(path));
@@ -141,7 +143,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         (None, _) => None,
     };
     if saved.spec.is_some() {
-        check_place(&Saved::spec_path(&args.out), args)?;
+        check_place(&Saved::spec_path(&args.out), &read, args.force)?;
     }
     let check = check(&model, &saved, args).map_err(at_model)?;
     if !check.is_within && !args.lossy {
@@ -217,32 +219,6 @@ fn renaming(text: &str) -> Result<(String, String), String> {
         Some((layer, module)) if is_name(module) => Ok((layer.into(), module.into())),
         _ => Err("expected LAYER=MODULE, the module a name as Python has them: encoder.rnn".into()),
     }
-}
-
-/// What can be told before the work: a folder is missing, or something is there already.
-fn check_place(path: &Path, args: &Args) -> Result<(), Failure> {
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    if folder.is_some_and(|folder| !folder.is_dir()) {
-        return Err(Failure::new("there is no such folder to write to").at_file(path));
-    }
-    if path.is_dir() {
-        return Err(Failure::new("this is a folder, expected the name of a file").at_file(path));
-    }
-    let real = |path: &Path| fs::canonicalize(path).ok();
-    let read = [Some(&args.model.model), args.model.architecture.as_ref()];
-    let is_read = |path: &Path| {
-        let mut read = read.into_iter().flatten();
-        read.any(|read| real(path).is_some() && real(read) == real(path))
-    };
-    if is_read(path) {
-        let what = "this is the file that the model is read from";
-        return Err(Failure::new(what).at_file(path).help("give another name"));
-    }
-    if path.exists() && !args.force {
-        let what = "the file is there already";
-        return Err(Failure::new(what).at_file(path).help("--force replaces it"));
-    }
-    Ok(())
 }
 
 /// What came of running both.

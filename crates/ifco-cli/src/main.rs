@@ -4,6 +4,7 @@ mod bench;
 mod compare;
 mod completions;
 mod convert;
+mod destination;
 mod failure;
 mod gates;
 mod inspect;
@@ -22,6 +23,7 @@ mod show;
 mod stream;
 mod threads;
 mod trace;
+mod train;
 mod view;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ Start here:
   ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
   ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
+  ifco train model.keras --x x.npy --y y.npy -o trained.keras   as model.fit does
   ifco convert old.h5 new.keras               in another format, checked
   ifco compare weights.pt port.keras          whether they agree; if not, where and why
   ifco bench model.keras                      how fast it runs here, and what holds it up
@@ -69,6 +72,7 @@ enum Command {
     Plot(plot::Args),
     View(view::Args),
     Stream(stream::Args),
+    Train(train::Args),
     Convert(convert::Args),
     Compare(compare::Args),
     Bench(bench::Args),
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Command::Plot(args) => plot::run(args),
         Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),
+        Command::Train(args) => train::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),

@@ -29,17 +29,29 @@ impl Progress {
     }
 
     pub fn show(&mut self, done: u64) {
+        self.tell(done, String::new);
+    }
+
+    /// The same with some words before the bar.
+    pub fn tell(&mut self, done: u64, words: impl FnOnce() -> String) {
         if !self.is_terminal || self.start.elapsed() < Self::PATIENCE {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::new(self.total).with_elapsed(self.start.elapsed());
-            let template = format!("{{wide_bar}} {{pos}}/{{len}} {}, {{eta}} left", self.unit);
+            let template = format!(
+                "{{msg}}{{wide_bar}} {{pos}}/{{len}} {}, {{eta}} left",
+                self.unit
+            );
             match ProgressStyle::with_template(&template) {
                 Ok(style) => bar.with_style(style),
                 Err(_) => bar,
             }
         });
+        let words = words();
+        if !words.is_empty() {
+            bar.set_message(words + " ");
+        }
         bar.set_position(done);
     }
 }

@@ -318,7 +318,11 @@ fn the_file_holds_what_the_server_says() {
         BASE64_STANDARD.decode(text).unwrap()
     };
     assert_eq!(decode("weights/0"), get(&page, "weights?cell=0").1);
-    let planes = get(&page, "maps?run=0&trace=0&from=0&to=7&bins=1000&first=0&last=1000&shows=0").1;
+    let planes = get(
+        &page,
+        "maps?run=0&trace=0&from=0&to=7&bins=1000&first=0&last=1000&shows=0",
+    )
+    .1;
     let all: Vec<u8> = (0..6)
         .flat_map(|array| decode(&format!("planes/0/{array}")))
         .collect();

@@ -50,7 +50,7 @@ impl Data {
     }
 
     /// These samples, in this order.
-    pub(super) fn rows(&self, rows: &[usize]) -> Self {
+    pub fn rows(&self, rows: &[usize]) -> Self {
         let pick = |arrays: &[ArrayD<f32>]| {
             arrays
                 .iter()

@@ -275,7 +275,8 @@ mod tests {
     #[test]
     fn some_columns_are_those_of_the_whole() {
         // More columns than a block has, and several steps in each; the last ones are not there.
-        let values = Array2::from_shape_fn((300, 3), |(step, unit)| (step * (unit + 1) % 97) as f32);
+        let values =
+            Array2::from_shape_fn((300, 3), |(step, unit)| (step * (unit + 1) % 97) as f32);
         let values = Steps::of(values.view());
         let scale = Scale {
             low: 0.0,

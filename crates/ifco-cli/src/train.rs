@@ -1,0 +1,402 @@
+//! `ifco train`: Keras's `model.fit`.
+
+mod data;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ifco::train::callback::{EarlyStopping, Mode, Monitor, ReduceOnPlateau};
+use ifco::train::{
+    Compile, Data, FitError, FitOptions, LearningRate, Shuffle, StateValue, TrainError, Trainer,
+};
+use ifco::{Format, Model, SaveOptions};
+use serde_json::{Value, json};
+
+use crate::destination::check_place;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::opening::ModelArgs;
+use crate::output::{json_number, print, short, thousands};
+use crate::precision::note;
+use crate::threads::ThreadsArgs;
+
+use data::Files;
+use watch::Watcher;
+
+const AFTER_HELP: &str = "\
+X and Y are files as `ifco predict` takes them (.npy, .npz, .csv), several of each for a model with
+several inputs or outputs. Targets of sparse_categorical_crossentropy are the classes' numbers.
+
+Optimizer, loss and metrics are those that the model's file was compiled with; the options override
+them, by Keras's names. What the optimizer remembers is taken from a .keras and saved in one, so
+training that Keras began goes on here as it would have there, and the other way round.
+
+Each epoch is shuffled anew, by the seed. --validation-split keeps the last part of the samples, as
+they are before shuffling, to judge each epoch by. --early-stopping ends training when the loss
+(that of the validation, if there is one) has not become better for so many epochs, and goes back to
+the best weights.
+
+Ctrl-C ends training after the step that runs, and saves. --resume goes on with OUT, if it is there,
+at the step where it stopped, up to --epochs in all: with the same data, options and threads the
+weights become those of a training that never stopped. What --early-stopping and --reduce-lr have
+seen starts anew.
+
+Examples:
+  ifco train model.keras --x x.npy --y y.npy -o trained.keras --epochs 20
+  ifco train model.keras --x x.npy --y y.npy -o out.keras --optimizer adam --learning-rate 3e-4 --loss mse
+  ifco train model.keras --x x.npy --y y.npy -o out.keras --validation-split 0.2 --early-stopping 5
+  ifco train model.keras --x x.npy --y y.npy -o out.keras --epochs 100 --checkpoint-every 1 --resume
+  ifco train model.keras --x x.npz --y y.npz -o out.keras --json > log.jsonl";
+
+/// Train a model as Keras's model.fit does
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// The inputs: .npy, .npz or .csv
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    x: Vec<PathBuf>,
+
+    /// What is wanted of them
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    y: Vec<PathBuf>,
+
+    /// Save the trained model as this file, by its ending: .keras keeps everything
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+
+    /// Replace OUT if it is there
+    #[arg(long)]
+    force: bool,
+
+    /// How many times to go through the samples, in all
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    epochs: usize,
+
+    /// Samples of a step
+    #[arg(long, value_name = "N", default_value = "32")]
+    batch_size: std::num::NonZeroUsize,
+
+    /// sgd, rmsprop, adam, adamw, adamax, nadam, adagrad, adadelta, lion, ftrl, lamb
+    #[arg(long, value_name = "NAME")]
+    optimizer: Option<String>,
+
+    /// In place of the optimizer's own, or of its schedule
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f32>,
+
+    /// mse, mae, huber, binary_crossentropy, sparse_categorical_crossentropy, ...
+    #[arg(long, value_name = "NAME")]
+    loss: Option<String>,
+
+    /// accuracy, auc, mae, ..., with commas between them
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    metrics: Option<Vec<String>>,
+
+    /// The share of the samples, from the end, that validates
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["validation_x", "validation_y"])]
+    validation_split: Option<f64>,
+
+    /// Inputs to judge each epoch by
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "validation_y")]
+    validation_x: Vec<PathBuf>,
+
+    /// What is wanted of them
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "validation_x")]
+    validation_y: Vec<PathBuf>,
+
+    /// Take the samples in the order in which they are
+    #[arg(long)]
+    no_shuffle: bool,
+
+    /// Of shuffling and dropout
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// What a sample counts for by its class; the others count 1
+    #[arg(long, value_name = "CLASS=WEIGHT", value_delimiter = ',', value_parser = data::class_weight)]
+    class_weight: Vec<(i64, f32)>,
+
+    /// Stop when nothing got better for N epochs, and go back to the best weights
+    #[arg(long, value_name = "N")]
+    early_stopping: Option<usize>,
+
+    /// Divide the learning rate by 10 when nothing got better for N epochs
+    #[arg(long, value_name = "N")]
+    reduce_lr: Option<usize>,
+
+    /// Save OUT after every N epochs too
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<std::num::NonZeroUsize>,
+
+    /// Go on with OUT, if it is there
+    #[arg(long)]
+    resume: bool,
+
+    /// Write a line for each epoch, as Keras's CSVLogger
+    #[arg(long, value_name = "CSV")]
+    csv_log: Option<PathBuf>,
+
+    #[command(flatten)]
+    threads: ThreadsArgs,
+
+    /// Print a JSON object for each epoch, and one at the end
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let goes_on = args.resume && args.output.exists();
+    check_output(args, goes_on)?;
+    args.threads.apply()?;
+    let (model, source) = match goes_on {
+        true => (ifco::open(&args.output)?, &args.output),
+        false => (*args.model.open_model()?, &args.model.model),
+    };
+    let at_source = |failure: Failure| failure.at_file(source);
+    let compile = compile(&model, args).map_err(at_source)?;
+    let config = compile.to_keras();
+    let files = Files {
+        x: &args.x,
+        y: &args.y,
+    };
+    let all = files.read(&model, &compile, &args.class_weight)?;
+    let (data, validation) = split(all, &model, &compile, args)?;
+    let mut trainer = Trainer::new(model, compile).map_err(|error| at_source(error.into()))?;
+    take_state(&mut trainer, source, args.optimizer.is_some() && !goes_on)?;
+    if let Some(rate) = args.learning_rate.filter(|_| !goes_on) {
+        let told = trainer.optimizer().set_learning_rate(rate);
+        told.map_err(|error| at_source(error.into()))?;
+    }
+
+    let samples = data.samples()?;
+    let steps = samples.div_ceil(args.batch_size.get());
+    let made = match goes_on {
+        true => usize::try_from(trainer.optimizer().iterations()).unwrap_or(usize::MAX),
+        false => 0,
+    };
+    let (epoch, step) = (made / steps.max(1), made % steps.max(1));
+    if goes_on {
+        let at = format!("epoch {}, step {}", epoch + 1, step + 1);
+        note(format_args!(
+            "going on with {} at {at}",
+            args.output.display()
+        ));
+    }
+    let watched = match validation {
+        Some(_) => "val_loss",
+        None => "loss",
+    };
+    let monitor = |least| Monitor::new(watched, Mode::Auto, least, &[]);
+    let mut watcher = Watcher {
+        args,
+        config,
+        watched,
+        stopping: match args.early_stopping {
+            Some(patience) => Some(EarlyStopping::new(monitor(0.0)?, patience)),
+            None => None,
+        },
+        plateau: match args.reduce_lr {
+            Some(patience) => Some(ReduceOnPlateau::new(monitor(1e-4)?, 0.1, patience)),
+            None => None,
+        },
+        log: watch::Log::begin(args.csv_log.as_deref(), goes_on)?,
+        stop: interrupt::watch(),
+        best: None,
+        best_weights: None,
+        progress: None,
+        start: Instant::now(),
+        stopped: None,
+        is_lost: false,
+        failure: None,
+    };
+    let options = FitOptions {
+        epochs: args.epochs,
+        initial_epoch: epoch,
+        initial_step: step,
+        batch_size: args.batch_size.get(),
+        shuffle: (!args.no_shuffle).then(|| Shuffle::new(args.seed)),
+        validation: validation.as_ref(),
+        seed: args.seed,
+    };
+    trainer.fit_watched(&data, &options, &mut watcher)?;
+    finish(trainer, watcher, args)
+}
+
+/// What the trained model is saved with, and what is told at the end.
+fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result<(), Failure> {
+    watcher.progress = None;
+    if let Some(failure) = watcher.failure.take() {
+        return Err(failure);
+    }
+    if watcher.is_lost {
+        let kept = match args.output.exists() {
+            true => "; OUT is as it was saved last",
+            false => "; nothing was saved",
+        };
+        let what = format!("the loss is no number any more{kept}");
+        return Err(Failure::new(what).help("a smaller --learning-rate, or look at the data"));
+    }
+    let steps = trainer.optimizer().iterations();
+    let variables = trainer.optimizer().variables();
+    let mut model = trainer.into_model()?;
+    let stopped = watcher.stopped;
+    if let Some(weights) = watcher.best_weights.take().filter(|_| stopped.is_none()) {
+        model.set_weights(weights)?;
+    }
+    let values = variables.into_iter().map(|variable| variable.value);
+    save(&model, watcher.config, values.collect(), &args.output)?;
+    let (name, best) = (watcher.watched, watcher.best);
+    if args.json {
+        return print(&format!(
+            "{}\n",
+            json!({
+                "schema": 1,
+                "file": args.output.display().to_string(),
+                "steps": steps,
+                "stopped": stopped.is_some(),
+                "best": best.map(|(epoch, value)| json!({
+                    "epoch": epoch + 1, name: json_number(value),
+                })),
+            })
+        ));
+    }
+    if let Some((epoch, step)) = stopped {
+        note(format_args!(
+            "stopped after step {} of epoch {}: --resume goes on",
+            step + 1,
+            epoch + 1
+        ));
+    }
+    let best = best.map_or(String::new(), |(epoch, value)| {
+        format!("; least {name} {} in epoch {}", short(value), epoch + 1)
+    });
+    let steps = usize::try_from(steps).unwrap_or(usize::MAX);
+    print(&format!(
+        "{}: saved after {} step{}{best}\n",
+        args.output.display(),
+        thousands(steps),
+        if steps == 1 { "" } else { "s" }
+    ))
+}
+
+/// Saves a trained model with all that training needs to go on. The file is there whole or not at
+/// all.
+fn save(
+    model: &Model,
+    compile: Value,
+    optimizer: Vec<StateValue>,
+    path: &Path,
+) -> Result<(), Failure> {
+    let options = SaveOptions::new()
+        .compile_config(compile)
+        .optimizer(optimizer);
+    let saved = options.to_bytes(model, path)?;
+    interrupt::write_whole(|| saved.write(path))?;
+    Ok(())
+}
+
+fn check_output(args: &Args, goes_on: bool) -> Result<(), Failure> {
+    let Some(format) = Format::of(&args.output).filter(|format| format.saves()) else {
+        let what = "the output's name does not end as one of a format that ifco saves";
+        let help = format!("it saves {}", Format::savable());
+        return Err(Failure::usage(what).at_file(&args.output).help(help));
+    };
+    if args.resume && format.extensions != [".keras"] {
+        let what = "--resume needs what the optimizer remembers, which .keras alone holds";
+        return Err(Failure::usage(what).at_file(&args.output));
+    }
+    check_place(&args.output, &[&args.model.model], args.force || goes_on)?;
+    match &args.csv_log {
+        Some(log) => check_place(
+            log,
+            &[&args.model.model, &args.output],
+            args.force || goes_on,
+        ),
+        None => Ok(()),
+    }
+}
+
+/// What the model was compiled with, with what the command line says in its place.
+fn compile(model: &Model, args: &Args) -> Result<Compile, Failure> {
+    let mut config = ifco::compile_config(model).unwrap_or_else(|| json!({}));
+    for (key, name) in [("optimizer", &args.optimizer), ("loss", &args.loss)] {
+        if let Some(name) = name {
+            config[key] = json!(name);
+        }
+    }
+    if let Some(names) = &args.metrics {
+        config["metrics"] = json!(names);
+        config["weighted_metrics"] = Value::Null;
+    }
+    if config.get("loss").is_none_or(Value::is_null) {
+        let what = "the model's file does not say what loss to train it with";
+        return Err(Failure::usage(what)
+            .help("give --loss mse, or another one, and --optimizer (rmsprop without)"));
+    }
+    let mut compile = Compile::from_keras(&config)?;
+    if let (Some(rate), LearningRate::Schedule(_)) =
+        (args.learning_rate, &compile.optimizer.options.learning_rate)
+    {
+        compile.optimizer.options.learning_rate = LearningRate::Constant(rate);
+    }
+    Ok(compile)
+}
+
+/// The samples to train on, and those to validate with.
+fn split(
+    all: Data,
+    model: &Model,
+    compile: &Compile,
+    args: &Args,
+) -> Result<(Data, Option<Data>), Failure> {
+    if !args.validation_x.is_empty() {
+        let files = Files {
+            x: &args.validation_x,
+            y: &args.validation_y,
+        };
+        return Ok((all, Some(files.read(model, compile, &[])?)));
+    }
+    let Some(share) = args.validation_split else {
+        return Ok((all, None));
+    };
+    let (train, validate) = ifco::train::validation_split(all.samples()?, share)?;
+    let rows = |range: std::ops::Range<usize>| all.rows(&range.collect::<Vec<_>>());
+    Ok((rows(train), Some(rows(validate))))
+}
+
+/// Goes on with what the optimizer of a `.keras` remembers, unless it is another optimizer.
+fn take_state(trainer: &mut Trainer, path: &Path, is_another: bool) -> Result<(), Failure> {
+    let is_keras = Format::of(path).is_some_and(|format| format.extensions == [".keras"]);
+    if is_another || !is_keras {
+        return Ok(());
+    }
+    let values = ifco::open_optimizer(path)?;
+    if values.is_empty() {
+        return Ok(());
+    }
+    if let Err(error) = trainer.optimizer().set_variables(&values) {
+        note(format_args!(
+            "note: the optimizer begins anew, since the file's is another one: {error}"
+        ));
+    }
+    Ok(())
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        Failure::new(error)
+    }
+}
+
+impl From<FitError> for Failure {
+    fn from(error: FitError) -> Self {
+        match error {
+            FitError::Model(error) => error.into(),
+            error => Failure::new(error),
+        }
+    }
+}
