@@ -66,12 +66,15 @@ pub(crate) fn is_torch(tensors: &Tensors) -> bool {
 
 /// Whether any array has a name that tells what it is.
 pub(crate) fn is_weights(tensors: &Tensors) -> bool {
-    let is_torchs = |name: &str| {
-        let leaf = name.rsplit(['.', '/']).next().unwrap_or(name);
-        leaf == "weight" || leaf.starts_with("weight_ih") || leaf.starts_with("weight_hh")
-    };
-    let mut names = tensors.iter().map(|(name, _)| name.as_str());
-    names.any(|name| is_other(name) || is_torchs(name))
+    tensors.iter().any(|(name, _)| is_weight(name))
+}
+
+/// Whether the name tells that it is a weight.
+pub(super) fn is_weight(name: &str) -> bool {
+    let leaf = name.rsplit(['.', '/']).next().unwrap_or(name);
+    let is_torchs =
+        leaf == "weight" || leaf.starts_with("weight_ih") || leaf.starts_with("weight_hh");
+    is_torchs || is_other(name)
 }
 
 fn is_other(name: &str) -> bool {

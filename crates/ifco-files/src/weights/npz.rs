@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 use zip::ZipWriter;
 
-use super::Tensors;
 use super::files::CONFIG;
+use super::{Tensors, named};
 use crate::arrays::{npy, npz};
 use crate::bytes::Bytes;
 use crate::zipped::Zipped;
@@ -26,6 +26,14 @@ pub(super) fn read(
     let mut zip = Zipped::open(bytes, path, limits)?;
     let names = zip.names();
     if names.is_empty() || !names.iter().all(|name| name.ends_with(".npy")) {
+        return Ok(None);
+    }
+    // Arrays of data are no model, whatever they are.
+    let is_weight = |entry: &String| {
+        let name = entry.strip_suffix(".npy").unwrap_or(entry);
+        name == CONFIG || named::is_weight(name)
+    };
+    if !names.iter().any(is_weight) {
         return Ok(None);
     }
     limits.check_tensors(names.len(), path)?;
