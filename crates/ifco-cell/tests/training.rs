@@ -440,7 +440,7 @@ fn every_combination_of_options_has_its_gradients() {
         let mut numbers = Numbers(combination as u64 + 1);
         let sizes = (3, 4, 3);
         let cell = extras::lstm(combination, sizes, &mut numbers);
-        // What is clipped has kinks everywhere: see the golden cases for those.
+        // What is clipped has kinks everywhere: `what_is_clipped_has_no_gradient` sees to those.
         let options = ifco_cell::LstmOptions {
             clip: cell.options().clip.map(|_| 8.0),
             cell_clip: cell.options().cell_clip.map(|_| 8.0),

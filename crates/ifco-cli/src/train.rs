@@ -175,9 +175,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let samples = data.samples()?;
     let steps = samples.div_ceil(args.batch_size.get());
     let made = match goes_on {
-        true => usize::try_from(trainer.optimizer().iterations()).unwrap_or(usize::MAX),
+        // Those of MODEL were made before this training began.
+        true => trainer.optimizer().iterations() - steps_before(args)?,
         false => 0,
     };
+    let made = usize::try_from(made).unwrap_or(0);
     let (epoch, step) = (made / steps.max(1), made % steps.max(1));
     if goes_on {
         let at = format!("epoch {}, step {}", epoch + 1, step + 1);
@@ -370,12 +372,12 @@ fn split(
 
 /// Goes on with what the optimizer of a `.keras` remembers, unless it is another optimizer.
 fn take_state(trainer: &mut Trainer, path: &Path, is_another: bool) -> Result<(), Failure> {
-    let is_keras = Format::of(path).is_some_and(|format| format.extensions == [".keras"]);
-    if is_another || !is_keras {
+    if is_another {
         return Ok(());
     }
-    let values = ifco::open_optimizer(path)?;
-    if values.is_empty() {
+    let values = state(path)?;
+    // One that has made no step has a count and a rate, which the configuration says too.
+    if values.len() <= 2 && matches!(values.first(), None | Some(StateValue::Count(0))) {
         return Ok(());
     }
     if let Err(error) = trainer.optimizer().set_variables(&values) {
@@ -384,6 +386,25 @@ fn take_state(trainer: &mut Trainer, path: &Path, is_another: bool) -> Result<()
         ));
     }
     Ok(())
+}
+
+/// How many steps the optimizer had made in MODEL.
+fn steps_before(args: &Args) -> Result<i64, Failure> {
+    if args.optimizer.is_some() {
+        return Ok(0);
+    }
+    Ok(match state(&args.model.model)?.first() {
+        Some(StateValue::Count(count)) => *count,
+        _ => 0,
+    })
+}
+
+/// What the optimizer of a `.keras` remembers; nothing in other files.
+fn state(path: &Path) -> Result<Vec<StateValue>, Failure> {
+    match Format::of(path).is_some_and(|format| format.extensions == [".keras"]) {
+        true => Ok(ifco::open_optimizer(path)?),
+        false => Ok(Vec::new()),
+    }
 }
 
 impl From<TrainError> for Failure {

@@ -209,7 +209,13 @@ fn what_an_lstm_has_beyond_kerass_is_saved_or_refused() {
         let name = format!("x{ending}");
         let error = SaveOptions::new().lossy(true).to_bytes(&model, &name);
         let error = error.expect_err(&name).to_string();
-        assert!(error.contains("clip"), "{name}: {error}");
+        // ONNX has a place for clip; no format has one for both.
+        let lacks = if ending == ".onnx" {
+            "projection"
+        } else {
+            "clip"
+        };
+        assert!(error.contains(lacks), "{name}: {error}");
     }
 }
 

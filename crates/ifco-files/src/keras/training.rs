@@ -26,7 +26,8 @@ const VARIABLES: &str = "optimizer/vars";
 /// # Ok::<(), ifco_files::FileError>(())
 /// ```
 pub fn compile_config(model: &Model) -> Option<Value> {
-    let of = |key| model.config().get(key).filter(|value| !value.is_null());
+    let is_told = |value: &&Value| value.as_object().is_some_and(|told| !told.is_empty());
+    let of = |key| model.config().get(key).filter(is_told);
     let compile = of(COMPILE).cloned();
     compile.or_else(|| compile_config_of(of(TRAINING)?.clone()))
 }

@@ -13,7 +13,8 @@
 //! | `gru_cell/gates/kernel`, `gru_cell/candidate/kernel` | TensorFlow 1's GRUCell | r z, c |
 //!
 //! Source: the code of `flax.linen.recurrent` 0.12, `haiku._src.recurrent` 0.0.16 and
-//! `tf.compat.v1.nn.rnn_cell`; held to their own outputs by `fixtures/jax` and `fixtures/tensorflow`.
+//! `tf.compat.v1.nn.rnn_cell`; Flax's and Haiku's are held to their own outputs by `fixtures/jax`, TensorFlow 1's are not
+//! held to its yet.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};

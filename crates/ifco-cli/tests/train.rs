@@ -1,0 +1,117 @@
+//! `ifco train`, as users call it; `models/make_training.py` says what Keras does.
+
+mod common;
+
+use std::fs;
+
+use common::*;
+use ifco::arrays::npy;
+use serde_json::Value;
+
+/// The arguments of every training here, before those of its own.
+fn arguments<'a>(data: &'a [String; 3], more: &[&'a str]) -> Vec<&'a str> {
+    let [keras, x, y] = data;
+    let all = ["train", keras, "--x", x, "--y", y, "--batch-size", "8"];
+    all.into_iter().chain(more.iter().copied()).collect()
+}
+
+fn data() -> [String; 3] {
+    ["training.keras", "training_x.npy", "training_y.npy"].map(model)
+}
+
+#[test]
+fn goes_on_as_keras_does() {
+    let (folder, data) = (folder("train_goes_on"), data());
+    let out = folder.join("out.keras").display().to_string();
+    let log = folder.join("log.csv").display().to_string();
+    let more = ["-o", &out, "--epochs", "4", "--no-shuffle", "--json"];
+    let further = ["--validation-split", "0.25", "--csv-log", &log];
+    let text = works(&arguments(&data, &[more.as_slice(), &further].concat()));
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let history = fs::read(model("training_history.json")).unwrap();
+    let history: Value = serde_json::from_slice(&history).unwrap();
+    for name in ["loss", "mae", "val_loss", "val_mae"] {
+        for epoch in 0..4 {
+            let found = lines[epoch]["logs"][name].as_f64().unwrap();
+            let expected = history[name][epoch].as_f64().unwrap();
+            assert!(
+                (found - expected).abs() <= 1e-4 * expected,
+                "{name}, epoch {epoch}: {found} is not {expected}"
+            );
+        }
+    }
+    // 36 samples in steps of 8, for one epoch there and four here.
+    assert_eq!(lines[4]["steps"], 25);
+    assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 5);
+
+    let prediction = folder.join("y.npy").display().to_string();
+    works(&["predict", &out, &data[1], "-o", &prediction]);
+    let expected = npy::read(model("training_prediction.npy")).unwrap();
+    let found = npy::read(&prediction).unwrap();
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() <= 1e-4 * expected.abs().max(1.0));
+    }
+}
+
+#[test]
+fn a_training_in_parts_is_the_whole_to_the_bit() {
+    let (folder, data) = (folder("train_parts"), data());
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (whole, parts) = (path("whole.keras"), path("parts.keras"));
+    works(&arguments(&data, &["-o", &whole, "--epochs", "3"]));
+    works(&arguments(&data, &["-o", &parts, "--epochs", "1"]));
+    let output = ifco(&arguments(
+        &data,
+        &["-o", &parts, "--epochs", "3", "--resume"],
+    ));
+    assert!(output.status.success());
+    let bits = |path: &str| {
+        let weights = ifco::open(path).unwrap().weights().unwrap();
+        let values = weights.into_iter().flatten();
+        values.map(f32::to_bits).collect::<Vec<_>>()
+    };
+    assert_eq!(bits(&whole), bits(&parts));
+    assert_ne!(bits(&whole), bits(&data[0]));
+    let state = |path: &str| ifco::open_optimizer(path).unwrap();
+    assert_eq!(state(&whole), state(&parts));
+}
+
+#[test]
+fn early_stopping_goes_back_to_the_best() {
+    let (folder, data) = (folder("train_early"), data());
+    let out = folder.join("out.keras").display().to_string();
+    // A step this large makes it worse at once.
+    let more = ["-o", &out, "--epochs", "9", "--early-stopping", "1"];
+    let further = ["--optimizer", "sgd", "--learning-rate", "2", "--json"];
+    let text = works(&arguments(&data, &[more.as_slice(), &further].concat()));
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let epochs = text.lines().count() - 1;
+    assert!(epochs < 9, "{text}");
+    assert_eq!(last["best"]["epoch"], epochs - 1, "{text}");
+}
+
+#[test]
+fn says_what_is_wrong() {
+    let (folder, data) = (folder("train_wrong"), data());
+    let out = folder.join("out.keras").display().to_string();
+    let lost = ["-o", &out, "--optimizer", "sgd", "--learning-rate", "1e30"];
+    let text = fails(1, &arguments(&data, &lost));
+    assert!(
+        text.contains("the loss is no number any more; nothing was saved"),
+        "{text}"
+    );
+    let text = fails(1, &arguments(&data, &["-o", &out, "--loss", "sqare"]));
+    assert!(text.contains("there is no loss named \"sqare\""), "{text}");
+    let (stacked, x) = (model("stacked.keras"), model("stacked_x.npy"));
+    let text = fails(2, &["train", &stacked, "--x", &x, "--y", &x, "-o", &out]);
+    assert!(text.contains("does not say what loss"), "{text}");
+    let text = fails(
+        1,
+        &["train", &data[0], "--x", &data[1], "--y", &x, "-o", &out],
+    );
+    assert!(text.contains("48 and 7 samples"), "{text}");
+    assert!(!fs::exists(&out).unwrap());
+}
