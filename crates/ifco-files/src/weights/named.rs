@@ -355,7 +355,7 @@ impl<'a> Found<'a> {
             name.strip_prefix(part)
                 .is_some_and(|rest| rest.starts_with('/'))
         };
-        self.arrays.keys().any(|name| below(name))
+        self.arrays.keys().any(below)
     }
 
     fn matrix(&self, name: &str) -> Result<ArrayView2<'a, f32>, String> {

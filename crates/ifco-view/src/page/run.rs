@@ -114,7 +114,7 @@ impl Stretch {
             let passage = self.passage.passages.get(trace);
             let names = passage.map_or(0, |(_, own)| own.cell().kind().trace_names().len());
             let array = |index| self.array(trace, index);
-            let extent = |index| array(index).map_or(Extent::NOTHING, |array| Extent::of(&array));
+            let extent = |index| array(index).map_or(Extent::NOTHING, Extent::of);
             (0..=names).map(extent).collect()
         })
     }
