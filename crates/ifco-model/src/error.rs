@@ -229,8 +229,8 @@ impl LayerError {
                 ONNX_OPERATORS.join(", ")
             )),
             LayerError::NotTrainable { .. } => Some(
-                "freeze all that comes before it (trainable=False), or replace it by layers that \
-                 docs/formats.md lists"
+                "freeze all that comes before it (trainable=False); docs/training.md tells what \
+                 cannot be trained"
                     .into(),
             ),
             LayerError::NoWeights => {

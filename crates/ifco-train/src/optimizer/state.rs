@@ -30,6 +30,9 @@ pub enum StateValue {
     Numbers(ArrayD<f32>),
 }
 
+/// A file that claims to have made more steps than this lies, and they can still be counted on.
+const MOST_STEPS: i64 = 1 << 53;
+
 /// A slot's name and its array for each parameter.
 type SlotArrays = (&'static str, Vec<ArrayD<f32>>);
 
@@ -246,7 +249,9 @@ impl State {
                     );
                     return Err(wrong(index, problem));
                 }
-                (StateValue::Count(_), Some(StateValue::Count(count))) if *count >= 0 => {
+                (StateValue::Count(_), Some(StateValue::Count(count)))
+                    if (0..MOST_STEPS).contains(count) =>
+                {
                     self.iteration = *count;
                 }
                 (StateValue::Numbers(own), Some(StateValue::Numbers(new)))
