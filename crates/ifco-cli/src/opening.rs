@@ -63,6 +63,17 @@ impl ModelArgs {
         }
     }
 
+    /// The same in Keras's layers, for what an ONNX graph cannot do as it stands: run step by step,
+    /// or be trained.
+    pub fn open_layers(&self) -> Result<Box<Model>, Failure> {
+        let model = self.open_model()?;
+        match ifco::in_keras_layers(&model) {
+            None => Ok(model),
+            Some(Ok(model)) => Ok(Box::new(model)),
+            Some(Err(error)) => Err(Failure::from(error).at_file(&self.model)),
+        }
+    }
+
     /// The spec that lies beside the weights: `weights.pt.toml`.
     fn beside(&self) -> Option<PathBuf> {
         let mut name = self.model.clone().into_os_string();

@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(path) = &args.state {
         state::check_name(path)?;
     }
-    let model = args.model.open_model()?;
+    let model = args.model.open_layers()?;
     let open = || -> Result<Session, Failure> {
         let session = match &args.output {
             Some(name) => model.session_for(name),

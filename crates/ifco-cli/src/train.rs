@@ -154,7 +154,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     args.threads.apply()?;
     let (model, source) = match goes_on {
         true => (ifco::open(&args.output)?, &args.output),
-        false => (*args.model.open_model()?, &args.model.model),
+        false => (*args.model.open_layers()?, &args.model.model),
     };
     let at_source = |failure: Failure| failure.at_file(source);
     let compile = compile(&model, args).map_err(at_source)?;

@@ -92,6 +92,18 @@ fn the_last_line_is_what_predict_gives() {
 }
 
 #[test]
+fn an_onnx_graph_streams_as_its_layers() {
+    let onnx = folder("stream_onnx").join("x.onnx").display().to_string();
+    let convert = Command::new(env!("CARGO_BIN_EXE_ifco"))
+        .args(["convert", &sunspots("model.keras"), &onnx])
+        .output()
+        .unwrap();
+    assert!(convert.status.success());
+    let (keras, onnx) = (sunspots("model.keras"), onnx);
+    assert_eq!(text(&[&onnx], &series()), text(&[&keras], &series()));
+}
+
+#[test]
 fn text_raw_and_json_are_the_same() {
     let model = sunspots("model.keras");
     let plain: Vec<f32> = text(&[&model], &series())

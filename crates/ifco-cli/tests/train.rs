@@ -80,6 +80,24 @@ fn a_training_in_parts_is_the_whole_to_the_bit() {
 }
 
 #[test]
+fn an_onnx_graph_is_trained_as_its_layers() {
+    let (folder, [keras, x, y]) = (folder("train_onnx"), data());
+    let path = |name: &str| folder.join(name).display().to_string();
+    works(&["convert", &keras, &path("x.onnx")]);
+    let options = ["--loss", "mse", "--optimizer", "sgd", "--metrics", "mae"];
+    let train = |model: &str| {
+        let out = path("out.keras");
+        let all = [
+            "train", model, "--x", &x, "--y", &y, "-o", &out, "--force", "--json",
+        ];
+        let text = works(&[all.as_slice(), &options].concat());
+        let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        first["logs"].clone()
+    };
+    assert_eq!(train(&path("x.onnx")), train(&keras));
+}
+
+#[test]
 fn early_stopping_goes_back_to_the_best() {
     let (folder, data) = (folder("train_early"), data());
     let out = folder.join("out.keras").display().to_string();
