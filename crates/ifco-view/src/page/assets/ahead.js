@@ -38,12 +38,16 @@ async function askAhead() {
   }
 }
 
-// What fails here is told when it is asked for.
-watch(["view", "run", "theme"], () => askAhead().catch(() => {}));
-// Who edits the input does so more than once.
 let pause = 0;
-watch(["data"], () => {
+
+/** Once nobody has asked for anything for so long: what is asked for then comes first. */
+function askAheadAfter(milliseconds) {
   rounds++;
   clearTimeout(pause);
-  pause = setTimeout(() => askAhead().catch(() => {}), 1500);
-});
+  // What fails here is told when it is asked for.
+  pause = setTimeout(() => askAhead().catch(() => {}), milliseconds);
+}
+
+watch(["view", "run", "theme"], () => askAheadAfter(300));
+// Who edits the input does so more than once.
+watch(["data"], () => askAheadAfter(1500));
