@@ -243,14 +243,13 @@ fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result
         return Err(Failure::new(what).help("a smaller --learning-rate, or look at the data"));
     }
     let steps = trainer.optimizer().iterations();
-    let variables = trainer.optimizer().variables();
+    let optimizer = remembered(&mut trainer);
     let mut model = trainer.into_model()?;
     let stopped = watcher.stopped;
     if let Some(weights) = watcher.best_weights.take().filter(|_| stopped.is_none()) {
         model.set_weights(weights)?;
     }
-    let values = variables.into_iter().map(|variable| variable.value);
-    save(&model, watcher.config, values.collect(), &args.output)?;
+    save(&model, watcher.config, optimizer, &args.output)?;
     let (name, best) = (watcher.watched, watcher.best);
     if args.json {
         return print(&format!(
@@ -283,6 +282,12 @@ fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result
         thousands(steps),
         if steps == 1 { "" } else { "s" }
     ))
+}
+
+/// What the optimizer remembers, as it is saved.
+fn remembered(trainer: &mut Trainer) -> Vec<StateValue> {
+    let variables = trainer.optimizer().variables().into_iter();
+    variables.map(|variable| variable.value).collect()
 }
 
 /// Saves a trained model with all that training needs to go on. The file is there whole or not at

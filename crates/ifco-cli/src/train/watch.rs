@@ -10,7 +10,7 @@ use ifco::train::{FitError, StepMade, Trainer, Watch};
 use ndarray::ArrayD;
 use serde_json::{Map, Value, json};
 
-use super::{Args, save};
+use super::{Args, remembered, save};
 use crate::failure::Failure;
 use crate::output::{json_number, print, short};
 use crate::progress::Progress;
@@ -114,15 +114,9 @@ impl Watcher<'_> {
         }
         let is_due = |every: std::num::NonZeroUsize| (epoch + 1).is_multiple_of(every.get());
         if goes_on && self.args.checkpoint_every.is_some_and(is_due) {
-            let variables = trainer.optimizer().variables();
-            let values = variables.into_iter().map(|variable| variable.value);
+            let optimizer = remembered(trainer);
             let config = self.config.clone();
-            save(
-                trainer.model()?,
-                config,
-                values.collect(),
-                &self.args.output,
-            )?;
+            save(trainer.model()?, config, optimizer, &self.args.output)?;
         }
         Ok(goes_on)
     }
