@@ -7,19 +7,19 @@ cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- ../fixtures
 mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv \
     corpus/sound_model corpus/torch corpus/safetensors corpus/onnx corpus/view_request \
-    corpus/weights corpus/save
+    corpus/weights corpus/save corpus/raw_data
 find "$@" -type f -size -200k | while read -r file; do
     name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
     case $file in
     *.keras) cp "$file" "corpus/keras_archive/$name"; cp "$file" "corpus/save/$name" ;;
     */audio/*.json | *.nam) cp "$file" "corpus/sound_model/$name"; cp "$file" "corpus/save/$name" ;;
     *.h5 | *.hdf5) cp "$file" "corpus/hdf5_model/$name" ;;
-    *.json) cp "$file" "corpus/model_json/$name" ;;
+    *.json) cp "$file" "corpus/model_json/$name"; cp "$file" "corpus/raw_data/$name" ;;
     *.npy) cp "$file" "corpus/npy/$name" ;;
     *.npz) cp "$file" "corpus/npz/$name" ;;
     *.msgpack) cp "$file" "corpus/weights/$name" ;;
     *.onnx) cp "$file" "corpus/onnx/$name"; cp "$file" "corpus/save/$name" ;;
-    *.csv) cp "$file" "corpus/csv/$name" ;;
+    *.csv) cp "$file" "corpus/csv/$name"; cp "$file" "corpus/raw_data/$name" ;;
     *.pt | *.pth | *.ckpt) cp "$file" "corpus/torch/$name" ;;
     *.safetensors) cp "$file" "corpus/safetensors/$name" ;;
     esac
@@ -33,6 +33,15 @@ find "$@" -type f -size -200k | while read -r file; do
         ;;
     esac
 done
+
+# What travels with a model of `ifco fit`, a tagged sentence, a description of a new model.
+raw() { printf "$2" >"corpus/raw_data/$1"; }
+raw forecast '{"ifco":1,"task":"forecast","columns":["a","b"],"target":1,"window":4,"horizon":2}'
+raw generate '{"ifco":1,"task":"generate","level":"word","vocabulary":[" the"]}'
+raw tag '{"ifco":1,"task":"tag","words":[],"endings":[],"shapes":["x"],"tags":["NOUN"]}'
+raw classify '{"ifco":1,"task":"classify","series":["t0"],"label":"l","labels":["a","b"]}'
+raw conllu '# s\n1\tGo\tgo\tVERB\t_\t_\t0\troot\t_\t_\n\n'
+raw toml 'input = ["any", 3]\n[[layers]]\nclass = "LSTM"\nunits = 4\n[compile]\nloss = "mse"\n'
 
 # A request on the page: the method (even for GET, odd for POST), the target, the body.
 request() {

@@ -120,6 +120,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             .at_file(&args.out)
             .help(format_args!("it saves {}", Format::savable())));
     };
+    options = options.recipe(ifco::open_recipe(&args.model.model)?);
     let model = args.model.open_model()?;
     let at_model = |failure: Failure| failure.at_file(&args.model.model);
     let saved = options

@@ -6,7 +6,10 @@ mod completions;
 mod convert;
 mod destination;
 mod failure;
+mod fit;
 mod gates;
+mod generate;
+mod init;
 mod inspect;
 mod interrupt;
 mod labels;
@@ -24,6 +27,7 @@ mod stream;
 mod threads;
 mod trace;
 mod train;
+mod training;
 mod view;
 
 use std::process::ExitCode;
@@ -39,6 +43,9 @@ Start here:
   ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
   ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
+  ifco fit forecast series.csv --target load  a new model from your data; or generate, tag, classify
+  ifco generate shakespeare.keras             write on with a model of ifco fit generate
+  ifco init net.toml -o model.keras           a new model without any training
   ifco train model.keras --x x.npy --y y.npy -o trained.keras   as model.fit does
   ifco convert old.h5 new.keras               in another format, checked
   ifco compare weights.pt port.keras          whether they agree; if not, where and why
@@ -72,6 +79,9 @@ enum Command {
     Plot(plot::Args),
     View(view::Args),
     Stream(stream::Args),
+    Fit(fit::Args),
+    Generate(generate::Args),
+    Init(init::Args),
     Train(train::Args),
     Convert(convert::Args),
     Compare(compare::Args),
@@ -90,6 +100,9 @@ fn main() -> ExitCode {
         Command::Plot(args) => plot::run(args),
         Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),
+        Command::Fit(args) => fit::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Init(args) => init::run(args),
         Command::Train(args) => train::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Compare(args) => compare::run(args),

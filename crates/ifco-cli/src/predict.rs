@@ -2,6 +2,7 @@
 
 pub mod inputs;
 mod outputs;
+mod raw;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -35,6 +36,13 @@ OUT, by its name:
   .csv  a line for each row of the batch, flattened; several outputs side by side, under a
         header line. Without -o this goes to stdout.
 
+A model of `ifco fit` takes raw data of the kind that it was made of, and answers in its words:
+  a forecaster   a CSV with its columns: the steps behind the last row
+  a classifier   a CSV with its columns: a label and its chance for each line
+  a tagger       .conllu, or any other text with a sentence a line and spaces between words; - is
+                 stdin
+Arrays in .npy and .npz stay what they are for any model.
+
 `ifco show MODEL` tells the inputs' names and shapes.
 
 Examples:
@@ -45,7 +53,8 @@ Examples:
   ifco predict w.weights.h5 x.npy --architecture m.json     weights and architecture apart
   ifco predict weights.pt x.npy                             PyTorch's: says what it assumes
   ifco predict weights.pt x.npy --spec weights.toml         and lets you correct it
-  ifco predict model.keras x.npy -o y.npy --precision int8  faster, and how far from f32";
+  ifco predict model.keras x.npy -o y.npy --precision int8  faster, and how far from f32
+  ifco predict ETTh1.keras ETTh1.csv                        a forecast, of what `ifco fit` made";
 
 /// Run a model on arrays, with the numbers of Keras
 #[derive(clap::Args)]
@@ -75,6 +84,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(recipe) = raw::recipe(args)? {
+        return raw::run(args, &recipe);
+    }
     let destination = outputs::Destination::of(args.output.as_deref())?;
     args.threads.apply()?;
     let mut model = args.model.open_model()?;

@@ -5,6 +5,7 @@ mod text;
 
 use std::borrow::Cow;
 
+use ifco::tasks::Recipe;
 use ifco::{Cell, LstmCell, NormedSums, Opened};
 
 use crate::failure::Failure;
@@ -56,6 +57,8 @@ pub struct Args {
 struct Report<'a> {
     file: String,
     opened: &'a Opened,
+    /// What `ifco fit` made it for.
+    recipe: Option<Recipe>,
     /// Only one layer was asked for.
     is_selection: bool,
     cells: Vec<CellReport<'a>>,
@@ -79,6 +82,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let report = Report {
         file: args.model.model.display().to_string(),
         opened: &opened,
+        recipe: ifco::open_recipe(&args.model.model)?,
         is_selection: args.layer.is_some(),
         cells: cells.iter().map(CellReport::new).collect(),
     };

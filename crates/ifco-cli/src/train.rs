@@ -1,28 +1,22 @@
 //! `ifco train`: Keras's `model.fit`.
 
 mod data;
-mod watch;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use ifco::train::callback::{EarlyStopping, Mode, Monitor, ReduceOnPlateau};
-use ifco::train::{
-    Compile, Data, FitError, FitOptions, LearningRate, Shuffle, StateValue, TrainError, Trainer,
-};
+use ifco::train::{Compile, Data, FitOptions, LearningRate, Samples, Shuffle, StateValue, Trainer};
 use ifco::{Format, Model, SaveOptions};
 use serde_json::{Value, json};
 
 use crate::destination::check_place;
 use crate::failure::Failure;
-use crate::interrupt;
 use crate::opening::ModelArgs;
 use crate::output::{json_number, print, short, thousands};
 use crate::precision::note;
 use crate::threads::ThreadsArgs;
+use crate::training::{self, Plan, Watcher};
 
 use data::Files;
-use watch::Watcher;
 
 const AFTER_HELP: &str = "\
 X and Y are files as `ifco predict` takes them (.npy, .npz, .csv), several of each for a model with
@@ -188,69 +182,42 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             args.output.display()
         ));
     }
-    let watched = match validation {
-        Some(_) => "val_loss",
-        None => "loss",
-    };
-    let monitor = |least| Monitor::new(watched, Mode::Auto, least, &[]);
-    let mut watcher = Watcher {
-        args,
-        config,
-        watched,
-        stopping: match args.early_stopping {
-            Some(patience) => Some(EarlyStopping::new(monitor(0.0)?, patience)),
-            None => None,
+    let mut watcher = Watcher::begin(Plan {
+        output: &args.output,
+        // What a model of `ifco fit` was made for, it is still.
+        saving: SaveOptions::new()
+            .compile_config(config)
+            .recipe(ifco::open_recipe(source)?),
+        watched: match validation {
+            Some(_) => "val_loss",
+            None => "loss",
         },
-        plateau: match args.reduce_lr {
-            Some(patience) => Some(ReduceOnPlateau::new(monitor(1e-4)?, 0.1, patience)),
-            None => None,
-        },
-        log: watch::Log::begin(args.csv_log.as_deref(), goes_on)?,
-        stop: interrupt::watch(),
-        best: None,
-        best_weights: None,
-        progress: None,
-        start: Instant::now(),
-        stopped: None,
-        is_lost: false,
-        failure: None,
-    };
+        epochs: args.epochs,
+        early_stopping: args.early_stopping,
+        reduce_lr: args.reduce_lr,
+        checkpoint_every: args.checkpoint_every,
+        csv_log: args.csv_log.as_deref(),
+        goes_on,
+        json: args.json,
+    })?;
     let options = FitOptions {
         epochs: args.epochs,
         initial_epoch: epoch,
         initial_step: step,
         batch_size: args.batch_size.get(),
         shuffle: (!args.no_shuffle).then(|| Shuffle::new(args.seed)),
-        validation: validation.as_ref(),
+        validation: validation.as_ref().map(|data| data as &dyn Samples),
         seed: args.seed,
     };
     trainer.fit_watched(&data, &options, &mut watcher)?;
     finish(trainer, watcher, args)
 }
 
-/// What the trained model is saved with, and what is told at the end.
-fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result<(), Failure> {
-    watcher.progress = None;
-    if let Some(failure) = watcher.failure.take() {
-        return Err(failure);
-    }
-    if watcher.is_lost {
-        let kept = match args.output.exists() {
-            true => "; OUT is as it was saved last",
-            false => "; nothing was saved",
-        };
-        let what = format!("the loss is no number any more{kept}");
-        return Err(Failure::new(what).help("a smaller --learning-rate, or look at the data"));
-    }
-    let steps = trainer.optimizer().iterations();
-    let optimizer = remembered(&mut trainer);
-    let mut model = trainer.into_model()?;
-    let stopped = watcher.stopped;
-    if let Some(weights) = watcher.best_weights.take().filter(|_| stopped.is_none()) {
-        model.set_weights(weights)?;
-    }
-    save(&model, watcher.config, optimizer, &args.output)?;
-    let (name, best) = (watcher.watched, watcher.best);
+/// Saves the trained model and tells what it has come to.
+fn finish(trainer: Trainer, watcher: Watcher<'_>, args: &Args) -> Result<(), Failure> {
+    let name = watcher.watched();
+    let finished = training::finish(trainer, watcher, false)?;
+    let (steps, stopped, best) = (finished.steps, finished.stopped, finished.best);
     if args.json {
         return print(&format!(
             "{}\n",
@@ -282,28 +249,6 @@ fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result
         thousands(steps),
         if steps == 1 { "" } else { "s" }
     ))
-}
-
-/// What the optimizer remembers, as it is saved.
-fn remembered(trainer: &mut Trainer) -> Vec<StateValue> {
-    let variables = trainer.optimizer().variables().into_iter();
-    variables.map(|variable| variable.value).collect()
-}
-
-/// Saves a trained model with all that training needs to go on. The file is there whole or not at
-/// all.
-fn save(
-    model: &Model,
-    compile: Value,
-    optimizer: Vec<StateValue>,
-    path: &Path,
-) -> Result<(), Failure> {
-    let options = SaveOptions::new()
-        .compile_config(compile)
-        .optimizer(optimizer);
-    let saved = options.to_bytes(model, path)?;
-    interrupt::write_whole(|| saved.write(path))?;
-    Ok(())
 }
 
 fn check_output(args: &Args, goes_on: bool) -> Result<(), Failure> {
@@ -409,20 +354,5 @@ fn state(path: &Path) -> Result<Vec<StateValue>, Failure> {
     match Format::of(path).is_some_and(|format| format.extensions == [".keras"]) {
         true => Ok(ifco::open_optimizer(path)?),
         false => Ok(Vec::new()),
-    }
-}
-
-impl From<TrainError> for Failure {
-    fn from(error: TrainError) -> Self {
-        Failure::new(error)
-    }
-}
-
-impl From<FitError> for Failure {
-    fn from(error: FitError) -> Self {
-        match error {
-            FitError::Model(error) => error.into(),
-            error => Failure::new(error),
-        }
     }
 }

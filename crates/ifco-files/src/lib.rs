@@ -22,18 +22,21 @@
 pub mod arrays;
 mod audio;
 mod bytes;
+mod describe;
 mod error;
 mod hdf5;
 mod keras;
 mod limits;
 mod onnx;
 mod open;
+pub mod records;
 mod save;
 mod stack;
 mod torch;
 mod weights;
 mod zipped;
 
+pub use describe::{architecture_bytes, open_architecture};
 pub use error::FileError;
 use ifco_cell::Cell;
 use ifco_model::Model;
@@ -41,8 +44,8 @@ pub use keras::compile_config;
 pub use limits::Limits;
 use ndarray::ArrayD;
 pub use open::{
-    Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_optimizer,
-    open_with_architecture,
+    Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_optimizer, open_recipe,
+    open_with_architecture, recipe_bytes,
 };
 pub use save::{
     FORMATS, Format, SaveError, SaveOptions, Saved, architecture, in_keras_layers, save,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ifco_model::Model;
+use ifco_tasks::Recipe;
 use ifco_train::StateValue;
 
 use crate::bytes::Bytes;
@@ -93,6 +94,34 @@ pub fn open_bytes(bytes: impl Into<Vec<u8>>, name: &str) -> Result<Opened, FileE
 pub fn open_optimizer(path: impl AsRef<Path>) -> Result<Vec<StateValue>, FileError> {
     let path = path.as_ref();
     keras::optimizer_state(&file(path)?, path, &Limits::default())
+}
+
+/// What the model of a `.keras` was trained for, where `ifco fit` made it: how raw data become its
+/// inputs, and its predictions answers. `None` of other files.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+/// assert_eq!(ifco_files::open_recipe("stacked.keras")?, None); // Keras wrote it
+/// # Ok::<(), ifco_files::FileError>(())
+/// ```
+///
+/// # Errors
+/// Whatever [`FileError`] tells.
+pub fn open_recipe(path: impl AsRef<Path>) -> Result<Option<Recipe>, FileError> {
+    let path = path.as_ref();
+    keras::recipe(&file(path)?, path, &Limits::default())
+}
+
+/// The same of a file's bytes; `name` stands for the path in errors.
+///
+/// # Errors
+/// Whatever [`FileError`] tells.
+pub fn recipe_bytes(bytes: impl Into<Vec<u8>>, name: &str) -> Result<Option<Recipe>, FileError> {
+    keras::recipe(
+        &Bytes::from_vec(bytes.into()),
+        Path::new(name),
+        &Limits::default(),
+    )
 }
 
 /// A whole model, and what was assumed to make it one.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ifco_cell::Cell;
 use ifco_model::{Generation, Model};
+use ifco_tasks::Recipe;
 use ifco_train::StateValue;
 
 use crate::arrays::{ArrayFileError, write_file};
@@ -220,6 +221,7 @@ pub struct SaveOptions {
     names: Vec<(String, String)>,
     pub(crate) compile_config: Option<serde_json::Value>,
     pub(crate) optimizer: Vec<StateValue>,
+    pub(crate) recipe: Option<Recipe>,
     /// Whether the model's hard_sigmoid is another function than PyTorch's and Keras 3's.
     pub(crate) hard_sigmoid_differs: bool,
 }
@@ -270,6 +272,33 @@ impl SaveOptions {
     #[must_use]
     pub fn optimizer(mut self, variables: Vec<StateValue>) -> Self {
         self.optimizer = variables;
+        self
+    }
+
+    /// What the model was trained for, so that it can be used on raw data. Only `.keras` holds it,
+    /// beside what Keras reads.
+    ///
+    /// ```
+    /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+    /// use ifco_files::SaveOptions;
+    /// use ifco_tasks::{Recipe, forecast::Forecast};
+    ///
+    /// let model = ifco_files::open("series.keras")?;
+    /// let recipe = Recipe::Forecast(Forecast {
+    ///     columns: vec!["y".into()],
+    ///     target: 0,
+    ///     window: 6,
+    ///     horizon: 1,
+    /// });
+    /// let path = std::env::temp_dir().join("ifco-recipe-example.keras");
+    /// SaveOptions::new().recipe(Some(recipe.clone())).save(&model, &path)?;
+    /// assert_eq!(ifco_files::open_recipe(&path)?, Some(recipe));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn recipe(mut self, recipe: Option<Recipe>) -> Self {
+        self.recipe = recipe;
         self
     }
 

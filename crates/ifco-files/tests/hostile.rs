@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::*;
 use hdf5_pure::AttrValue;
-use ifco_files::{FileError, Limits, OpenOptions, open, open_any, open_bytes};
+use ifco_files::{FileError, Limits, OpenOptions, open, open_any, open_bytes, recipe_bytes};
 use zip::CompressionMethod;
 
 /// The system's allocator, which remembers the largest single request.
@@ -164,6 +164,40 @@ fn an_entry_that_understates_its_size() {
     }
     let text = message(bytes);
     assert!(text.contains("config.json"), "{text}");
+}
+
+#[test]
+fn what_a_model_is_said_to_be_made_for() {
+    let recipe = |json: &[u8], method| {
+        let entries = [("config.json", CONFIG.as_bytes()), ("ifco.json", json)];
+        recipe_bytes(zip(&entries, method), "x.keras")
+    };
+    let stored = |json: &str| match recipe(json.as_bytes(), CompressionMethod::Stored) {
+        Ok(_) => panic!("{json} is taken"),
+        Err(error) => error.to_string(),
+    };
+    assert!(stored("{").contains("ifco.json is not valid JSON at line 1, column 1"));
+    assert!(stored("[]").contains("ifco.json, ifco is absent, expected 1"));
+    let text = stored(r#"{"ifco": 1, "task": "generate", "level": "char", "vocabulary": [1]}"#);
+    assert!(
+        text.contains("ifco.json, vocabulary is [1], expected a list of texts"),
+        "{text}"
+    );
+    assert!(stored(&"[".repeat(100_000)).contains("recursion limit"));
+    let spaces = vec![b' '; 20 << 20];
+    let bomb = recipe(&spaces, CompressionMethod::Deflated);
+    assert!(matches!(
+        bomb,
+        Err(FileError::Limit {
+            found: 20_971_520,
+            ..
+        })
+    ));
+    // Other files, and archives of other kinds, say nothing of it.
+    let other = zip(&[("ifco.json", b"{")], CompressionMethod::Stored);
+    assert!(matches!(recipe_bytes(other, "x.zip"), Ok(None)));
+    assert!(matches!(recipe_bytes(&b"GIF89a"[..], "x.gif"), Ok(None)));
+    assert_modest();
 }
 
 #[test]

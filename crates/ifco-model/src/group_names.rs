@@ -3,9 +3,15 @@
 
 use std::collections::HashMap;
 
-/// Names the items of one container, in order.
+/// Names the items of one container, in order, as Keras 3 names groups and layers that nobody named.
+///
+/// ```
+/// let mut names = ifco_model::GroupNames::default();
+/// let named = ["SimpleRNN", "LSTM", "LSTM"].map(|class| names.next(class));
+/// assert_eq!(named, ["simple_rnn", "lstm", "lstm_1"]);
+/// ```
 #[derive(Debug, Default)]
-pub(crate) struct GroupNames {
+pub struct GroupNames {
     used: HashMap<String, usize>,
 }
 

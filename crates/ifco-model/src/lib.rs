@@ -56,6 +56,7 @@ pub use builder::{ModelBuilder, Output};
 pub use calls::{Argument, ModelCall};
 pub use config::{Config, Generation};
 pub use error::{ConfigError, LayerError, ModelError};
+pub use group_names::GroupNames;
 pub use layer::{Call, Layer, WeightSlot};
 pub use model::{LayerEntry, Model};
 pub use port::Port;

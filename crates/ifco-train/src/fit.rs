@@ -11,7 +11,7 @@ use crate::callback::Logs;
 use crate::fused::{self, Last};
 use crate::{Compile, Optimizer, OutputTraining, Parameter, TrainError, batches};
 
-pub use data::{Data, FitOptions};
+pub use data::{Data, FitOptions, Samples};
 
 use judge::{RunningLoss, judge};
 use penalties::{Wish, regularization};
@@ -313,7 +313,7 @@ impl Trainer {
     /// When the data do not fit the model.
     pub fn evaluate(
         &mut self,
-        data: &Data,
+        data: &dyn Samples,
         batch_size: usize,
     ) -> Result<Vec<(String, f64)>, FitError> {
         self.reset_metrics();
@@ -331,7 +331,7 @@ impl Trainer {
     /// When the data do not fit the model.
     pub fn fit(
         &mut self,
-        data: &Data,
+        data: &dyn Samples,
         options: &FitOptions<'_>,
         after: impl FnMut(usize, &Logs<'_>) -> bool,
     ) -> Result<(), FitError> {
@@ -345,7 +345,7 @@ impl Trainer {
     /// When the data do not fit the model, or whatever `watch` comes upon.
     pub fn fit_watched(
         &mut self,
-        data: &Data,
+        data: &dyn Samples,
         options: &FitOptions<'_>,
         watch: &mut dyn Watch,
     ) -> Result<(), FitError> {

@@ -8,7 +8,8 @@
 //! - [`Optimizer`]: how parameters follow gradients, with [`Schedule`]s and [`Constraint`]s; its
 //!   variables are those of Keras's checkpoints.
 //! - [`Metric`]: how good a model is, gathered batch by batch.
-//! - [`Regularizer`] and [`Initializer`]: what weights add to the loss, and what they start from.
+//! - [`Regularizer`] and [`Initializer`]: what weights add to the loss, and what they start from;
+//!   [`initialize`] gives a new model all of its weights.
 //! - [`Shuffle`], [`batches`], [`validation_split`], [`class_weights`]: which samples a step sees.
 //! - [`callback`]: when to stop, to save, to lower the learning rate; logs as files.
 //!
@@ -23,6 +24,7 @@ mod data;
 mod error;
 mod fit;
 mod fused;
+mod initialize;
 mod initializer;
 mod keras_object;
 mod loss;
@@ -36,7 +38,8 @@ pub use compile::{Compile, OutputTraining, PerOutput};
 pub use constraint::Constraint;
 pub use data::{Shuffle, batches, class_weights, validation_split};
 pub use error::TrainError;
-pub use fit::{Data, FitError, FitOptions, StepMade, Trainer, Watch};
+pub use fit::{Data, FitError, FitOptions, Samples, StepMade, Trainer, Watch};
+pub use initialize::initialize;
 pub use initializer::{Distribution, Fan, Initializer, InitializerKind};
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
 pub use metric::{Average, Count, Curve, Direction, Metric, MetricKind, Summation};

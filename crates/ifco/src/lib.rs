@@ -206,14 +206,15 @@ pub use ifco_cell::{
 };
 pub use ifco_files::{
     Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions,
-    Saved, WeightsFile, WeightsGroup, WeightsSource, architecture, arrays, compile_config,
-    in_keras_layers, open, open_any, open_assuming, open_bytes, open_optimizer,
-    open_with_architecture, save,
+    Saved, WeightsFile, WeightsGroup, WeightsSource, architecture, architecture_bytes, arrays,
+    compile_config, in_keras_layers, open, open_any, open_architecture, open_assuming, open_bytes,
+    open_optimizer, open_recipe, open_with_architecture, recipe_bytes, records, save,
 };
 pub use ifco_model::{
     About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
     Model, ModelError, ModelPassage, ModelTrace, NotStreamable, Port, Session, SessionError, Shape,
     Step, StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
 };
+pub use ifco_tasks as tasks;
 pub use ifco_train as train;
 pub use ifco_view as view;

@@ -1,5 +1,6 @@
 //! The report for programs. Its schema is docs/show-json.md: what stands there stays.
 
+use ifco::tasks::Recipe;
 use ifco::{Model, Opened, Port, WeightsFile};
 use serde_json::{Value, json};
 
@@ -20,6 +21,8 @@ pub fn report(report: &Report<'_>) -> Value {
     // Both are objects.
     if let (Value::Object(value), Value::Object(content)) = (&mut value, content) {
         value.extend(content);
+        let recipe = report.recipe.as_ref().map(Recipe::to_json);
+        value.insert("recipe".into(), recipe.unwrap_or_default());
         value.insert("cells".into(), Value::Array(cells));
     }
     value

@@ -18,7 +18,12 @@ pub fn report(report: &Report<'_>) -> String {
     let mut text = String::new();
     if !report.is_selection {
         match report.opened {
-            Opened::Model(found) => model(&mut text, &report.file, found),
+            Opened::Model(found) => {
+                model(&mut text, &report.file, found);
+                if let Some(recipe) = &report.recipe {
+                    line!(text, "made to:    {}", recipe.summary());
+                }
+            }
             Opened::Weights(found) => weights(&mut text, &report.file, found),
         }
         if report.cells.is_empty() {

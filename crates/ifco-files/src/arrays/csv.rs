@@ -117,7 +117,7 @@ fn line_of(bytes: &[u8], position: Option<&csv::Position>) -> u64 {
 }
 
 /// What separates the columns of the first line that is not blank and not a comment.
-fn delimiter(bytes: &[u8]) -> u8 {
+pub(crate) fn delimiter(bytes: &[u8]) -> u8 {
     let line = bytes
         .split(|&byte| byte == b'\n')
         .find(|line| !line.trim_ascii().is_empty() && !line.starts_with(b"#"))
@@ -132,7 +132,11 @@ fn parse(field: &[u8]) -> Option<f32> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-fn number(field: &[u8], line: &dyn Fn() -> u64, column: usize) -> Result<f32, ArrayProblem> {
+pub(crate) fn number(
+    field: &[u8],
+    line: &dyn Fn() -> u64,
+    column: usize,
+) -> Result<f32, ArrayProblem> {
     let found = || {
         let text = String::from_utf8_lossy(field);
         let mut short: String = text.chars().take(40).collect();

@@ -193,7 +193,7 @@ impl ArrayFileError {
         self.problem.help()
     }
 
-    pub(super) fn at(mut self, path: &Path) -> Self {
+    pub(crate) fn at(mut self, path: &Path) -> Self {
         self.path = Some(path.into());
         self
     }

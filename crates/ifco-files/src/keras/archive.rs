@@ -28,6 +28,20 @@ pub(super) fn open(bytes: &Bytes, path: &Path, limits: &Limits) -> Result<Model,
     Ok(model)
 }
 
+/// A text of this name in the archive, if there is one. An archive of another kind has none.
+pub(super) fn optional_json(
+    bytes: &Bytes,
+    path: &Path,
+    limits: &Limits,
+    name: &str,
+) -> Result<Option<Value>, FileError> {
+    let zip = Zipped::open(bytes, path, limits)?;
+    match zip.has("config.json") && zip.has(name) {
+        true => Archive { zip, path, limits }.json(name).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// The weights alone.
 pub(super) fn weights(bytes: &Bytes, path: &Path, limits: &Limits) -> Result<Bytes, FileError> {
     Archive::open(bytes, path, limits)?.weights()

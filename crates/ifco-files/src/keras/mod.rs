@@ -13,6 +13,7 @@ mod archive;
 mod json;
 mod legacy;
 mod object_tree;
+mod recipe;
 mod save;
 mod sniff;
 mod training;
@@ -30,6 +31,7 @@ use crate::{FileError, Limits, Opened, audio};
 use sniff::Kind;
 
 pub(crate) use json::{check as check_json, parse as parse_json, some_of};
+pub(crate) use recipe::recipe;
 pub(crate) use save::{architecture, save_archive, save_h5, save_weights, weights};
 pub(crate) use sniff::directory;
 pub use training::compile_config;

@@ -5,6 +5,52 @@ use ndarray::{ArrayD, Axis};
 use super::FitError;
 use crate::Shuffle;
 
+/// Where the samples of a training come from: [`Data`] holds them all as arrays; others make each
+/// batch when it is asked for, as windows over a series that overlap.
+///
+/// ```
+/// use ifco_train::{Data, FitError, Samples};
+/// use ndarray::Array2;
+///
+/// /// Predicts each number of a series from the one before.
+/// #[derive(Debug)]
+/// struct Next(Vec<f32>);
+///
+/// impl Samples for Next {
+///     fn samples(&self) -> Result<usize, FitError> {
+///         Ok(self.0.len().saturating_sub(1))
+///     }
+///
+///     fn rows(&self, rows: &[usize]) -> Data {
+///         let of = |ahead| Array2::from_shape_fn((rows.len(), 1), |(i, _)| self.0[rows[i] + ahead]);
+///         Data::new(of(0).into_dyn(), of(1).into_dyn())
+///     }
+/// }
+///
+/// let batch = Next(vec![1.0, 2.0, 3.0]).rows(&[1]);
+/// assert_eq!((batch.inputs[0][[0, 0]], batch.targets[0][[0, 0]]), (2.0, 3.0));
+/// ```
+pub trait Samples: std::fmt::Debug {
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When there are none, or they do not belong together.
+    fn samples(&self) -> Result<usize, FitError>;
+
+    /// These samples, in this order: numbers below [`samples`](Self::samples).
+    fn rows(&self, rows: &[usize]) -> Data;
+}
+
+impl Samples for Data {
+    fn samples(&self) -> Result<usize, FitError> {
+        Data::samples(self)
+    }
+
+    fn rows(&self, rows: &[usize]) -> Data {
+        Data::rows(self, rows)
+    }
+}
+
 /// Inputs and what is wanted of them, one array for each input and output; rows are samples.
 #[derive(Debug, Clone, Default)]
 pub struct Data {
@@ -79,7 +125,7 @@ pub struct FitOptions<'a> {
     /// Orders of the samples; absent: as they are.
     pub shuffle: Option<Shuffle>,
     /// Judged after each epoch, under names with `val_`.
-    pub validation: Option<&'a Data>,
+    pub validation: Option<&'a dyn Samples>,
     /// Where dropout draws from.
     pub seed: u64,
 }

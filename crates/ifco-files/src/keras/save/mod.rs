@@ -47,15 +47,19 @@ pub(crate) fn save_archive(model: &Model, options: &SaveOptions) -> Result<Saved
     let mut weights = weights::object_tree(model, arrays, Generation::Keras3);
     super::training::put_optimizer(&mut weights, options);
     let metadata = json!({ "keras_version": KERAS_3 });
-    let bytes = zip(&[
+    let mut entries = vec![
         ("metadata.json", metadata.to_string().into_bytes()),
         ("config.json", json::write(&config)),
         (
             "model.weights.h5",
             weights.to_file().map_err(SaveError::Encode)?,
         ),
-    ]);
-    let bytes = bytes.map_err(|error| SaveError::Encode(error.to_string()))?;
+    ];
+    if let Some(recipe) = &options.recipe {
+        let json = recipe.to_json().to_string();
+        entries.push((super::recipe::NAME, json.into_bytes()));
+    }
+    let bytes = zip(&entries).map_err(|error| SaveError::Encode(error.to_string()))?;
     Ok(Saved::new(bytes, notes))
 }
 

@@ -1,44 +1,98 @@
 //! Looking on while a model is trained: what is told, kept and saved, and when it ends.
 
 use std::fs::{File, OpenOptions};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use ifco::train::callback::{CsvLog, EarlyStopping, Logs, ReduceOnPlateau};
+use ifco::SaveOptions;
+use ifco::train::callback::{CsvLog, EarlyStopping, Logs, Mode, Monitor, ReduceOnPlateau};
 use ifco::train::{FitError, StepMade, Trainer, Watch};
 use ndarray::ArrayD;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
-use super::{Args, remembered, save};
+use super::{remembered, save};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output::{json_number, print, short};
 use crate::progress::Progress;
 
-pub struct Watcher<'a> {
-    pub args: &'a Args,
-    /// What the model is saved with.
-    pub config: Value,
+/// What shall be done beside making steps.
+pub struct Plan<'a> {
+    /// Where the model is saved.
+    pub output: &'a Path,
+    /// What it is saved with.
+    pub saving: SaveOptions,
     /// What says which epoch is the best: `val_loss`, or `loss`.
     pub watched: &'static str,
-    pub stopping: Option<EarlyStopping>,
-    pub plateau: Option<ReduceOnPlateau>,
-    pub log: Option<Log>,
+    pub epochs: usize,
+    /// After how many epochs without a better one training ends.
+    pub early_stopping: Option<usize>,
+    /// After how many the learning rate is lowered.
+    pub reduce_lr: Option<usize>,
+    pub checkpoint_every: Option<NonZeroUsize>,
+    pub csv_log: Option<&'a Path>,
+    /// Whether it goes on with what a training before it left.
+    pub goes_on: bool,
+    pub json: bool,
+}
+
+pub struct Watcher<'a> {
+    pub(super) plan: Plan<'a>,
+    stopping: Option<EarlyStopping>,
+    plateau: Option<ReduceOnPlateau>,
+    log: Option<Log>,
     /// Whether Ctrl-C was pressed.
-    pub stop: &'static AtomicBool,
+    stop: &'static AtomicBool,
     /// The epoch with the least of what is watched.
-    pub best: Option<(usize, f64)>,
+    pub(super) best: Option<(usize, f64)>,
     /// The weights after it, where they will be gone back to.
-    pub best_weights: Option<Vec<ArrayD<f32>>>,
-    pub progress: Option<Progress>,
+    pub(super) best_weights: Option<Vec<ArrayD<f32>>>,
+    pub(super) progress: Option<Progress>,
     /// Of the epoch.
-    pub start: Instant,
+    start: Instant,
+    /// How many epochs were made to their end.
+    pub(super) made: usize,
     /// The epoch and the step after which Ctrl-C ended it.
-    pub stopped: Option<(usize, usize)>,
+    pub(super) stopped: Option<(usize, usize)>,
     /// Whether the loss is no number any more.
-    pub is_lost: bool,
+    pub(super) is_lost: bool,
     /// What went wrong in telling or saving.
-    pub failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
+}
+
+impl<'a> Watcher<'a> {
+    /// From here on Ctrl-C ends the training after a step.
+    pub fn begin(plan: Plan<'a>) -> Result<Self, Failure> {
+        let monitor = |least| Monitor::new(plan.watched, Mode::Auto, least, &[]);
+        Ok(Self {
+            stopping: match plan.early_stopping {
+                Some(patience) => Some(EarlyStopping::new(monitor(0.0)?, patience)),
+                None => None,
+            },
+            plateau: match plan.reduce_lr {
+                Some(patience) => Some(ReduceOnPlateau::new(monitor(1e-4)?, 0.1, patience)),
+                None => None,
+            },
+            log: Log::begin(plan.csv_log, plan.goes_on)?,
+            stop: interrupt::watch(),
+            best: None,
+            best_weights: None,
+            progress: None,
+            start: Instant::now(),
+            made: 0,
+            stopped: None,
+            is_lost: false,
+            failure: None,
+            plan,
+        })
+    }
+
+    /// What says which epoch is the best.
+    pub fn watched(&self) -> &'static str {
+        self.plan.watched
+    }
 }
 
 impl Watch for Watcher<'_> {
@@ -82,17 +136,19 @@ impl Watch for Watcher<'_> {
 }
 
 impl Watcher<'_> {
+    /// The end of an epoch; whether to go on.
     fn after(
         &mut self,
         trainer: &mut Trainer,
         epoch: usize,
         logs: &Logs<'_>,
     ) -> Result<bool, Failure> {
+        self.made += 1;
         self.tell(epoch, logs)?;
         if let Some(log) = &mut self.log {
             log.epoch(epoch, logs)?;
         }
-        let watched = logs.iter().find(|(name, _)| *name == self.watched);
+        let watched = logs.iter().find(|(name, _)| *name == self.plan.watched);
         if let Some((_, value)) = watched
             && self.best.is_none_or(|(_, best)| *value < best)
         {
@@ -112,11 +168,11 @@ impl Watcher<'_> {
             }
             goes_on = !answer.stop;
         }
-        let is_due = |every: std::num::NonZeroUsize| (epoch + 1).is_multiple_of(every.get());
-        if goes_on && self.args.checkpoint_every.is_some_and(is_due) {
+        let is_due = |every: NonZeroUsize| (epoch + 1).is_multiple_of(every.get());
+        if goes_on && self.plan.checkpoint_every.is_some_and(is_due) {
             let optimizer = remembered(trainer);
-            let config = self.config.clone();
-            save(trainer.model()?, config, optimizer, &self.args.output)?;
+            let saving = self.plan.saving.clone();
+            save(trainer.model()?, saving, optimizer, self.plan.output)?;
         }
         Ok(goes_on)
     }
@@ -124,13 +180,13 @@ impl Watcher<'_> {
     /// A line for the epoch.
     fn tell(&self, epoch: usize, logs: &Logs<'_>) -> Result<(), Failure> {
         let seconds = self.start.elapsed().as_secs_f64();
-        if self.args.json {
+        if self.plan.json {
             let logs = logs
                 .iter()
                 .map(|(name, value)| ((*name).into(), json_number(*value)));
             let line = json!({
                 "epoch": epoch + 1,
-                "epochs": self.args.epochs,
+                "epochs": self.plan.epochs,
                 "seconds": seconds,
                 "logs": logs.collect::<Map<_, _>>(),
             });
@@ -143,21 +199,21 @@ impl Watcher<'_> {
         print(&format!(
             "epoch {}/{}  {}  {seconds:.1} s\n",
             epoch + 1,
-            self.args.epochs,
+            self.plan.epochs,
             logs.join("  ")
         ))
     }
 }
 
 /// Keras's `CSVLogger`, and its file.
-pub struct Log {
+struct Log {
     lines: CsvLog,
     file: File,
 }
 
 impl Log {
     /// A new file, or one that goes on.
-    pub fn begin(path: Option<&Path>, goes_on: bool) -> Result<Option<Self>, Failure> {
+    fn begin(path: Option<&Path>, goes_on: bool) -> Result<Option<Self>, Failure> {
         let Some(path) = path else { return Ok(None) };
         let appends = goes_on && path.exists();
         let mut options = OpenOptions::new();
