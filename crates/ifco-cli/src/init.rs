@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ifco::Format;
+use ifco::train::Compile;
 use serde_json::json;
 
 use crate::destination::check_place;
@@ -70,7 +71,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut model = ifco::open_architecture(&args.spec)?;
     ifco::train::initialize(&mut model, args.seed)
         .map_err(|error| Failure::from(error).at_file(&args.spec))?;
-    let saved = ifco::SaveOptions::new().to_bytes(&model, &args.output)?;
+    let mut saving = ifco::SaveOptions::new();
+    if let Some(compile) = ifco::compile_config(&model) {
+        // With all that Keras writes of an optimizer, and checked before anybody trains.
+        let compile = Compile::from_keras(&compile)
+            .map_err(|error| Failure::from(error).at_file(&args.spec))?;
+        saving = saving.compile_config(compile.to_keras());
+    }
+    let saved = saving.to_bytes(&model, &args.output)?;
     interrupt::write_whole(|| saved.write(&args.output))?;
     let layers = model.layers().iter();
     let parameters: usize = layers.filter_map(|layer| layer.parameters).sum();
