@@ -94,9 +94,9 @@ impl RecurrentLayer {
     /// Runs the layer as [`forward`](Self::forward) does, and keeps what
     /// [`Tape::backward`] needs.
     ///
-    /// The outputs are those of `forward`, bit for bit, where there is no `dropout` and the layer's
-    /// [precision](Self::precision) is that of `f32`, in which training always computes. For that,
-    /// a layer of other cells than LSTM with Keras's default activations (or a GRU so, with
+    /// The outputs are those of `forward` but for the last bits, where there is no `dropout` and the
+    /// layer's [precision](Self::precision) is that of `f32`, in which training always computes. For
+    /// that, a layer of other cells than LSTM with Keras's default activations (or a GRU so, with
     /// `reset_after`) runs forward twice. An LSTM with [options](crate::LstmOptions) that Keras does
     /// not have goes through the [textbook](mod@crate::reference), which is slow.
     ///

@@ -572,9 +572,11 @@ fn the_outputs_are_those_of_forward() {
         found.output.sequences().unwrap(),
         right.output.sequences().unwrap(),
     );
+    // Not bit for bit: the weights of `forward` are packed with a factor that the sums of training
+    // are multiplied by.
     let differs = found
         .indexed_iter()
-        .find(|(at, value)| right[*at] != **value);
+        .find(|(at, value)| (right[*at] - **value).abs() > 1e-6);
     assert_eq!(differs.map(|(at, value)| (at, *value, right[at])), None);
 }
 

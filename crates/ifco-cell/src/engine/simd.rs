@@ -18,6 +18,8 @@ pub(crate) use beside::Beside;
 pub(crate) use portable::Portable;
 pub(crate) use words::{Dot, DotKernel, PairUnit, QuadUnit, Words};
 
+use crate::math::ROUND;
+
 /// The vectors of an instruction set. A value of the type is the proof that the CPU has it.
 ///
 /// Without a fused multiply-add (only `Portable`) `mul_add` rounds twice.
@@ -30,9 +32,6 @@ pub(crate) trait Simd: Copy {
 
     /// How many vectors of sums a kernel may keep in registers, beside the vectors that it reads.
     const SUMS: usize;
-
-    /// Whether `mul_add` rounds once.
-    const FUSED: bool;
 
     /// All lanes the same.
     fn splat(self, value: f32) -> Self::F32;
@@ -75,18 +74,31 @@ pub(crate) trait Simd: Copy {
     /// The greater one; NaN where `value` is.
     fn at_least(self, limit: Self::F32, value: Self::F32) -> Self::F32;
 
-    /// |a|
-    fn abs(self, a: Self::F32) -> Self::F32;
-
-    /// `size`, which is not negative, with the sign of `sign`.
-    fn with_sign(self, size: Self::F32, sign: Self::F32) -> Self::F32;
-
     /// a·2ⁿ by adding n to the exponent, where n is in the low bits of `shifted` (see `math`).
     /// The result must be a normal number.
     fn scale(self, a: Self::F32, shifted: Self::F32) -> Self::F32;
 
     /// How finely powers of two are to be had at once: 2^(1 / 2^OCTAVE_BITS) from one to the next.
     const OCTAVE_BITS: u32 = 0;
+
+    /// The nearest such power to 2^y: its n, in the low bits of the first, as
+    /// [`power_of_two`](Self::power_of_two) takes it, and what is left of y.
+    #[inline(always)]
+    fn nearest_power(self, y: Self::F32) -> (Self::F32, Self::F32) {
+        let round = self.splat(ROUND / (1u32 << Self::OCTAVE_BITS) as f32);
+        let shifted = self.add(y, round);
+        (shifted, self.sub(y, self.sub(shifted, round)))
+    }
+
+    /// 2^y as a power and what is left of y, so that power·2^rest is it. Any y is allowed: beyond
+    /// the numbers of `f32` the power is the last one or infinity, and 0 or nearly so. The rest of
+    /// a NaN is one.
+    #[inline(always)]
+    fn exp2_parts(self, y: Self::F32) -> (Self::F32, Self::F32) {
+        let y = self.at_most(self.splat(126.0), self.at_least(self.splat(-126.0), y));
+        let (n, rest) = self.nearest_power(y);
+        (self.power_of_two(n), rest)
+    }
 
     /// 2^(n / 2^`OCTAVE_BITS`), rounded, where n is in the low bits of `shifted`. The result must
     /// be a normal number.
@@ -158,6 +170,7 @@ impl Isa {
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
             if avx2 && avx512 {
                 all.push(Isa(Set::Avx512));

@@ -1,7 +1,7 @@
 //! Powers of two within an octave, small enough to be looked up in a register.
 
 /// 2^(j / 16), rounded.
-const POWERS: [u32; 16] = [
+pub(super) const POWERS: [u32; 16] = [
     0x3f80_0000,
     0x3f85_aac3,
     0x3f8b_95c2,

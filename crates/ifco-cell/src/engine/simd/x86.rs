@@ -4,8 +4,9 @@ pub(super) mod dots;
 
 use std::arch::x86_64::*;
 
-use super::powers::{errors, powers};
+use super::powers::{POWERS, errors, powers};
 use super::{Kernel, Simd};
+use crate::math::ROUND;
 
 /// Vectors of 16.
 #[derive(Clone, Copy)]
@@ -16,15 +17,15 @@ pub(super) struct Avx512(());
 pub(super) struct Avx2<const SUMS: usize>(());
 
 /// # Safety
-/// The CPU has AVX-512F, BW and VL, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+/// The CPU has AVX-512F, BW, DQ and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
 
 /// # Safety
-/// The CPU has AVX-512F, BW and VL, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+/// The CPU has AVX-512F, BW, DQ and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn run_avx512_half<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2::<24>(()))
 }
@@ -43,7 +44,6 @@ impl Simd for Avx512 {
     type F32 = __m512;
     const LANES: usize = 16;
     const SUMS: usize = 24;
-    const FUSED: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -109,23 +109,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn abs(self, a: __m512) -> __m512 {
-        unsafe { _mm512_abs_ps(a) }
-    }
-
-    #[inline(always)]
-    fn with_sign(self, size: __m512, sign: __m512) -> __m512 {
-        // size | (sign & the sign bit), in one instruction (its truth table is 0xF8)
-        unsafe {
-            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xF8>(
-                _mm512_castps_si512(size),
-                _mm512_castps_si512(sign),
-                _mm512_set1_epi32(i32::MIN),
-            ))
-        }
-    }
-
-    #[inline(always)]
     fn scale(self, a: __m512, shifted: __m512) -> __m512 {
         unsafe {
             let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
@@ -147,6 +130,22 @@ impl Simd for Avx512 {
         }
     }
 
+    /// The power below and not the nearest one, so that one instruction scales it by all of y's
+    /// octaves and another one takes the rest: both know what to do with any y.
+    #[inline(always)]
+    fn exp2_parts(self, y: __m512) -> (__m512, __m512) {
+        const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+        /// Sixteenths, down.
+        const REST: i32 = 4 << 4 | _MM_FROUND_TO_NEG_INF;
+        unsafe {
+            let n = _mm512_add_round_ps::<DOWN>(y, _mm512_set1_ps(ROUND / 16.0));
+            let table = _mm512_loadu_si512(POWERS.as_ptr().cast());
+            let power = _mm512_permutexvar_epi32(_mm512_castps_si512(n), table);
+            let power = _mm512_scalef_ps(_mm512_castsi512_ps(power), y);
+            (power, _mm512_reduce_ps::<REST>(y))
+        }
+    }
+
     #[inline(always)]
     fn power_of_two_error(self, shifted: __m512) -> __m512 {
         const TABLE: [f32; 16] = errors();
@@ -161,7 +160,6 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
     type F32 = __m256;
     const LANES: usize = 8;
     const SUMS: usize = REGISTERS;
-    const FUSED: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m256 {
@@ -225,16 +223,6 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
     #[inline(always)]
     fn at_least(self, limit: __m256, value: __m256) -> __m256 {
         unsafe { _mm256_max_ps(limit, value) }
-    }
-
-    #[inline(always)]
-    fn abs(self, a: __m256) -> __m256 {
-        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
-    }
-
-    #[inline(always)]
-    fn with_sign(self, size: __m256, sign: __m256) -> __m256 {
-        unsafe { _mm256_or_ps(size, _mm256_and_ps(_mm256_set1_ps(-0.0), sign)) }
     }
 
     #[inline(always)]

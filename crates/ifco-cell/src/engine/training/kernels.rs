@@ -5,6 +5,15 @@
 
 use super::super::gates::{Phis, Sigmas, Sigmoid, Tanh, lstm_states};
 use super::super::simd::{Isa, Kernel, Simd};
+use crate::math::{SIGMOID_EXPONENT, TANH_EXPONENT};
+
+/// What makes exponents of the sums of i, f, c̃ and o.
+const LSTM_EXPONENTS: [f32; 4] = [
+    SIGMOID_EXPONENT,
+    SIGMOID_EXPONENT,
+    TANH_EXPONENT,
+    SIGMOID_EXPONENT,
+];
 
 /// A step of some rows of an LSTM. Of the gates `[row][gate][unit]`, of the states `[row][unit]`.
 pub(super) struct LstmForward<'a> {
@@ -41,7 +50,8 @@ impl Kernel for LstmForward<'_> {
                     let gates = self.gates.as_mut_ptr().add(row * 4 * units + unit);
                     let mut sums = [s.splat(0.0); 4];
                     for (gate, sum) in sums.iter_mut().enumerate() {
-                        *sum = s.load(gates.add(gate * units));
+                        let exponent = s.splat(LSTM_EXPONENTS[gate]);
+                        *sum = s.mul(exponent, s.load(gates.add(gate * units)));
                     }
                     let c = s.load(self.c.as_ptr().add(state));
                     let (c, h) = lstm_states(s, sums, c, Sigmoid, Tanh);
@@ -100,7 +110,8 @@ impl Kernel for LstmBackward<'_> {
                         s.load(gates.add(2 * units)),
                         s.load(gates.add(3 * units)),
                     ];
-                    let shown = Tanh.of(s, s.load(self.new_c.as_ptr().add(state)));
+                    let new_c = s.load(self.new_c.as_ptr().add(state));
+                    let shown = Tanh.of(s, s.mul(s.splat(TANH_EXPONENT), new_c));
                     let dh = s.load(self.dh.as_ptr().add(state));
                     let dc = self.dc.as_mut_ptr().add(state);
                     let d_shown = s.mul(dh, o);
@@ -155,11 +166,13 @@ impl Kernel for GruForward<'_> {
                 // SAFETY: `run` has asserted that the rows are there, in whole vectors.
                 unsafe {
                     let gates = self.gates.as_mut_ptr().add(row * 3 * units + unit);
-                    let (z, r) = (s.load(gates), s.load(gates.add(units)));
+                    let exponent = s.splat(SIGMOID_EXPONENT);
+                    let z = s.mul(exponent, s.load(gates));
+                    let r = s.mul(exponent, s.load(gates.add(units)));
                     let from_h = (s.load(self.recurrent.as_ptr().add(state)), None);
                     let reset = Sigmoid.times(s, r, from_h);
-                    let x = s.load(gates.add(2 * units));
-                    let candidate = Tanh.of(s, s.add(x, reset));
+                    let sum = s.add(s.load(gates.add(2 * units)), reset);
+                    let candidate = Tanh.of(s, s.mul(s.splat(TANH_EXPONENT), sum));
                     let h = s.load(self.h.as_ptr().add(state));
                     let change = (s.sub(h, candidate), None);
                     let h = s.add(candidate, Sigmoid.times(s, z, change));
