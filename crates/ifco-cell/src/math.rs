@@ -46,7 +46,9 @@ pub(crate) const TANH_EXPONENT: f32 = -2.0 * LOG2_E;
 // Minimax fits, the coefficients rounded one after the other.
 
 /// 2^r ≈ 1 + A1·r + A2·r² + A3·r³ for r from 0 to 1/16, within 1.4e-9.
-const SIXTEENTH_ABOVE: [f32; 3] = [0.693_147_6, 0.240_184_9, 0.056_662_988];
+const SIXTEENTH_FROM_ZERO: [f32; 3] = [0.693_147_6, 0.240_184_9, 0.056_662_988];
+/// The same up to 1/8, within 2.2e-8.
+const EIGHTH_FROM_ZERO: [f32; 3] = [0.693_150_7, 0.240_055_01, 0.057_863_01];
 /// The same for |r| ≤ 1/16, within 2.6e-8.
 const EIGHTH: [f32; 3] = [0.693_147_24, 0.240_257_52, 0.055_488_97];
 /// The same for |r| ≤ 1/2 and up to r⁵, within 9.4e-8.
@@ -92,7 +94,11 @@ pub(crate) fn one_plus_exp2<S: Simd>(s: S, y: S::F32) -> S::F32 {
     let rest = match S::OCTAVE_BITS {
         0 => s.mul_add(r, polynomial(s, r, WHOLE), one),
         bits => {
-            let [a1, a2, a3] = if bits == 3 { EIGHTH } else { SIXTEENTH_ABOVE };
+            let [a1, a2, a3] = match (bits, S::REST_FROM_ZERO) {
+                (3, false) => EIGHTH,
+                (3, true) => EIGHTH_FROM_ZERO,
+                _ => SIXTEENTH_FROM_ZERO,
+            };
             let sum = s.mul_add(r, s.splat(a3), s.splat(a2));
             let sum = s.mul_add(r, sum, s.splat(a1));
             s.mul_add(r, sum, one)

@@ -1,6 +1,6 @@
 //! From the sums of the gates to the new states: the equations of `reference`, on vectors.
 
-use super::simd::{Beside, Isa, Kernel, Simd};
+use super::simd::{Isa, Kernel, Simd};
 use super::traffic::Outputs;
 use crate::{Activation, math};
 
@@ -244,9 +244,9 @@ impl Kernel for Valid {
         macro_rules! with_phi {
             ($phi:expr, $cell:ident $(, $sigma:expr)?) => {
                 match $phi {
-                    Phi::Tanh => each_vector(s, of, $cell($($sigma,)? Tanh)),
-                    Phi::Relu => each_vector(s, of, $cell($($sigma,)? Relu)),
-                    Phi::Linear => each_vector(s, of, $cell($($sigma,)? Linear)),
+                    Phi::Tanh => $cell(s, of $(, $sigma)?, Tanh),
+                    Phi::Relu => $cell(s, of $(, $sigma)?, Relu),
+                    Phi::Linear => $cell(s, of $(, $sigma)?, Linear),
                 }
             };
         }
@@ -262,124 +262,42 @@ impl Kernel for Valid {
         // SAFETY: the promise of `Gates::run`.
         unsafe {
             match of.equations {
-                Equations::Lstm(sigma, phi) => with_both!(sigma, phi, Lstm),
-                Equations::Gru(sigma, phi) => with_both!(sigma, phi, Gru),
-                Equations::SimpleRnn(phi) => with_phi!(phi, SimpleRnn),
+                Equations::Lstm(sigma, phi) => with_both!(sigma, phi, lstm),
+                Equations::Gru(sigma, phi) => with_both!(sigma, phi, gru),
+                Equations::SimpleRnn(phi) => with_phi!(phi, simple_rnn),
             }
         }
     }
 }
 
-/// How many rows are computed beside each other where there are so many and all count: with this
-/// many chains of operations the processor finds work for all of its units.
-const ROWS: usize = 4;
-
-/// The equations of a cell, as a type.
-trait Step: Copy {
-    /// The new h of a vector of units of `N` rows, whose c is replaced.
-    ///
-    /// # Safety
-    /// As for [`Gates::run`], and the places are those of such vectors.
-    unsafe fn states<S: Simd, const N: usize>(self, s: S, of: &Gates, at: &[At; N]) -> [S::F32; N];
-}
-
-/// Where a vector of a row is.
-#[derive(Clone, Copy)]
-struct At {
-    /// Its sums.
-    z: *const f32,
-    x: *const f32,
-    /// From the beginning of the states.
-    state: usize,
-}
-
-/// The vectors at `$pointer` of each of the places.
-macro_rules! loads {
-    ($s:ident, $at:ident, |$one:ident| $pointer:expr) => {{
-        let mut values = [$s.splat(0.0); N];
-        for (value, $one) in values.iter_mut().zip($at) {
-            *value = $s.load($pointer);
-        }
-        values
-    }};
-}
-
-/// All vectors of the states; rows that do not count keep theirs.
-///
-/// # Safety
-/// As for [`Gates::run`].
-#[inline(always)]
-unsafe fn each_vector<S: Simd>(s: S, of: &Gates, step: impl Step) {
-    // So many sums leave registers for as many chains.
-    let beside = of.counted.is_null() && S::SUMS >= 6 * ROWS;
-    // SAFETY: the caller's promise; the rows are there.
-    unsafe {
-        for panel in 0..of.panels {
-            let mut row = 0;
-            while row < of.rows {
-                if beside && row + ROWS <= of.rows {
-                    vectors_of::<S, ROWS>(s, of, step, panel, row);
-                    row += ROWS;
-                } else {
-                    vectors_of::<S, 1>(s, of, step, panel, row);
-                    row += 1;
+/// Does `$body` for each vector of states, with the offsets of `z`, `x` and the states; rows that
+/// do not count keep theirs.
+macro_rules! each_vector {
+    ($s:ident, $of:ident, |$z:ident, $x:ident, $state:ident| $body:block) => {
+        for panel in 0..$of.panels {
+            for row in 0..$of.rows {
+                let $z = $of
+                    .z
+                    .at
+                    .add(row * $of.z.stride + panel * $of.z.panel_stride);
+                let $x = row * $of.x.stride + panel * $of.x.panel_stride;
+                let first = row * $of.stride + panel * $of.panel_stride;
+                for vector in 0..$of.panel_stride / S::LANES {
+                    let $state = first + vector * S::LANES;
+                    let $z = $z.add(vector * S::LANES);
+                    let $x = $x + vector * S::LANES;
+                    let new_h = if $of.counted.is_null() || *$of.counted.add(row) {
+                        $body
+                    } else {
+                        $s.load($of.h.add($state))
+                    };
+                    $s.store($of.new_h.add($state), new_h);
+                    let unit = panel * $of.panel_stride + vector * S::LANES;
+                    $of.outputs.put($s, row, unit, $of.units, new_h);
                 }
             }
         }
-    }
-}
-
-/// The vectors of a panel of `N` rows.
-///
-/// # Safety
-/// As for [`Gates::run`].
-#[inline(always)]
-#[allow(
-    clippy::needless_range_loop,
-    reason = "several arrays beside each other"
-)]
-unsafe fn vectors_of<S: Simd, const N: usize>(
-    s: S,
-    of: &Gates,
-    step: impl Step,
-    panel: usize,
-    first: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for vector in 0..of.panel_stride / S::LANES {
-            let unit = panel * of.panel_stride + vector * S::LANES;
-            let mut at = [At {
-                z: of.z.at,
-                x: of.x.at,
-                state: 0,
-            }; N];
-            for n in 0..N {
-                let row = first + n;
-                let lanes = vector * S::LANES;
-                at[n] = At {
-                    z: of
-                        .z
-                        .at
-                        .add(row * of.z.stride + panel * of.z.panel_stride + lanes),
-                    x: of
-                        .x
-                        .at
-                        .wrapping_add(row * of.x.stride + panel * of.x.panel_stride + lanes),
-                    state: row * of.stride + unit,
-                };
-            }
-            let new_h = if of.counted.is_null() || *of.counted.add(first) {
-                step.states(s, of, &at)
-            } else {
-                loads!(s, at, |at| of.h.add(at.state))
-            };
-            for n in 0..N {
-                s.store(of.new_h.add(at[n].state), new_h[n]);
-                of.outputs.put(s, first + n, unit, of.units, new_h[n]);
-            }
-        }
-    }
+    };
 }
 
 /// i, f, o = σ(z_i, z_f, z_o);  c̃ = φ(z_c);  c' = f∘c + i∘c̃;  h' = o∘φ(c')
@@ -396,64 +314,51 @@ pub(super) fn lstm_states<S: Simd>(
     (c, sigma.times(s, o, phi.fraction_of_state(s, c)))
 }
 
-#[derive(Clone, Copy)]
-struct Lstm<A, B>(A, B);
-
-impl<A: Sigmas, B: Phis> Step for Lstm<A, B> {
-    #[inline(always)]
-    unsafe fn states<S: Simd, const N: usize>(self, s: S, of: &Gates, at: &[At; N]) -> [S::F32; N] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let sums = [
-                loads!(s, at, |at| at.z),
-                loads!(s, at, |at| at.z.add(S::LANES)),
-                loads!(s, at, |at| at.z.add(2 * S::LANES)),
-                loads!(s, at, |at| at.z.add(3 * S::LANES)),
-            ];
-            let c = loads!(s, at, |at| of.c.add(at.state));
-            let (new_c, new_h) = lstm_states(Beside::<S, N>(s), sums, c, self.0, self.1);
-            for (at, c) in at.iter().zip(new_c) {
-                s.store(of.c.add(at.state), c);
+/// # Safety
+/// As for [`Gates::run`].
+#[inline(always)]
+unsafe fn lstm<S: Simd>(s: S, of: &Gates, sigma: impl Sigmas, phi: impl Phis) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        each_vector!(s, of, |z, _x, state| {
+            let mut sums = [s.splat(0.0); 4];
+            for (gate, sum) in sums.iter_mut().enumerate() {
+                *sum = s.load(z.add(gate * S::LANES));
             }
+            let c = of.c.add(state);
+            let (new_c, new_h) = lstm_states(s, sums, s.load(c), sigma, phi);
+            s.store(c, new_c);
             new_h
-        }
+        });
     }
 }
 
-/// With `reset_after`.
-#[derive(Clone, Copy)]
-struct Gru<A, B>(A, B);
-
-impl<A: Sigmas, B: Phis> Step for Gru<A, B> {
-    /// z, r = σ(x_z + h_z, x_r + h_r);  h̃ = φ(x_h + r∘h_h);  h' = z∘h + (1 − z)∘h̃
-    #[inline(always)]
-    unsafe fn states<S: Simd, const N: usize>(self, s: S, of: &Gates, at: &[At; N]) -> [S::F32; N] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let Gru(sigma, phi) = self;
-            let z = loads!(s, at, |at| at.z);
-            let r = loads!(s, at, |at| at.z.add(S::LANES));
-            let from_h = loads!(s, at, |at| at.z.add(2 * S::LANES));
-            let from_x = loads!(s, at, |at| at.x);
-            let h = loads!(s, at, |at| of.h.add(at.state));
-            let s = Beside::<S, N>(s);
-            let reset = sigma.times(s, r, (from_h, None));
-            let candidate = phi.of(s, s.add(from_x, reset));
-            let change = (s.sub(h, candidate), None);
-            s.add(candidate, sigma.times(s, z, change))
-        }
+/// z, r = σ(x_z + h_z, x_r + h_r);  h̃ = φ(x_h + r∘h_h);  h' = z∘h + (1 − z)∘h̃
+///
+/// # Safety
+/// As for [`Gates::run`].
+#[inline(always)]
+unsafe fn gru<S: Simd>(s: S, of: &Gates, sigma: impl Sigmas, phi: impl Phis) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        each_vector!(s, of, |z, x, state| {
+            let from_h = (s.load(z.add(2 * S::LANES)), None);
+            let reset = sigma.times(s, s.load(z.add(S::LANES)), from_h);
+            let candidate = phi.of(s, s.add(s.load(of.x.at.add(x)), reset));
+            let change = (s.sub(s.load(of.h.add(state)), candidate), None);
+            s.add(candidate, sigma.times(s, s.load(z), change))
+        });
     }
 }
 
-#[derive(Clone, Copy)]
-struct SimpleRnn<B>(B);
-
-impl<B: Phis> Step for SimpleRnn<B> {
-    /// h' = φ(z)
-    #[inline(always)]
-    unsafe fn states<S: Simd, const N: usize>(self, s: S, _: &Gates, at: &[At; N]) -> [S::F32; N] {
-        // SAFETY: the caller's promise.
-        let z = unsafe { loads!(s, at, |at| at.z) };
-        self.0.of(Beside::<S, N>(s), z)
+/// h' = φ(z)
+///
+/// # Safety
+/// As for [`Gates::run`].
+#[inline(always)]
+unsafe fn simple_rnn<S: Simd>(s: S, of: &Gates, phi: impl Phis) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        each_vector!(s, of, |z, _x, state| { phi.of(s, s.load(z)) });
     }
 }

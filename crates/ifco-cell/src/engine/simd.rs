@@ -95,10 +95,12 @@ pub(crate) trait Simd: Copy {
     /// a NaN is one.
     #[inline(always)]
     fn exp2_parts(self, y: Self::F32) -> (Self::F32, Self::F32) {
-        let y = self.at_most(self.splat(126.0), self.at_least(self.splat(-126.0), y));
-        let (n, rest) = self.nearest_power(y);
-        (self.power_of_two(n), rest)
+        nearest_exp2_parts(self, y)
     }
+
+    /// Whether that rest is from 0 to 2^−`OCTAVE_BITS`, the power being the one below 2^y. Otherwise
+    /// it is the nearest one, and the rest at most half as large.
+    const REST_FROM_ZERO: bool = false;
 
     /// 2^(n / 2^`OCTAVE_BITS`), rounded, where n is in the low bits of `shifted`. The result must
     /// be a normal number.
@@ -112,6 +114,14 @@ pub(crate) trait Simd: Copy {
     fn power_of_two_error(self, _shifted: Self::F32) -> Self::F32 {
         self.splat(0.0)
     }
+}
+
+/// [`Simd::exp2_parts`] where no instruction takes any y.
+#[inline(always)]
+fn nearest_exp2_parts<S: Simd>(s: S, y: S::F32) -> (S::F32, S::F32) {
+    let y = s.at_most(s.splat(126.0), s.at_least(s.splat(-126.0), y));
+    let (n, rest) = s.nearest_power(y);
+    (s.power_of_two(n), rest)
 }
 
 /// Asks for the cache line at `from` to come into the level 2 cache. Any address is allowed.
@@ -200,7 +210,7 @@ impl Isa {
     }
 
     /// The best one for a layer of so many units: of a few, vectors half as long may leave fewer
-    /// lanes empty, and give the same numbers.
+    /// lanes empty.
     pub(crate) fn for_units(units: usize) -> Isa {
         let best = Self::best();
         #[cfg(target_arch = "x86_64")]

@@ -32,6 +32,7 @@ impl<S: Simd, const N: usize> Simd for Beside<S, N> {
     const LANES: usize = N * S::LANES;
     const SUMS: usize = S::SUMS / N;
     const OCTAVE_BITS: u32 = S::OCTAVE_BITS;
+    const REST_FROM_ZERO: bool = S::REST_FROM_ZERO;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {

@@ -4,8 +4,8 @@ pub(super) mod dots;
 
 use std::arch::x86_64::*;
 
-use super::powers::{POWERS, errors, powers};
-use super::{Kernel, Simd};
+use super::powers::{errors, powers, steps};
+use super::{Kernel, Simd, nearest_exp2_parts};
 use crate::math::ROUND;
 
 /// Vectors of 16.
@@ -117,6 +117,7 @@ impl Simd for Avx512 {
     }
 
     const OCTAVE_BITS: u32 = 4;
+    const REST_FROM_ZERO: bool = true;
 
     #[inline(always)]
     fn power_of_two(self, shifted: __m512) -> __m512 {
@@ -134,12 +135,13 @@ impl Simd for Avx512 {
     /// octaves and another one takes the rest: both know what to do with any y.
     #[inline(always)]
     fn exp2_parts(self, y: __m512) -> (__m512, __m512) {
+        const STEPS: [u32; 16] = steps();
         const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
         /// Sixteenths, down.
         const REST: i32 = 4 << 4 | _MM_FROUND_TO_NEG_INF;
         unsafe {
             let n = _mm512_add_round_ps::<DOWN>(y, _mm512_set1_ps(ROUND / 16.0));
-            let table = _mm512_loadu_si512(POWERS.as_ptr().cast());
+            let table = _mm512_loadu_si512(STEPS.as_ptr().cast());
             let power = _mm512_permutexvar_epi32(_mm512_castps_si512(n), table);
             let power = _mm512_scalef_ps(_mm512_castsi512_ps(power), y);
             (power, _mm512_reduce_ps::<REST>(y))
@@ -234,6 +236,8 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
     }
 
     const OCTAVE_BITS: u32 = 3;
+    // With AVX-512's registers its instructions are there too.
+    const REST_FROM_ZERO: bool = REGISTERS > 16;
 
     #[inline(always)]
     fn power_of_two(self, shifted: __m256) -> __m256 {
@@ -244,6 +248,23 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
             // The lookup takes the low 3 bits of n.
             let power = _mm256_permutevar8x32_epi32(table, n);
             _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_slli_epi32::<20>(n)))
+        }
+    }
+
+    #[inline(always)]
+    fn exp2_parts(self, y: __m256) -> (__m256, __m256) {
+        if !Self::REST_FROM_ZERO {
+            return nearest_exp2_parts(self, y);
+        }
+        // As for whole vectors, in eighths.
+        const STEPS: [u32; 8] = steps::<8>();
+        const DOWN: i32 = 3 << 4 | _MM_FROUND_TO_NEG_INF;
+        unsafe {
+            let n = _mm256_add_ps(_mm256_roundscale_ps::<DOWN>(y), _mm256_set1_ps(ROUND / 8.0));
+            let table = _mm256_loadu_si256(STEPS.as_ptr().cast());
+            let power = _mm256_permutevar8x32_epi32(table, _mm256_castps_si256(n));
+            let power = _mm256_scalef_ps(_mm256_castsi256_ps(power), y);
+            (power, _mm256_reduce_ps::<DOWN>(y))
         }
     }
 
