@@ -44,7 +44,8 @@ pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, Sequenc
 pub use precision::{Precision, PrecisionError};
 pub use session::{Session, SessionError};
 pub use trace::{
-    ArrayDigest, Change, Digest, DigestBuilder, Memory, Passage, Trace, TraceOptions, UnitDigest,
+    ArrayDigest, Change, Digest, DigestBuilder, Flow, FlowDigest, FlowDigestBuilder, GradientTrace,
+    Memory, Passage, Trace, TraceOptions, UnitDigest,
 };
 pub use training::{
     BackwardOptions, CellGradients, Dropout, Gradients, NormGradients, SequenceGradient, Tape,

@@ -195,6 +195,8 @@ impl Model {
         Ok(())
     }
 
+    /// Runs the model once. Where `tap` asks for the gradients by the states of a layer, that layer
+    /// and what follows from it is on the tape as well, whatever else is wanted.
     pub(crate) fn run_for_training<'a>(
         &'a self,
         inputs: &[Tensor],
@@ -219,7 +221,8 @@ impl Model {
             let layer = self.nodes[node].layer;
             let weights = training.wants_weights() && has_trainable[layer];
             let inputs = self.nodes[node].sources().any(|source| wanted[source.node]);
-            wanted[node] = inputs || weights;
+            let states = tap.is_some_and(|tap| tap.asks_gradients(&entry.name));
+            wanted[node] = inputs || weights || states;
             let forward = training.wanting(inputs, weights, |training| {
                 training.of_layer(entry.trainable, |training| {
                     entry.layer.call_for_training(taken, call, training)

@@ -61,7 +61,7 @@ pub use model::{LayerEntry, Model};
 pub use port::Port;
 pub use session::{NotStreamable, Session, SessionError, Step, StepShape, Streamed, Time};
 pub use tensor::{Array, Mask, Shape, Tensor, display_shape};
-pub use trace::{ModelPassage, ModelTrace, Tap, TraceStream};
+pub use trace::{ModelGradientTrace, ModelPassage, ModelTrace, Tap, Target, TraceStream, Unit};
 pub use training::{
     Backward, Forward, Gradient, LayerGradients, MovingAverage, Training, WeightUpdate,
 };

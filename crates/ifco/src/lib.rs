@@ -197,12 +197,13 @@
 //! is refused, naming the layer.
 
 pub use ifco_cell::{
-    Activation, ArrayDigest, Cell, CellKind, Change, Digest, DigestBuilder, ForwardError, Gate,
-    GruCell, GruGate, GruWeights, LayerNorm, LstmCell, LstmOptions, LstmOptionsError, LstmWeights,
-    Memory, Norm, NormedSums, Passage, Precision, PrecisionError, RecurrentLayer, Sequence,
-    SequenceOptions, SequenceOutput, Session as LayerSession, SessionError as LayerSessionError,
-    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions, UnitDigest, WeightsError, join, machine,
-    packing, reference, set_threads, threads,
+    Activation, ArrayDigest, Cell, CellKind, Change, Digest, DigestBuilder, Flow, FlowDigest,
+    FlowDigestBuilder, ForwardError, Gate, GradientTrace, GruCell, GruGate, GruWeights, LayerNorm,
+    LstmCell, LstmOptions, LstmOptionsError, LstmWeights, Memory, Norm, NormedSums, Passage,
+    Precision, PrecisionError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput,
+    Session as LayerSession, SessionError as LayerSessionError, SimpleRnnCell, SimpleRnnWeights,
+    Trace, TraceOptions, UnitDigest, WeightsError, join, machine, packing, reference, set_threads,
+    threads,
 };
 pub use ifco_files::{
     Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions,
@@ -212,8 +213,9 @@ pub use ifco_files::{
 };
 pub use ifco_model::{
     About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
-    Model, ModelError, ModelPassage, ModelTrace, NotStreamable, Port, Session, SessionError, Shape,
-    Step, StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
+    Model, ModelError, ModelGradientTrace, ModelPassage, ModelTrace, NotStreamable, Port, Session,
+    SessionError, Shape, Step, StepShape, Streamed, Tap, Target, Tensor, Time, TraceStream, Unit,
+    WeightSlot, display_shape, layers,
 };
 pub use ifco_train as train;
 pub use ifco_view as view;
