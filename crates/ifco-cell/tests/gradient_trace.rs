@@ -215,6 +215,30 @@ fn the_digest_tells_what_vanishes_and_what_grows() {
     assert!(none.flow("dh").unwrap().last().is_nan() && none.counted == 0);
 }
 
+/// A sequence that is shorter and whose loss is smaller has the same half-lives.
+#[test]
+fn half_lives_are_those_within_the_sequences() {
+    let recurrent = array![[0.5, 0.0], [0.0, 0.25]];
+    let weights = SimpleRnnWeights::new(Array2::ones((1, 2)), recurrent, None).unwrap();
+    let layer = layer(
+        SimpleRnnCell::new(weights, Activation::Linear).into(),
+        false,
+    );
+    let mut mask = Array2::from_elem((2, 9), true);
+    mask.slice_mut(s![1, 5..]).fill(false);
+    let counts = array![[1.0, 1.0], [1e-6, 1e-6]];
+    let found = traced(
+        &layer,
+        &Array3::ones((2, 9, 1)),
+        Some(mask.view()),
+        &[counts],
+    );
+    let digest = found.digest();
+    assert_eq!((digest.counted, digest.masked), (14, 4));
+    let half_lives = &digest.flow("dh").unwrap().half_lives;
+    assert!((half_lives[0] - 1.0).abs() < 1e-5 && (half_lives[1] - 0.5).abs() < 1e-5);
+}
+
 #[test]
 fn other_shapes_are_no_gradients_of_a_trace() {
     let trace = powers([0.5, 0.5], 3).trace;

@@ -1,6 +1,7 @@
 //! `ifco train`: Keras's `model.fit`.
 
-mod data;
+mod board;
+pub mod data;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use ifco::train::callback::{EarlyStopping, Mode, Monitor, ReduceOnPlateau};
 use ifco::train::{
     Compile, Data, FitError, FitOptions, LearningRate, Shuffle, StateValue, TrainError, Trainer,
 };
+use ifco::view::plot::{self, History, Style};
 use ifco::{Format, Model, SaveOptions};
 use serde_json::{Value, json};
 
@@ -21,6 +23,7 @@ use crate::output::{json_number, print, short, thousands};
 use crate::precision::note;
 use crate::threads::ThreadsArgs;
 
+use board::Board;
 use data::Files;
 use watch::Watcher;
 
@@ -47,6 +50,8 @@ Examples:
   ifco train model.keras --x x.npy --y y.npy -o out.keras --optimizer adam --learning-rate 3e-4 --loss mse
   ifco train model.keras --x x.npy --y y.npy -o out.keras --validation-split 0.2 --early-stopping 5
   ifco train model.keras --x x.npy --y y.npy -o out.keras --epochs 100 --checkpoint-every 1 --resume
+  ifco train model.keras --x x.npy --y y.npy -o out.keras --validation-split 0.1 --plot curves.svg
+  ifco train model.keras --x x.npy --y y.npy -o out.keras --tensorboard logs && tensorboard --logdir logs
   ifco train model.keras --x x.npz --y y.npz -o out.keras --json > log.jsonl";
 
 /// Train a model as Keras's model.fit does
@@ -140,6 +145,14 @@ pub struct Args {
     #[arg(long, value_name = "CSV")]
     csv_log: Option<PathBuf>,
 
+    /// At the end, draw the loss and the metrics of each epoch: .svg or .png
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
+    /// Write the loss and the metrics of each epoch for TensorBoard, in DIR/train and DIR/validation
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+
     #[command(flatten)]
     threads: ThreadsArgs,
 
@@ -205,6 +218,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             Some(patience) => Some(ReduceOnPlateau::new(monitor(1e-4)?, 0.1, patience)),
             None => None,
         },
+        begun: Instant::now(),
+        steps: 0,
+        history: History::default(),
+        board: Board::begin(args.tensorboard.as_deref())?,
         log: watch::Log::begin(args.csv_log.as_deref(), goes_on)?,
         stop: interrupt::watch(),
         best: None,
@@ -250,6 +267,14 @@ fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result
         model.set_weights(weights)?;
     }
     save(&model, watcher.config, optimizer, &args.output)?;
+    // Where no epoch came to its end there is nothing to draw.
+    if let Some(path) = args
+        .plot
+        .as_deref()
+        .filter(|_| !watcher.history.logs.is_empty())
+    {
+        draw(&watcher.history, &args.output, path)?;
+    }
     let (name, best) = (watcher.watched, watcher.best);
     if args.json {
         return print(&format!(
@@ -282,6 +307,17 @@ fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result
         thousands(steps),
         if steps == 1 { "" } else { "s" }
     ))
+}
+
+/// The picture of the curves.
+fn draw(history: &History, model: &Path, path: &Path) -> Result<(), Failure> {
+    let name = model.file_name().unwrap_or(model.as_os_str());
+    let style = Style {
+        title: Some(format!("How {} was trained", name.display())),
+        ..Style::default()
+    };
+    let picture = plot::curves(history, &style)?;
+    crate::plot::write(&picture, path, 2.0)
 }
 
 /// What the optimizer remembers, as it is saved.
@@ -317,14 +353,14 @@ fn check_output(args: &Args, goes_on: bool) -> Result<(), Failure> {
         return Err(Failure::usage(what).at_file(&args.output));
     }
     check_place(&args.output, &[&args.model.model], args.force || goes_on)?;
-    match &args.csv_log {
-        Some(log) => check_place(
-            log,
-            &[&args.model.model, &args.output],
-            args.force || goes_on,
-        ),
-        None => Ok(()),
+    if let Some(plot) = &args.plot {
+        crate::plot::check_name(plot)?;
     }
+    for path in args.csv_log.iter().chain(&args.plot) {
+        let taken = [&args.model.model, &args.output];
+        check_place(path, &taken.map(PathBuf::as_path), args.force || goes_on)?;
+    }
+    Ok(())
 }
 
 /// What the model was compiled with, with what the command line says in its place.

@@ -133,3 +133,36 @@ fn says_what_is_wrong() {
     assert!(text.contains("48 and 7 samples"), "{text}");
     assert!(!fs::exists(&out).unwrap());
 }
+
+#[test]
+fn the_curves_are_drawn_and_logged_for_tensorboard() {
+    let (folder, data) = (folder("train_curves"), data());
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (out, plot, board) = (path("out.keras"), path("curves.svg"), path("logs"));
+    let more = ["-o", &out, "--epochs", "3", "--validation-split", "0.25"];
+    let further = ["--plot", &plot, "--tensorboard", &board];
+    works(&arguments(&data, &[more.as_slice(), &further].concat()));
+    let svg = fs::read_to_string(&plot).unwrap();
+    for part in [
+        "How out.keras was trained",
+        "3 epochs",
+        "validation",
+        ">mae<",
+        "least ",
+    ] {
+        assert!(svg.contains(part), "no {part:?}");
+    }
+    for part in ["train", "validation"] {
+        let mut files = fs::read_dir(folder.join("logs").join(part)).unwrap();
+        let file = files.next().unwrap().unwrap();
+        assert!(file.file_name().to_string_lossy().contains("tfevents"));
+        let bytes = fs::read(file.path()).unwrap();
+        let tags = bytes.windows(10).filter(|bytes| *bytes == b"epoch_loss");
+        assert_eq!(tags.count(), 3, "{part}");
+    }
+    // Before anything is trained.
+    let (out, wrong) = (path("other.keras"), path("curves.gif"));
+    let error = fails(2, &arguments(&data, &["-o", &out, "--plot", &wrong]));
+    assert!(error.contains("end it in .svg or .png"), "{error}");
+    assert!(!folder.join("other.keras").exists());
+}

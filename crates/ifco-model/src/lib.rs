@@ -28,6 +28,7 @@
 //! through them.
 
 mod about;
+mod attribution;
 mod backward;
 mod builder;
 mod calls;
@@ -51,6 +52,7 @@ mod trace;
 mod training;
 
 pub use about::About;
+pub use attribution::{Attribution, AttributionMethod};
 pub use backward::{ModelGradients, ModelTape};
 pub use builder::{ModelBuilder, Output};
 pub use calls::{Argument, ModelCall};

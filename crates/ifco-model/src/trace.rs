@@ -212,7 +212,7 @@ impl Tap {
     }
 
     /// What was found, in the order of the paths, the calls of one layer in the order of the run.
-    fn finish(self) -> Vec<(String, Passage, Option<Vec<Array3<f32>>>)> {
+    fn finish(self) -> Vec<Found> {
         let found = std::mem::take(&mut *self.lock());
         let mut named: Vec<(usize, usize, Found)> = Vec::with_capacity(found.len());
         for mut own in found {
@@ -225,16 +225,13 @@ impl Tap {
             named.push((place, call, own));
         }
         named.sort_by_key(|(place, call, _)| (*place, *call));
-        let named = named.into_iter();
-        named
-            .map(|(_, _, own)| (own.path, own.passage, own.gradients))
-            .collect()
+        named.into_iter().map(|(_, _, own)| own).collect()
     }
 
     /// What was found of a run that has no way back.
     fn passages(self) -> Vec<(String, Passage)> {
         let found = self.finish().into_iter();
-        found.map(|(path, passage, _)| (path, passage)).collect()
+        found.map(|own| (own.path, own.passage)).collect()
     }
 }
 

@@ -372,7 +372,7 @@ impl Trainer {
                     steps,
                     loss: self.loss.mean(),
                 };
-                if !watch.step(&made) {
+                if !watch.step(self, &made) {
                     return self.finalize();
                 }
             }
@@ -412,9 +412,10 @@ pub struct StepMade {
 
 /// Who looks on while a model is trained.
 pub trait Watch {
-    /// After each step; whether to go on. Without, the weights are as they are after it.
-    fn step(&mut self, made: &StepMade) -> bool {
-        let _ = made;
+    /// After each step; whether to go on. Without, the weights are as they are after it. The trainer
+    /// is there to be asked for its [`logs`](Trainer::logs) so far.
+    fn step(&mut self, trainer: &Trainer, made: &StepMade) -> bool {
+        let _ = (trainer, made);
         true
     }
 

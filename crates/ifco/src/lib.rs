@@ -212,10 +212,10 @@ pub use ifco_files::{
     open_with_architecture, save,
 };
 pub use ifco_model::{
-    About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
-    Model, ModelError, ModelGradientTrace, ModelPassage, ModelTrace, NotStreamable, Port, Session,
-    SessionError, Shape, Step, StepShape, Streamed, Tap, Target, Tensor, Time, TraceStream, Unit,
-    WeightSlot, display_shape, layers,
+    About, Array, Attribution, AttributionMethod, Call, Config, ConfigError, Generation, Layer,
+    LayerEntry, LayerError, Mask, Model, ModelError, ModelGradientTrace, ModelPassage, ModelTrace,
+    NotStreamable, Port, Session, SessionError, Shape, Step, StepShape, Streamed, Tap, Target,
+    Tensor, Time, TraceStream, Unit, WeightSlot, display_shape, layers,
 };
 pub use ifco_train as train;
 pub use ifco_view as view;

@@ -3,7 +3,7 @@
 
 use ifco::arrays::npz;
 use ifco::train::{Loss, Weighting};
-use ifco::{Array, Model, ModelGradientTrace, Target, Tensor, Unit};
+use ifco::{Array, AttributionMethod, Model, ModelGradientTrace, Target, Tensor, Unit};
 use ndarray::{ArrayD, ArrayViewD};
 
 /// The second output, summed over the rows.
@@ -156,4 +156,59 @@ fn a_target_is_of_a_step_or_of_all_that_count() {
     assert_eq!(value(Unit::Largest, None, &sequence), [12.0]);
     assert_eq!(value(Unit::Largest, Some(-1), &sequence), [6.0]);
     assert_eq!(value(Unit::Number(0), Some(1), &masked), [4.0]);
+}
+
+#[test]
+fn contributions_are_those_of_tensorflow() {
+    let (model, arrays) = golden();
+    let x = of(&arrays, "x0");
+    let found = model
+        .attribution(&[x.view()], &UNIT, AttributionMethod::GradientTimesInput)
+        .unwrap();
+    let right = x * of(&arrays, "unit/x");
+    close(found.inputs[0].view(), right.view(), "gradient times input");
+    let method = AttributionMethod::IntegratedGradients { points: 32 };
+    let found = model.attribution(&[x.view()], &UNIT, method).unwrap();
+    let right = of(&arrays, "unit/integrated");
+    close(found.inputs[0].view(), right.view(), "integrated");
+    let second = of(&arrays, "y0").index_axis(ndarray::Axis(1), 1);
+    let values = ArrayD::from_shape_vec(vec![3], found.values.clone()).unwrap();
+    close(values.view(), second.into_dyn(), "what is explained");
+}
+
+/// The contributions of all steps add up to what the input makes of the output.
+#[test]
+fn integrated_gradients_are_complete() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+    for name in ["questions", "sunspots"] {
+        let model = ifco::open(format!("{root}/{name}/model.keras")).unwrap();
+        let x = ifco::arrays::npy::read(format!("{root}/{name}/x.npy")).unwrap();
+        let rows = ndarray::Slice::from(..3);
+        let x = x.slice_axis(ndarray::Axis(0), rows).to_owned();
+        let method = AttributionMethod::IntegratedGradients { points: 128 };
+        let found = model
+            .attribution(&[x.view()], &Target::default(), method)
+            .unwrap();
+        assert_eq!(found.inputs[0].shape(), x.shape());
+        let both = found.values.iter().zip(&found.baselines);
+        for (gap, (value, baseline)) in found.gaps().into_iter().zip(both) {
+            let whole = (value - baseline).abs();
+            assert!(whole > 1e-3, "{name}: the input changes nothing");
+            assert!(gap.abs() < 0.01 * whole, "{name}: {gap} of {whole}");
+        }
+        // What the model predicts is what is explained.
+        let y = model.predict(&x).unwrap();
+        for (value, row) in found.values.iter().zip(y.outer_iter()) {
+            assert!((value - row.sum()).abs() < 1e-4 * value.abs().max(1.0));
+        }
+        // Padding contributes nothing.
+        if name == "questions" {
+            let padded = found.inputs[0]
+                .iter()
+                .zip(&x)
+                .filter(|(_, token)| **token == 0.0);
+            assert!(padded.clone().count() > 0);
+            assert!(padded.into_iter().all(|(part, _)| *part == 0.0));
+        }
+    }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ifco::train::{Compile, Data, LossKind};
+use ifco::train::{Compile, Data, LossKind, OutputTraining};
 use ifco::{Model, Port};
+use ndarray::ArrayD;
 
 use crate::failure::Failure;
 use crate::predict::inputs;
@@ -30,21 +31,7 @@ impl Files<'_> {
             .map(|port| port.name.as_str())
             .collect();
         let outputs = compile.outputs(&names)?;
-        let ports: Vec<Port> = model
-            .outputs()
-            .iter()
-            .zip(&outputs)
-            .map(|(port, output)| {
-                let mut port = port.clone();
-                let kind = output.loss.as_ref().map(|loss| &loss.kind);
-                // Its targets are numbers of classes: a table of them is as it stands.
-                if matches!(kind, Some(LossKind::SparseCategoricalCrossentropy { .. })) {
-                    port.shape = None;
-                }
-                port
-            })
-            .collect();
-        let targets = inputs::read(self.y, &ports)?;
+        let targets = targets(self.y, model, &outputs)?;
         let mut data = Data {
             inputs,
             targets,
@@ -64,6 +51,24 @@ impl Files<'_> {
         }
         Ok(data)
     }
+}
+
+/// What is wanted of a model's outputs, an array for each, from files.
+pub fn targets(
+    files: &[PathBuf],
+    model: &Model,
+    outputs: &[OutputTraining],
+) -> Result<Vec<ArrayD<f32>>, Failure> {
+    let ports = model.outputs().iter().zip(outputs).map(|(port, output)| {
+        let mut port = port.clone();
+        let kind = output.loss.as_ref().map(|loss| &loss.kind);
+        // Its targets are numbers of classes: a table of them is as it stands.
+        if matches!(kind, Some(LossKind::SparseCategoricalCrossentropy { .. })) {
+            port.shape = None;
+        }
+        port
+    });
+    inputs::read(files, &ports.collect::<Vec<Port>>())
 }
 
 /// `CLASS=WEIGHT`.

@@ -7,9 +7,12 @@ use std::time::Instant;
 
 use ifco::train::callback::{CsvLog, EarlyStopping, Logs, ReduceOnPlateau};
 use ifco::train::{FitError, StepMade, Trainer, Watch};
+use ifco::view::plot::History;
+use indicatif::HumanDuration;
 use ndarray::ArrayD;
 use serde_json::{Map, Value, json};
 
+use super::board::Board;
 use super::{Args, remembered, save};
 use crate::failure::Failure;
 use crate::output::{json_number, print, short};
@@ -31,6 +34,12 @@ pub struct Watcher<'a> {
     /// The weights after it, where they will be gone back to.
     pub best_weights: Option<Vec<ArrayD<f32>>>,
     pub progress: Option<Progress>,
+    /// When it all began, and how many steps were made since.
+    pub begun: Instant,
+    pub steps: u32,
+    /// What was logged so far.
+    pub history: History,
+    pub board: Option<Board>,
     /// Of the epoch.
     pub start: Instant,
     /// The epoch and the step after which Ctrl-C ended it.
@@ -42,17 +51,31 @@ pub struct Watcher<'a> {
 }
 
 impl Watch for Watcher<'_> {
-    fn step(&mut self, made: &StepMade) -> bool {
+    fn step(&mut self, trainer: &Trainer, made: &StepMade) -> bool {
         if !made.loss.is_finite() {
             self.is_lost = true;
             return false;
         }
         let steps = made.steps as u64;
-        let progress = self
-            .progress
-            .get_or_insert_with(|| Progress::new(steps, "steps"));
+        self.steps += 1;
+        let (epochs, begun, done) = (self.args.epochs, self.begun, self.steps);
+        let progress = self.progress.get_or_insert_with(|| {
+            let name = format!("epoch {}/{epochs}", made.epoch + 1);
+            Progress::new(steps, "steps").named(name)
+        });
         progress.tell(made.step as u64 + 1, || {
-            format!("epoch {}, loss {}", made.epoch + 1, short(made.loss))
+            let logs = trainer.logs();
+            let mut words: Vec<String> = logs
+                .iter()
+                .map(|(name, value)| format!("{name} {}", short(*value)))
+                .collect();
+            let left = (epochs - made.epoch) * made.steps - made.step - 1;
+            if made.epoch + 1 < epochs {
+                let each = begun.elapsed() / done.max(1);
+                let left = each.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX));
+                words.push(format!("({} for all epochs)", HumanDuration(left)));
+            }
+            words.join("  ")
         });
         if self.stop.load(Ordering::Relaxed) {
             self.stopped = Some((made.epoch, made.step));
@@ -92,6 +115,10 @@ impl Watcher<'_> {
         if let Some(log) = &mut self.log {
             log.epoch(epoch, logs)?;
         }
+        if let Some(board) = &mut self.board {
+            board.epoch(epoch, logs)?;
+        }
+        self.keep(epoch, logs);
         let watched = logs.iter().find(|(name, _)| *name == self.watched);
         if let Some((_, value)) = watched
             && self.best.is_none_or(|(_, best)| *value < best)
@@ -119,6 +146,22 @@ impl Watcher<'_> {
             save(trainer.model()?, config, optimizer, &self.args.output)?;
         }
         Ok(goes_on)
+    }
+
+    /// For the picture of the curves.
+    fn keep(&mut self, epoch: usize, logs: &Logs<'_>) {
+        let history = &mut self.history;
+        if history.logs.is_empty() {
+            history.first_epoch = epoch + 1;
+            let names = logs
+                .iter()
+                .map(|(name, _)| ((*name).to_string(), Vec::new()));
+            history.logs = names.collect();
+        }
+        // Every epoch logs the same.
+        for ((_, values), (_, value)) in history.logs.iter_mut().zip(logs) {
+            values.push(*value);
+        }
     }
 
     /// A line for the epoch.

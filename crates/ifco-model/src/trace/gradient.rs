@@ -82,9 +82,10 @@ impl Model {
         let mut training = Training::inference().with_inputs(false).with_weights(false);
         let (outputs, tape) = self.run_for_training(&inputs, Some(&tap), &mut training)?;
         tape.backward(loss(&outputs)?)?;
-        let traces = tap.finish().into_iter().map(|(path, passage, states)| {
+        let traces = tap.finish().into_iter().map(|found| {
+            let (path, passage) = (found.path, found.passage);
             // Without a way to the loss there is no gradient.
-            let states = states.unwrap_or_else(|| passage.zero_states());
+            let states = found.gradients.unwrap_or_else(|| passage.zero_states());
             let trace = GradientTrace::new(passage.into_trace(options), states);
             let trace = trace.ok_or_else(|| {
                 ModelError::Inputs(format!("the gradients of {path:?} have not its shapes"))

@@ -83,19 +83,22 @@ impl Target {
     /// # Errors
     /// When there is no such output, unit or step.
     pub fn values(&self, outputs: &[Tensor]) -> Result<Vec<f32>, ModelError> {
-        let gradients = self.gradients(outputs)?;
+        Ok(Self::weighed(&self.gradients(outputs)?, outputs))
+    }
+
+    /// The numbers of the rows by their gradients: they are linear in the outputs.
+    pub(crate) fn weighed(gradients: &[Option<Array>], outputs: &[Tensor]) -> Vec<f32> {
         let chosen = gradients.iter().zip(outputs);
         let chosen = chosen.filter_map(|(gradient, output)| Some((gradient.as_ref()?, output)));
-        let mut values = Vec::new();
-        for (gradient, output) in chosen {
-            // The number is linear in the outputs, with the gradient as its factors.
+        let rows = chosen.flat_map(|(gradient, output)| {
             let rows = gradient.outer_iter().zip(output.data.outer_iter());
-            values.extend(rows.map(|(of, row)| {
+            let weigh = |(of, row): (ArrayViewD<'_, f32>, ArrayViewD<'_, f32>)| {
                 let pairs = of.iter().zip(&row).filter(|(of, _)| **of != 0.0);
                 pairs.map(|(of, value)| of * value).sum::<f32>()
-            }));
-        }
-        Ok(values)
+            };
+            rows.map(weigh).collect::<Vec<f32>>()
+        });
+        rows.collect()
     }
 
     /// The gradient of the rows' numbers, all added up, by each output: what

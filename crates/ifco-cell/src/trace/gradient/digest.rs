@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! norm       ‖∂L/∂s_t‖ over the units, by how many counted steps t lies before the last
-//! half-life  −ln 2 / slope, of the line through ln|∂L/∂s_t| by that distance (least squares)
+//! half-life  −ln 2 / slope, of the lines through ln|∂L/∂s_t| by that distance (least squares): of
+//!            each sequence its own line, all with the same slope
 //! ```
 
 use super::{GradientTrace, keeping};
@@ -124,28 +125,30 @@ struct Sums {
     units: Vec<Line>,
 }
 
-/// A line by least squares.
+/// Lines of one slope, by least squares.
 #[derive(Debug, Clone, Copy, Default)]
 struct Line {
-    count: f64,
-    x: f64,
-    y: f64,
+    /// Sums of squares and products around the middle of each line.
     xx: f64,
     xy: f64,
 }
 
 impl Line {
-    fn add(&mut self, x: f64, y: f64) {
-        self.count += 1.0;
-        self.x += x;
-        self.y += y;
-        self.xx += x * x;
-        self.xy += x * y;
+    /// Adds the places `(distance, ln size)` of one line.
+    fn add(&mut self, places: impl Iterator<Item = (f64, f64)> + Clone) {
+        let sum =
+            |sum: (f64, f64, f64), own: (f64, f64)| (sum.0 + own.0, sum.1 + own.1, sum.2 + 1.0);
+        let (x, y, count) = places.clone().fold((0.0, 0.0, 0.0), sum);
+        let (x, y) = (x / count, y / count);
+        for (own_x, own_y) in places {
+            self.xx += (own_x - x).powi(2);
+            self.xy += (own_x - x) * (own_y - y);
+        }
     }
 
-    /// NaN of less than two places.
+    /// NaN where no line has two places.
     fn slope(&self) -> f64 {
-        (self.count * self.xy - self.x * self.y) / (self.count * self.xx - self.x * self.x)
+        self.xy / self.xx
     }
 }
 
@@ -195,12 +198,14 @@ impl FlowDigestBuilder {
                     if distance + 1 == steps.len() {
                         sums.first = (sums.first.0 + size, sums.first.1 + 1);
                     }
-                    for (line, value) in sums.units.iter_mut().zip(values) {
-                        let size = f64::from(value.abs());
-                        if size > 0.0 && size.is_finite() {
-                            line.add(distance as f64, size.ln());
-                        }
-                    }
+                }
+                for (unit, line) in sums.units.iter_mut().enumerate() {
+                    let sizes = steps
+                        .iter()
+                        .enumerate()
+                        .map(|(distance, t)| (distance as f64, f64::from(array[[*t, unit]].abs())));
+                    let sizes = sizes.filter(|(_, size)| *size > 0.0 && size.is_finite());
+                    line.add(sizes.map(|(distance, size)| (distance, size.ln())));
                 }
             }
         }
