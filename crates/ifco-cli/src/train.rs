@@ -267,13 +267,11 @@ fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result
         model.set_weights(weights)?;
     }
     save(&model, watcher.config, optimizer, &args.output)?;
-    // Where no epoch came to its end there is nothing to draw.
-    if let Some(path) = args
-        .plot
-        .as_deref()
-        .filter(|_| !watcher.history.logs.is_empty())
-    {
-        draw(&watcher.history, &args.output, path)?;
+    if let Some(path) = &args.plot {
+        match watcher.history.logs.is_empty() {
+            true => note("no epoch came to its end: there are no curves to draw"),
+            false => draw(&watcher.history, &args.output, path)?,
+        }
     }
     let (name, best) = (watcher.watched, watcher.best);
     if args.json {

@@ -147,7 +147,7 @@ fn the_curves_are_drawn_and_logged_for_tensorboard() {
         "How out.keras was trained",
         "3 epochs",
         "validation",
-        ">mae<",
+        "mae",
         "least ",
     ] {
         assert!(svg.contains(part), "no {part:?}");

@@ -341,6 +341,13 @@ def the_gradient_is_watched(ifco, browser):
                     found = np.float32(tab.page.locator(f"#flow-here [data-number={array}]").get_attribute("data-value"))
                     expected = arrays[array][0, step, 2]
                     assert abs(found - expected) <= 1e-5 * max(1e-6, np.abs(arrays[array]).max()), (name, array, step)
+            # What each step contributes, as `ifco explain` says it.
+            told = json.loads(ifco.run("explain", model, x, "--row", "0", "--points", "32", "--json"))
+            expected = np.array(told["rows"][0]["inputs"][0]["steps"])
+            tab.page.wait_for_selector("#flow-parts[data-steps]")
+            found = np.array(json.loads(tab.page.locator("#flow-parts").get_attribute("data-steps")))
+            assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max(), (name, found, expected)
+            assert tab.colors("#flow-parts canvas >> nth=0") > 2, name
             if name == "dates":
                 tab.page.select_option("#flow-at", "1")
                 tab.settle()

@@ -155,6 +155,7 @@ const drawParts = latest(async (isLatest) => {
     el("span", { class: "symbol" }, "ΔL"),
     ` what each step of the input contributes (${integrated ? "integrated gradients" : "gradient × input"}): L is `, numeral(value),
     ", of zeros ", numeral(baseline), "; the steps add up to ", numeral(sum, { "data-number": "sum" }),
+    state.run.inputs.length > 1 ? ", the rest comes from the other inputs" : "",
   );
   const width = bars.parentElement.clientWidth;
   const height = 90;
