@@ -39,6 +39,7 @@ mod weights;
 pub use activation::Activation;
 pub use cell::{Cell, CellKind, GruCell, LstmCell, LstmOptions, LstmOptionsError, SimpleRnnCell};
 pub use engine::pool::{join, set_threads, threads};
+pub use engine::simd::{InstructionSetError, instruction_set};
 pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 pub use precision::{Precision, PrecisionError};

@@ -277,9 +277,8 @@ fn with_weight(cell: &Cell, array: usize, index: usize, mut change: impl FnMut(&
             at(bias.as_mut().and_then(|array| array.as_slice_mut()));
             let weights = GruWeights::new(kernel, recurrent, bias).unwrap();
             let (phi, sigma) = (cell.activation(), cell.recurrent_activation());
-            GruCell::new(weights, phi, sigma, cell.reset_after())
-                .unwrap()
-                .into()
+            let made = GruCell::new(weights, phi, sigma, cell.reset_after()).unwrap();
+            made.with_clip(cell.clip()).unwrap().into()
         }
         Cell::SimpleRnn(cell) => {
             let (mut kernel, mut recurrent, mut bias) = cell.weights().clone().into_parts();
@@ -287,7 +286,8 @@ fn with_weight(cell: &Cell, array: usize, index: usize, mut change: impl FnMut(&
             at(recurrent.as_slice_mut());
             at(bias.as_mut().and_then(|array| array.as_slice_mut()));
             let weights = SimpleRnnWeights::new(kernel, recurrent, bias).unwrap();
-            SimpleRnnCell::new(weights, cell.activation()).into()
+            let made = SimpleRnnCell::new(weights, cell.activation());
+            made.with_clip(cell.clip()).unwrap().into()
         }
         _ => unreachable!(),
     }
@@ -381,6 +381,18 @@ fn every_activation_has_its_slope() {
         threshold,
     };
     let others = [
+        Activation::Affine {
+            alpha: 0.7,
+            beta: 0.2,
+        },
+        Activation::ScaledTanh {
+            alpha: 1.5,
+            beta: 0.6,
+        },
+        Activation::HardSigmoidOf {
+            alpha: 0.3,
+            beta: 0.4,
+        },
         Activation::HardSigmoidKeras2,
         Activation::Gelu { approximate: true },
         Activation::Celu { alpha: 0.3 },

@@ -86,6 +86,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(error) = ifco::instruction_set() {
+        let failure = failure::Failure::usage(error);
+        return failure.help("unset it for the best one").report();
+    }
     let result = match &cli.command {
         Command::Show(args) => show::run(args),
         Command::Gates(args) => gates::run(args),

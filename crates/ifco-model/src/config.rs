@@ -271,6 +271,9 @@ impl<'a> Config<'a> {
             return self.activation_by_name(name);
         }
         let inner = Config::new(class, self.generation, config).ok()?;
+        if value.get("module").and_then(Value::as_str) == Some("ifco") {
+            return beyond_keras(class, &inner);
+        }
         crate::layers::activation_of(class, &inner).ok().flatten()
     }
 
@@ -280,6 +283,18 @@ impl<'a> Config<'a> {
             Generation::Keras1 | Generation::Keras2 => Activation::from_keras2_name(name),
         }
     }
+}
+
+/// What ONNX's recurrent operators have and Keras has not.
+fn beyond_keras(class: &str, config: &Config<'_>) -> Option<Activation> {
+    let number = |key: &str| config.optional_f32(key).ok().flatten();
+    let (alpha, beta) = (number("alpha")?, number("beta")?);
+    Some(match class {
+        "Affine" => Activation::Affine { alpha, beta },
+        "ScaledTanh" => Activation::ScaledTanh { alpha, beta },
+        "HardSigmoid" => Activation::HardSigmoidOf { alpha, beta },
+        _ => return None,
+    })
 }
 
 /// A number, also one that JSON cannot write as such.

@@ -198,12 +198,12 @@
 
 pub use ifco_cell::{
     Activation, ArrayDigest, Cell, CellKind, Change, Digest, DigestBuilder, Flow, FlowDigest,
-    FlowDigestBuilder, ForwardError, Gate, GradientTrace, GruCell, GruGate, GruWeights, LayerNorm,
-    LstmCell, LstmOptions, LstmOptionsError, LstmWeights, Memory, Norm, NormedSums, Passage,
-    Precision, PrecisionError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput,
-    Session as LayerSession, SessionError as LayerSessionError, SimpleRnnCell, SimpleRnnWeights,
-    Trace, TraceOptions, UnitDigest, WeightsError, join, machine, packing, reference, set_threads,
-    threads,
+    FlowDigestBuilder, ForwardError, Gate, GradientTrace, GruCell, GruGate, GruWeights,
+    InstructionSetError, LayerNorm, LstmCell, LstmOptions, LstmOptionsError, LstmWeights, Memory,
+    Norm, NormedSums, Passage, Precision, PrecisionError, RecurrentLayer, Sequence,
+    SequenceOptions, SequenceOutput, Session as LayerSession, SessionError as LayerSessionError,
+    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions, UnitDigest, WeightsError,
+    instruction_set, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
     Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions,

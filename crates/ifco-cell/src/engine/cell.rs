@@ -225,7 +225,7 @@ impl PackedCell {
                         both
                     });
                     let sigma = Sigma::of(cell.recurrent_activation());
-                    let phi = Phi::of(cell.activation());
+                    let phi = Phi::of(cell.activation()).filter(|_| cell.clip().is_none());
                     let equations = sigma.zip(phi).map(|(s, p)| Equations::Gru(s, p));
                     let factors = Equations::factors(equations);
                     let own = Layout::gates(1, 2 * units, units, lanes).times([factors[2]]);
@@ -240,7 +240,8 @@ impl PackedCell {
                 }
             }
             Cell::SimpleRnn(cell) => {
-                let equations = Phi::of(cell.activation()).map(Equations::SimpleRnn);
+                let phi = Phi::of(cell.activation()).filter(|_| cell.clip().is_none());
+                let equations = phi.map(Equations::SimpleRnn);
                 let layout = Layout::plain(0, units, lanes).times(Equations::factors(equations));
                 let recurrent = cell.weights().recurrent_kernel();
                 let bias = cell.weights().bias();

@@ -142,6 +142,40 @@ pub(crate) fn prefetch(from: *const f32) {
 #[cfg(target_arch = "x86_64")]
 const FEW_UNITS: usize = 152;
 
+/// What `IFCO_ISA` says; an empty one says nothing.
+fn said() -> Option<String> {
+    let said = std::env::var_os("IFCO_ISA")?.to_string_lossy().into_owned();
+    Some(said).filter(|said| !said.is_empty())
+}
+
+/// The instruction set that the recurrent layers run with: the best that this CPU has, or the one
+/// that the environment variable `IFCO_ISA` names, as this is asked for or a layer first runs.
+///
+/// # Errors
+/// When it names none that this CPU has. Layers then run with the best one all the same: whoever
+/// reads the variable should ask here first.
+///
+/// ```
+/// assert!(["avx512", "avx2", "neon", "portable"].contains(&ifco_cell::instruction_set()?));
+/// # Ok::<(), ifco_cell::InstructionSetError>(())
+/// ```
+pub fn instruction_set() -> Result<&'static str, InstructionSetError> {
+    Isa::said(said().as_deref()).map(Isa::name)
+}
+
+/// `IFCO_ISA` names no instruction set of this CPU.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the environment variable IFCO_ISA is {found:?}, expected one that this CPU has: {}",
+    known.join(", ")
+)]
+pub struct InstructionSetError {
+    /// What it is.
+    pub found: String,
+    /// What it may be, the best first.
+    pub known: Vec<&'static str>,
+}
+
 /// Code that runs with vectors.
 pub(crate) trait Kernel {
     /// What it gives.
@@ -198,15 +232,26 @@ impl Isa {
         all
     }
 
-    /// The best one, or the one that the environment variable `IFCO_ISA` names.
+    /// The best one, or the one that the environment variable `IFCO_ISA` names: see
+    /// [`instruction_set`], which tells where it names none.
     pub(crate) fn best() -> Isa {
         static BEST: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
-        *BEST.get_or_init(|| {
-            let all = Isa::all();
-            let said = std::env::var("IFCO_ISA").ok();
-            let named = |isa: &&Isa| Some(isa.name()) == said.as_deref();
-            all.iter().find(named).copied().unwrap_or(all[0])
-        })
+        *BEST.get_or_init(|| Isa::said(said().as_deref()).unwrap_or(Isa::all()[0]))
+    }
+
+    /// The best one, or the one of this name.
+    fn said(name: Option<&str>) -> Result<Isa, InstructionSetError> {
+        let all = Isa::all();
+        match name {
+            None => Ok(all[0]),
+            Some(name) => {
+                let named = all.iter().find(|isa| isa.name() == name);
+                named.copied().ok_or_else(|| InstructionSetError {
+                    found: name.to_owned(),
+                    known: all.iter().map(|isa| isa.name()).collect(),
+                })
+            }
+        }
     }
 
     /// The best one for a layer of so many units: of a few, vectors half as long may leave fewer

@@ -85,7 +85,8 @@ pub(super) struct CellBack {
 pub(crate) fn knows(cell: &Cell) -> bool {
     match cell {
         Cell::Lstm(cell) => !cell.has_longer_step(),
-        Cell::Gru(_) | Cell::SimpleRnn(_) => true,
+        Cell::Gru(cell) => cell.clip().is_none(),
+        Cell::SimpleRnn(cell) => cell.clip().is_none(),
     }
 }
 

@@ -302,8 +302,7 @@ impl Page {
     /// Whether every cell is one that the page can show.
     pub(super) fn check(&self) -> Result<(), PageError> {
         for (path, cell) in self.cells() {
-            let Cell::Lstm(lstm) = cell else { continue };
-            let extras = lstm.extras();
+            let extras = cell.extras();
             if !extras.is_empty() {
                 let extras = extras.join(", ");
                 return Err(PageError::Extras { path, extras });
