@@ -201,8 +201,8 @@ pub use ifco_cell::{
     GruCell, GruGate, GruWeights, LayerNorm, LstmCell, LstmOptions, LstmOptionsError, LstmWeights,
     Memory, Norm, NormedSums, Passage, Precision, PrecisionError, RecurrentLayer, Sequence,
     SequenceOptions, SequenceOutput, Session as LayerSession, SessionError as LayerSessionError,
-    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions, UnitDigest, WeightsError, join, machine,
-    packing, reference, set_threads, threads,
+    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions, TrainingMemory, UnitDigest, WeightsError,
+    join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
     Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions,
@@ -213,7 +213,8 @@ pub use ifco_files::{
 pub use ifco_model::{
     About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
     Model, ModelError, ModelPassage, ModelTrace, NotStreamable, Port, Session, SessionError, Shape,
-    Step, StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
+    Step, StepShape, Streamed, Tap, Tensor, Time, TraceStream, Training, WeightSlot, display_shape,
+    layers,
 };
 pub use ifco_train as train;
 pub use ifco_view as view;

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ifco_cell::{
-    Cell, Dropout, Precision, RecurrentLayer, Sequence, SequenceGradient, SequenceOptions,
-    SequenceOutput, Tape, WeightsError,
+    BackwardOptions, Cell, Dropout, Precision, RecurrentLayer, Sequence, SequenceGradient,
+    SequenceOptions, SequenceOutput, Tape, TapeOptions, WeightsError,
 };
 use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, ArrayView3, Axis, Ix2, Ix3};
 use serde_json::Value;
@@ -215,6 +215,13 @@ impl Recurrent {
         initial_state: &[Tensor],
         training: &mut Training,
     ) -> Result<(Tensor, Vec<Tensor>, RecurrentTape<'a>), LayerError> {
+        let options = TapeOptions {
+            recompute: training.recomputes(),
+        };
+        let wanted = BackwardOptions {
+            inputs: training.wants_inputs(),
+            ..BackwardOptions::default()
+        };
         let forward = |layer: &'a RecurrentLayer, run: Run<'_>| {
             let batch = run.inputs.dim().0;
             let mut dropout = Dropout::default();
@@ -226,8 +233,9 @@ impl Recurrent {
                     dropout.recurrent.push(recurrent);
                 }
             }
+            let (inputs, mask, states) = (run.inputs, run.mask, run.states);
             let (sequence, tape) =
-                layer.forward_for_training(run.inputs, run.mask, run.states, &dropout)?;
+                layer.forward_for_training_with(inputs, mask, states, &dropout, &options)?;
             Ok((sequence, (layer, tape)))
         };
         let (output, states, (layer, tape)) =
@@ -236,6 +244,7 @@ impl Recurrent {
         let tape = RecurrentTape {
             layer,
             tape,
+            wanted,
             zeroed: mask.filter(|_| self.zeroes_unreversed()),
             output: output.shape().to_vec(),
             states: states.iter().map(|state| state.shape().to_vec()).collect(),
@@ -274,6 +283,7 @@ struct Run<'r> {
 pub(super) struct RecurrentTape<'a> {
     layer: &'a RecurrentLayer,
     tape: Tape,
+    wanted: BackwardOptions,
     /// The mask by which outputs were zeroed as they stand.
     zeroed: Option<crate::Mask>,
     /// The shapes of the output and of the states.
@@ -304,7 +314,8 @@ impl RecurrentTape<'_> {
         let gradients = if output.ndim() == 2 {
             let output = flat(output)?;
             let output = SequenceGradient::Last(output.view());
-            self.tape.backward(self.layer, output, states)?
+            self.tape
+                .backward_with(self.layer, output, states, &self.wanted)?
         } else {
             let output = output.into_dimensionality::<Ix3>().map_err(|_| wrong())?;
             let mut output = output.into_owned();
@@ -316,7 +327,8 @@ impl RecurrentTape<'_> {
                 zero_masked(&mut output, mask);
             }
             let output = SequenceGradient::Sequences(output.view());
-            self.tape.backward(self.layer, output, states)?
+            self.tape
+                .backward_with(self.layer, output, states, &self.wanted)?
         };
         let states = gradients.initial_states.into_iter();
         let weights = gradients.cells.iter().flat_map(|cell| {
