@@ -50,6 +50,7 @@ pub use trace::{
 };
 pub use training::{
     BackwardOptions, CellGradients, Dropout, Gradients, NormGradients, SequenceGradient, Tape,
+    TapeOptions, TrainingMemory,
 };
 pub use weights::{
     GruWeights, LayerNorm, LstmWeights, Norm, NormedSums, SimpleRnnWeights, WeightsError,

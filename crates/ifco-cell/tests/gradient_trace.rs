@@ -60,7 +60,10 @@ fn traced(
     let forward = layer.forward_for_training(x.view(), mask, None, &Dropout::default());
     let (_, tape) = forward.unwrap();
     let counts: Vec<_> = counts.iter().map(|counts| counts.view()).collect();
-    let keep = BackwardOptions { states: true };
+    let keep = BackwardOptions {
+        states: true,
+        ..BackwardOptions::default()
+    };
     let found = tape.backward_with(layer, SequenceGradient::None, Some(&counts), &keep);
     let states = found.unwrap().states.unwrap();
     GradientTrace::new(trace.into_iter().next().unwrap(), states).unwrap()

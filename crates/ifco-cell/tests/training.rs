@@ -602,7 +602,11 @@ proptest! {
         let mut numbers = Numbers(plan.seed);
         let layer = plan.layer(&mut numbers);
         let question = Question::new(layer, &plan, &mut numbers);
-        let (sequence, found) = question.backward(&BackwardOptions { states: true });
+        let options = BackwardOptions {
+            states: true,
+            ..BackwardOptions::default()
+        };
+        let (sequence, found) = question.backward(&options);
         let outputs = match &sequence.output {
             SequenceOutput::Last(last) => last.iter().copied().collect::<Vec<_>>(),
             SequenceOutput::Sequences(all) => all.iter().copied().collect(),

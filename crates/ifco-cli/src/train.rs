@@ -30,6 +30,7 @@ use watch::Watcher;
 const AFTER_HELP: &str = "\
 X and Y are files as `ifco predict` takes them (.npy, .npz, .csv), several of each for a model with
 several inputs or outputs. Targets of sparse_categorical_crossentropy are the classes' numbers.
+--sample-weight is one more such file, (samples) or (samples, steps).
 
 Optimizer, loss and metrics are those that the model's file was compiled with; the options override
 them, by Keras's names. What the optimizer remembers is taken from a .keras and saved in one, so
@@ -125,6 +126,10 @@ pub struct Args {
     #[arg(long, value_name = "CLASS=WEIGHT", value_delimiter = ',', value_parser = data::class_weight)]
     class_weight: Vec<(i64, f32)>,
 
+    /// What each sample, or each step of it, counts for: a file for each of the model's outputs
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "class_weight")]
+    sample_weight: Vec<PathBuf>,
+
     /// Stop when nothing got better for N epochs, and go back to the best weights
     #[arg(long, value_name = "N")]
     early_stopping: Option<usize>,
@@ -153,6 +158,11 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
 
+    /// Take less memory for long sequences and a third more time: of recurrent layers the states of
+    /// a few steps alone are kept, and the others computed again on the way back
+    #[arg(long)]
+    recompute: bool,
+
     #[command(flatten)]
     threads: ThreadsArgs,
 
@@ -175,10 +185,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let files = Files {
         x: &args.x,
         y: &args.y,
+        sample_weight: &args.sample_weight,
     };
     let all = files.read(&model, &compile, &args.class_weight)?;
     let (data, validation) = split(all, &model, &compile, args)?;
     let mut trainer = Trainer::new(model, compile).map_err(|error| at_source(error.into()))?;
+    trainer.set_recompute(args.recompute);
     take_state(&mut trainer, source, args.optimizer.is_some() && !goes_on)?;
     if let Some(rate) = args.learning_rate.filter(|_| !goes_on) {
         let told = trainer.optimizer().set_learning_rate(rate);
@@ -241,7 +253,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         validation: validation.as_ref(),
         seed: args.seed,
     };
-    trainer.fit_watched(&data, &options, &mut watcher)?;
+    let fitted = trainer.fit_watched(&data, &options, &mut watcher);
+    fitted.map_err(|error| data::at_its_file(error, args))?;
     finish(trainer, watcher, args)
 }
 
@@ -269,7 +282,7 @@ fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result
     save(&model, watcher.config, optimizer, &args.output)?;
     if let Some(path) = &args.plot {
         match watcher.history.logs.is_empty() {
-            true => note("no epoch came to its end: there are no curves to draw"),
+            true => note(format_args!("no epoch came to its end: there are no curves to draw")),
             false => draw(&watcher.history, &args.output, path)?,
         }
     }
@@ -398,6 +411,7 @@ fn split(
         let files = Files {
             x: &args.validation_x,
             y: &args.validation_y,
+            sample_weight: &[],
         };
         return Ok((all, Some(files.read(model, compile, &[])?)));
     }

@@ -202,7 +202,7 @@ pub use ifco_cell::{
     InstructionSetError, LayerNorm, LstmCell, LstmOptions, LstmOptionsError, LstmWeights, Memory,
     Norm, NormedSums, Passage, Precision, PrecisionError, RecurrentLayer, Sequence,
     SequenceOptions, SequenceOutput, Session as LayerSession, SessionError as LayerSessionError,
-    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions, UnitDigest, WeightsError,
+    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions, TrainingMemory, UnitDigest, WeightsError,
     instruction_set, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
@@ -215,7 +215,7 @@ pub use ifco_model::{
     About, Array, Attribution, AttributionMethod, Call, Config, ConfigError, Generation, Layer,
     LayerEntry, LayerError, Mask, Model, ModelError, ModelGradientTrace, ModelPassage, ModelTrace,
     NotStreamable, Port, Session, SessionError, Shape, Step, StepShape, Streamed, Tap, Target,
-    Tensor, Time, TraceStream, Unit, WeightSlot, display_shape, layers,
+    Tensor, Time, TraceStream, Training, Unit, WeightSlot, display_shape, layers,
 };
 pub use ifco_train as train;
 pub use ifco_view as view;

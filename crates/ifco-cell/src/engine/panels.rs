@@ -222,6 +222,7 @@ impl Panels {
             panels: self.values.as_slice()[first * self.stride..].as_ptr(),
             panel_stride: self.stride,
             depth: self.arithmetic.words(self.depth),
+            step: 1,
         }
     }
 

@@ -45,7 +45,7 @@ pub use digest::{Flow, FlowDigest, FlowDigestBuilder};
 /// let trace = layer.trace(x.view(), None, None, &TraceOptions::default())?.remove(0);
 ///
 /// let (_, tape) = layer.forward_for_training(x.view(), None, None, &Dropout::default())?;
-/// let (of_output, keep) = (array![[1.0]], BackwardOptions { states: true });
+/// let (of_output, keep) = (array![[1.0]], BackwardOptions { states: true, ..BackwardOptions::default() });
 /// let of_output = SequenceGradient::Last(of_output.view()); // of the last h itself
 /// let states = tape.backward_with(&layer, of_output, None, &keep)?.states.unwrap();
 ///

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ifco_cell::{
     BackwardOptions, Cell, Dropout, Precision, RecurrentLayer, Sequence, SequenceGradient,
-    SequenceOptions, SequenceOutput, Tape, WeightsError,
+    SequenceOptions, SequenceOutput, Tape, TapeOptions, WeightsError,
 };
 use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, ArrayView3, Axis, Ix2, Ix3};
 use serde_json::Value;
@@ -217,6 +217,13 @@ impl Recurrent {
         tap: Option<Tap>,
         training: &mut Training,
     ) -> Result<(Tensor, Vec<Tensor>, RecurrentTape<'a>), LayerError> {
+        let options = TapeOptions {
+            recompute: training.recomputes(),
+        };
+        let wanted = BackwardOptions {
+            inputs: training.wants_inputs(),
+            ..BackwardOptions::default()
+        };
         let forward = |layer: &'a RecurrentLayer, run: Run<'_>| {
             let batch = run.inputs.dim().0;
             let mut dropout = Dropout::default();
@@ -228,12 +235,13 @@ impl Recurrent {
                     dropout.recurrent.push(recurrent);
                 }
             }
+            let (inputs, mask, states) = (run.inputs, run.mask, run.states);
             let tap = match tap {
-                Some(tap) => tap.forward_for_training(layer, run.inputs, run.mask, run.states)?,
+                Some(tap) => tap.forward_for_training(layer, inputs, mask, states)?,
                 None => None,
             };
             let (sequence, tape) =
-                layer.forward_for_training(run.inputs, run.mask, run.states, &dropout)?;
+                layer.forward_for_training_with(inputs, mask, states, &dropout, &options)?;
             Ok((sequence, (layer, tape, tap)))
         };
         let (output, states, (layer, tape, tap)) =
@@ -242,6 +250,10 @@ impl Recurrent {
         let tape = RecurrentTape {
             layer,
             tape,
+            wanted: BackwardOptions {
+                states: tap.is_some(),
+                ..wanted
+            },
             tap,
             zeroed: mask.filter(|_| self.zeroes_unreversed()),
             output: output.shape().to_vec(),
@@ -283,6 +295,7 @@ pub(super) struct RecurrentTape<'a> {
     tape: Tape,
     /// Where the gradients by the states of each step go, if anybody asks for them.
     tap: Option<TapBack>,
+    wanted: BackwardOptions,
     /// The mask by which outputs were zeroed as they stand.
     zeroed: Option<crate::Mask>,
     /// The shapes of the output and of the states.
@@ -310,13 +323,11 @@ impl RecurrentTape<'_> {
         let padded = padded.collect::<Result<Vec<_>, LayerError>>()?;
         let views: Vec<_> = padded.iter().map(|state| state.view()).collect();
         let states = given.then_some(&views[..]);
-        let keep = BackwardOptions {
-            states: self.tap.is_some(),
-        };
         let gradients = if output.ndim() == 2 {
             let output = flat(output)?;
             let output = SequenceGradient::Last(output.view());
-            self.tape.backward_with(self.layer, output, states, &keep)?
+            self.tape
+                .backward_with(self.layer, output, states, &self.wanted)?
         } else {
             let output = output.into_dimensionality::<Ix3>().map_err(|_| wrong())?;
             let mut output = output.into_owned();
@@ -328,7 +339,8 @@ impl RecurrentTape<'_> {
                 zero_masked(&mut output, mask);
             }
             let output = SequenceGradient::Sequences(output.view());
-            self.tape.backward_with(self.layer, output, states, &keep)?
+            self.tape
+                .backward_with(self.layer, output, states, &self.wanted)?
         };
         if let (Some(tap), Some(states)) = (&self.tap, &gradients.states) {
             tap.take(states);

@@ -74,6 +74,8 @@ pub(super) struct LstmBackward<'a> {
     pub(super) c: &'a [f32],
     pub(super) new_c: &'a [f32],
     pub(super) dh: &'a [f32],
+    /// What the output adds to `dh`.
+    pub(super) d_out: &'a [f32],
     /// Of c after the step; then of c before.
     pub(super) dc: &'a mut [f32],
     /// By the sums, as the gates lie.
@@ -86,7 +88,7 @@ impl LstmBackward<'_> {
         let states = self.dh.len();
         assert!(self.c.len() >= states && self.new_c.len() >= states && self.dc.len() >= states);
         assert!(self.gates.len() >= 4 * states && self.dz.len() >= 4 * states);
-        assert!(self.units.is_multiple_of(isa.lanes()));
+        assert!(self.d_out.len() >= states && self.units.is_multiple_of(isa.lanes()));
         isa.run(self);
     }
 }
@@ -112,7 +114,8 @@ impl Kernel for LstmBackward<'_> {
                     ];
                     let new_c = s.load(self.new_c.as_ptr().add(state));
                     let shown = Tanh.of(s, s.mul(s.splat(TANH_EXPONENT), new_c));
-                    let dh = s.load(self.dh.as_ptr().add(state));
+                    let d_out = s.load(self.d_out.as_ptr().add(state));
+                    let dh = s.add(s.load(self.dh.as_ptr().add(state)), d_out);
                     let dc = self.dc.as_mut_ptr().add(state);
                     let d_shown = s.mul(dh, o);
                     let slope = s.neg_mul_add(shown, shown, one);
@@ -193,6 +196,8 @@ pub(super) struct GruBackward<'a> {
     pub(super) h: &'a [f32],
     /// Of h after the step; then what comes to h before it past the gates.
     pub(super) dh: &'a mut [f32],
+    /// What the output adds to `dh`.
+    pub(super) d_out: &'a [f32],
     /// By the sums of z and r, by x·W and by h·U of the candidate: `[row][4][unit]`.
     pub(super) dz: &'a mut [f32],
     pub(super) units: usize,
@@ -203,6 +208,7 @@ impl GruBackward<'_> {
         let states = self.dh.len();
         assert!(self.gates.len() >= 3 * states && self.recurrent.len() >= states);
         assert!(self.h.len() >= states && self.dz.len() >= 4 * states);
+        assert!(self.d_out.len() >= states);
         assert!(self.units.is_multiple_of(isa.lanes()));
         isa.run(self);
     }
@@ -226,7 +232,7 @@ impl Kernel for GruBackward<'_> {
                     let recurrent = s.load(self.recurrent.as_ptr().add(state));
                     let h = s.load(self.h.as_ptr().add(state));
                     let dh = self.dh.as_mut_ptr().add(state);
-                    let d = s.load(dh);
+                    let d = s.add(s.load(dh), s.load(self.d_out.as_ptr().add(state)));
                     s.store(dh, s.mul(d, z));
                     let slope = s.neg_mul_add(candidate, candidate, one);
                     let d_candidate = s.mul(s.neg_mul_add(d, z, d), slope);
@@ -238,6 +244,75 @@ impl Kernel for GruBackward<'_> {
                     s.store(dz.add(2 * units), d_candidate);
                     s.store(dz.add(3 * units), s.mul(d_candidate, r));
                 }
+            }
+        }
+    }
+}
+
+/// A step of some rows of a SimpleRNN: h' = tanh(z).
+pub(super) struct SimpleForward<'a> {
+    /// The sums; then h'.
+    pub(super) gates: &'a mut [f32],
+    pub(super) new_h: &'a mut [f32],
+}
+
+impl SimpleForward<'_> {
+    pub(super) fn run(self, isa: Isa) {
+        let states = self.new_h.len();
+        assert!(self.gates.len() >= states && states.is_multiple_of(isa.lanes()));
+        isa.run(self);
+    }
+}
+
+impl Kernel for SimpleForward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for state in (0..self.new_h.len()).step_by(S::LANES) {
+            // SAFETY: `run` has asserted that the values are there, in whole vectors.
+            unsafe {
+                let gate = self.gates.as_mut_ptr().add(state);
+                let h = Tanh.of(s, s.mul(s.splat(TANH_EXPONENT), s.load(gate)));
+                s.store(gate, h);
+                s.store(self.new_h.as_mut_ptr().add(state), h);
+            }
+        }
+    }
+}
+
+/// A step of some rows of a SimpleRNN, back.
+pub(super) struct SimpleBackward<'a> {
+    pub(super) gates: &'a [f32],
+    pub(super) dh: &'a [f32],
+    /// What the output adds to `dh`.
+    pub(super) d_out: &'a [f32],
+    pub(super) dz: &'a mut [f32],
+}
+
+impl SimpleBackward<'_> {
+    pub(super) fn run(self, isa: Isa) {
+        let states = self.dh.len();
+        assert!(self.gates.len() >= states && self.dz.len() >= states);
+        assert!(self.d_out.len() >= states && states.is_multiple_of(isa.lanes()));
+        isa.run(self);
+    }
+}
+
+impl Kernel for SimpleBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let one = s.splat(1.0);
+        for state in (0..self.dh.len()).step_by(S::LANES) {
+            // SAFETY: `run` has asserted that the values are there, in whole vectors.
+            unsafe {
+                let h = s.load(self.gates.as_ptr().add(state));
+                let d_out = s.load(self.d_out.as_ptr().add(state));
+                let d = s.add(s.load(self.dh.as_ptr().add(state)), d_out);
+                let dz = s.mul(d, s.neg_mul_add(h, h, one));
+                s.store(self.dz.as_mut_ptr().add(state), dz);
             }
         }
     }
