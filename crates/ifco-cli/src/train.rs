@@ -282,7 +282,9 @@ fn finish(mut trainer: Trainer, mut watcher: Watcher<'_>, args: &Args) -> Result
     save(&model, watcher.config, optimizer, &args.output)?;
     if let Some(path) = &args.plot {
         match watcher.history.logs.is_empty() {
-            true => note(format_args!("no epoch came to its end: there are no curves to draw")),
+            true => note(format_args!(
+                "no epoch came to its end: there are no curves to draw"
+            )),
             false => draw(&watcher.history, &args.output, path)?,
         }
     }
