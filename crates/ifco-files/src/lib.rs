@@ -30,8 +30,10 @@ mod onnx;
 mod open;
 mod save;
 mod stack;
+mod tensorflow;
 mod torch;
 mod weights;
+mod wire;
 mod zipped;
 
 pub use error::FileError;
