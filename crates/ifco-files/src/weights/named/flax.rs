@@ -1,10 +1,10 @@
 //! Flax's cells: a Dense for each gate and side.
 
 use ifco_cell::packing;
-use ifco_cell::{GruWeights, LstmWeights};
-use ndarray::{Array1, Array2, Axis, concatenate, stack};
+use ifco_cell::{GruGate, GruWeights, LstmWeights};
+use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, stack};
 
-use super::{Direction, Found, row};
+use super::{Direction, Found, gru_row, row};
 
 impl Found<'_> {
     /// The Denses of Flax's gates side by side: kernels `(rows, gates·units)`, and the biases, where
@@ -74,12 +74,26 @@ impl Found<'_> {
         if self.any_below("if") || self.any_below("hf") {
             return Err("it is an MGUCell, which ifco has not".into());
         }
-        let known = ["ir", "iz", "in", "hr", "hz", "hn"];
-        if let Some(part) = known.iter().find(|part| !self.any_below(part)) {
+        let flax = gru_row("flax")?;
+        let parts = |side: char| {
+            flax.order.map(|gate| match gate {
+                GruGate::Update => format!("{side}z"),
+                GruGate::Reset => format!("{side}r"),
+                GruGate::Candidate => format!("{side}n"),
+            })
+        };
+        let (input, hidden) = (parts('i'), parts('h'));
+        let mut known = input.iter().chain(&hidden);
+        if let Some(part) = known.find(|part| !self.any_below(part)) {
             return Err(format!("it has no {part}"));
         }
-        let (kernel, input_bias) = self.flax(&["iz", "ir", "in"])?;
-        let (recurrent, hidden_bias) = self.flax(&["hz", "hr", "hn"])?;
+        let to_keras = |packed: ArrayView2<'_, f32>| {
+            let keras = flax.matrix_to_keras(packed);
+            keras.ok_or_else(|| "its gates have different shapes".to_owned())
+        };
+        let (kernel, input_bias) = self.flax(&input.each_ref().map(String::as_str))?;
+        let (recurrent, hidden_bias) = self.flax(&hidden.each_ref().map(String::as_str))?;
+        let (kernel, recurrent) = (to_keras(kernel.view())?, to_keras(recurrent.view())?);
         let width = kernel.ncols();
         let zeros = || Array1::zeros(width);
         let bias = match (input_bias, hidden_bias) {
@@ -87,7 +101,8 @@ impl Found<'_> {
             (input, hidden) => {
                 let rows = [input.unwrap_or_else(zeros), hidden.unwrap_or_else(zeros)];
                 let rows = stack(Axis(0), &[rows[0].view(), rows[1].view()]);
-                Some(rows.map_err(|error| error.to_string())?)
+                let rows = rows.map_err(|error| error.to_string())?;
+                Some(to_keras(rows.view())?)
             }
         };
         let weights =

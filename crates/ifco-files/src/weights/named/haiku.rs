@@ -1,9 +1,9 @@
 //! Haiku's GRU, and RNNs of two Denses, as Haiku and Flax have them.
 
 use ifco_cell::{GruWeights, SimpleRnnWeights};
-use ndarray::{ArrayView2, Axis, s};
+use ndarray::{ArrayView2, Axis};
 
-use super::{Direction, Found};
+use super::{Direction, Found, gru_row};
 
 impl Found<'_> {
     /// An RNN of two Denses, the biases summed.
@@ -28,33 +28,28 @@ impl Found<'_> {
         ))
     }
 
-    /// Haiku's GRU: `h' = (1 − z) ⊙ h + z ⊙ a`, so that its z is 1 − z of Keras's, which is that of
-    /// the negated weights: σ(−x) = 1 − σ(x).
+    /// Haiku's GRU.
     pub(super) fn haiku_gru(&self) -> Result<Direction, String> {
-        let negated = |array: ArrayView2<'_, f32>, units: usize| {
-            let mut array = array.to_owned();
-            array
-                .slice_mut(s![.., ..units])
-                .mapv_inplace(|value| -value);
-            array
-        };
+        let haiku = gru_row("haiku")?;
         let (kernel, recurrent) = (self.matrix("w_i")?, self.matrix("w_h")?);
         let units = recurrent.nrows();
-        if Some(recurrent.ncols()) != units.checked_mul(3) || kernel.ncols() != recurrent.ncols() {
+        let to_keras = |packed: ArrayView2<'_, f32>| haiku.matrix_to_keras(packed);
+        let matrices = to_keras(kernel).zip(to_keras(recurrent));
+        let Some((kernel, recurrent)) = matrices.filter(|(kernel, recurrent)| {
+            recurrent.ncols() == 3 * units && kernel.ncols() == recurrent.ncols()
+        }) else {
             return Err(format!(
                 "its w_i {:?} and w_h {:?} are those of no GRU (…, 3·units)",
                 kernel.shape(),
                 recurrent.shape()
             ));
-        }
+        };
         let bias = match self.vector("b")? {
-            Some(bias) if bias.len() == 3 * units => {
-                Some(negated(bias.insert_axis(Axis(0)), units))
-            }
+            Some(bias) if bias.len() == 3 * units => to_keras(bias.insert_axis(Axis(0))),
             Some(bias) => return Err(format!("its b has shape {:?}", bias.shape())),
             None => None,
         };
-        let weights = GruWeights::new(negated(kernel, units), negated(recurrent, units), bias);
+        let weights = GruWeights::new(kernel, recurrent, bias);
         Ok(Direction::Gru {
             weights: weights.map_err(|error| error.to_string())?,
             reset_after: false,

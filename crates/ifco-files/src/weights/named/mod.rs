@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fused::fused;
 use ifco_cell::CellKind;
-use ifco_cell::packing::{self, Packing};
+use ifco_cell::packing::{self, GruPacking, Packing};
 use ndarray::{ArrayD, ArrayView1, ArrayView2, Ix1, Ix2};
 
 use super::module::{Kind, Module};
@@ -499,4 +499,9 @@ impl<'a> Found<'a> {
 /// A row of the one table of gate orders.
 fn row(key: &str) -> Result<&'static Packing, String> {
     packing::find(key).ok_or_else(|| format!("the gate order {key:?} is not known"))
+}
+
+/// A row of the one table of a GRU's gate orders.
+fn gru_row(key: &str) -> Result<&'static GruPacking, String> {
+    packing::find_gru(key).ok_or_else(|| format!("the gate order {key:?} is not known"))
 }

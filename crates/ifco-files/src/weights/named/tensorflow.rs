@@ -1,10 +1,10 @@
 //! TensorFlow 1's cells: the input's rows and the hidden state's in one matrix.
 
 use ifco_cell::{GruWeights, SimpleRnnWeights};
-use ndarray::{Axis, concatenate, s, stack};
+use ndarray::{ArrayView2, Axis, concatenate, s, stack};
 
 use super::fused::fused;
-use super::{Direction, Found, Guess, row};
+use super::{Direction, Found, Guess, gru_row, row};
 
 /// The peepholes of i, f and o.
 const PEEPHOLES: [&str; 3] = ["w_i_diag", "w_f_diag", "w_o_diag"];
@@ -30,8 +30,7 @@ pub(super) fn direction(path: &str) -> Option<(String, &'static str)> {
 }
 
 impl Found<'_> {
-    /// TensorFlow 1's GRUCell: gates r u in one matrix, the candidate in another, each with the input's
-    /// rows first; u is Keras's z.
+    /// GRUCell: its gates in one matrix, the candidate in another, each with the input's rows first.
     pub(super) fn tensorflow_gru(&self) -> Result<Direction, String> {
         let (gates, candidate) = (
             self.matrix("gates/kernel")?,
@@ -48,23 +47,17 @@ impl Found<'_> {
                 candidate.shape()
             ));
         };
-        let blocks = [
-            gates.slice(s![.., units..]),
-            gates.slice(s![.., ..units]),
-            candidate,
-        ];
-        let all = concatenate(Axis(1), &blocks).map_err(|error| error.to_string())?;
+        let tf1 = gru_row("tf1")?;
+        let to_keras = |gates: ArrayView2<'_, f32>, candidate: ArrayView2<'_, f32>| {
+            let packed = concatenate(Axis(1), &[gates, candidate]).ok()?;
+            tf1.matrix_to_keras(packed.view())
+        };
+        let all = to_keras(gates, candidate).ok_or("it is none of a GRUCell")?;
         let bias = match (self.vector("gates/bias")?, self.vector("candidate/bias")?) {
             (Some(gates), Some(candidate))
                 if gates.len() == 2 * units && candidate.len() == units =>
             {
-                let blocks = [
-                    gates.slice(s![units..]),
-                    gates.slice(s![..units]),
-                    candidate,
-                ];
-                let bias = concatenate(Axis(0), &blocks).map_err(|error| error.to_string())?;
-                Some(bias.insert_axis(Axis(0)))
+                to_keras(gates.insert_axis(Axis(0)), candidate.insert_axis(Axis(0)))
             }
             (None, None) => None,
             _ => return Err("its biases are those of no GRUCell".into()),
