@@ -26,7 +26,7 @@ def arguments():
         epilog="Ctrl-C writes what was measured until then.",
     )
     add = parser.add_argument
-    add("--cases", default="all", help="groups (grid, step, model, precision), names or patterns"
+    add("--cases", default="all", help="groups (grid, step, model, precision, train), names or patterns"
         " such as 'lstm-1x*', with commas between (default: all)")
     add("--threads", default="1,2", help="numbers of threads, with commas (default: 1,2)")
     add("--peers", help="only these besides ifco, with commas: "
@@ -73,7 +73,8 @@ def choose(names, workers):
         if not (name and equals and command) or any(peer.id == name for peer in everybody):
             raise ValueError(f"--worker {text!r}: expected a new NAME, =, and its COMMAND")
         # On the command line by somebody who knows why: it is always part of the run.
-        everybody.append(peers.Peer(name, name, f"command:{command}"))
+        groups = (*peers.RUNS, "train")
+        everybody.append(peers.Peer(name, name, f"command:{command}", groups=groups))
     if names is None:
         return everybody
     known = [peer.id for peer in everybody]

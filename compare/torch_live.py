@@ -5,17 +5,24 @@ into the other framework, and both frameworks must agree.
 
 PyTorch -> .keras and .h5 -> Keras 3, and Keras 3 -> .pt and .safetensors -> PyTorch, whose
 module is the Python that ifco wrote: `load_state_dict(strict=True)`, read with `weights_only=True`.
-Each goes back again, and must have the same bits in its weights. Outputs agree when
+Each goes back again, and must have the same bits in its weights. Then PyTorch exports the module to
+ONNX, by its old and its new exporter in turn, and ifco makes it a Keras model and a module again;
+what either of the two does not take is counted, with the reason. Outputs agree when
 |difference| <= 1e-5 + 1e-4 * |the first framework's|.
 """
 
 import argparse
+import collections
+import contextlib
 import importlib.util
+import io
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -24,6 +31,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import torch
+
+logging.disable(logging.WARNING)
+warnings.filterwarnings("ignore")
 
 ABSOLUTE, RELATIVE = 1e-5, 1e-4
 ACTIVATIONS = ["linear", "relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu", "softplus",
@@ -104,8 +114,8 @@ def run(ifco, *arguments):
     return done.stdout
 
 
-def in_torch(weights, python, x):
-    """What PyTorch predicts with the module and the weights that ifco wrote."""
+def module(weights, python):
+    """The module and the weights that ifco wrote."""
     spec = importlib.util.spec_from_file_location("made", python)
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
@@ -116,8 +126,39 @@ def in_torch(weights, python, x):
     else:
         state = torch.load(weights, weights_only=True)
     model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def in_torch(model, x):
     with torch.no_grad():
-        return model.eval()(torch.from_numpy(x)).numpy()
+        return model(torch.from_numpy(x)).numpy()
+
+
+def through_onnx(model, x, expected, dynamo, ifco, folder):
+    """The module by an exporter of PyTorch, and as ifco's Keras model; what did not take it, if so."""
+    x = torch.from_numpy(x)
+    axes = {0: torch.export.Dim.DYNAMIC} if dynamo else {"x": {0: "batch"}}
+    more = {"dynamic_shapes": (axes,), "external_data": False} if dynamo else {"dynamic_axes": axes}
+    onnx = folder / "e.onnx"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            # One row would be taken for a fixed size.
+            torch.onnx.export(model, (x.repeat(2, *[1] * (x.ndim - 1)),), onnx, input_names=["x"],
+                              dynamo=dynamo, verbose=False, **more)
+    except Exception:  # noqa: BLE001 - its exporters do not take everything
+        return "PyTorch cannot export it"
+    name = "dynamo" if dynamo else "TorchScript"
+    np.save(folder / "x.npy", x.numpy())
+    run(ifco, "predict", onnx, folder / "x.npy", "-o", folder / "y.npy")
+    agree(expected, np.load(folder / "y.npy"), f"PyTorch -> ONNX by {name} -> ifco")
+    try:
+        run(ifco, "convert", onnx, folder / "e.keras")
+    except Failed as refused:
+        if "Keras has no layer" not in str(refused) and "it takes what" not in str(refused):
+            raise
+        return f"{name}: " + str(refused).split("): ")[-1].split(" in: ")[0][:90]
+    agree(expected, in_keras(folder / "e.keras", x.numpy()), f"PyTorch -> ONNX by {name} -> Keras")
+    return None
 
 
 def in_keras(path, x):
@@ -142,7 +183,8 @@ def compare(number, seed, ifco, folder):
     ending = ENDINGS[number % len(ENDINGS)]
     weights, python = folder / f"b{ending}", folder / "b.py"
     run(ifco, "convert", source, weights, "--python-out", python)
-    agree(expected, in_torch(weights, python, x), f"Keras -> {ending} -> PyTorch")
+    made = module(weights, python)
+    agree(expected, in_torch(made, x), f"Keras -> {ending} -> PyTorch")
     # And back, for Keras, each bit as it was.
     for back in ("c.keras", "c.h5"):
         run(ifco, "convert", weights, folder / back)
@@ -156,7 +198,7 @@ def compare(number, seed, ifco, folder):
         same = [k for k in one if k not in other or not torch.equal(one[k], other[k])]
         if same or len(one) != len(other):
             raise Failed(f"{ending} -> .keras -> {ending}: other weights in {same}")
-    return used
+    return used, through_onnx(made, x, expected, number % 2 == 0, ifco, folder)
 
 
 def main():
@@ -166,16 +208,19 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int)
     args = parser.parse_args()
-    started, failed, seen = time.time(), 0, set()
+    started, failed, seen, refused = time.time(), 0, set(), collections.Counter()
     numbers = range(args.models) if args.only is None else [args.only]
     for number in numbers:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                seen |= set(compare(number, args.seed, args.ifco.resolve(), Path(folder)))
+                used, why = compare(number, args.seed, args.ifco.resolve(), Path(folder))
+                seen |= set(used)
+                refused[why or "Keras again"] += 1
             except Exception as error:  # noqa: BLE001 - whatever a framework says
                 failed += 1
                 print(f"FAILED: seed {args.seed} case {number}: {str(error)[:600]}", flush=True)
     print(f"{time.time() - started:.0f} s; in them: {', '.join(sorted(seen))}")
+    print("by ONNX: " + "; ".join(f"{count} {why}" for why, count in refused.most_common()))
     print(f"{len(numbers) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 

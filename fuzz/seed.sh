@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- ../fixtures
 mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv \
     corpus/sound_model corpus/torch corpus/safetensors corpus/onnx corpus/view_request \
-    corpus/weights corpus/save corpus/raw_data
+    corpus/weights corpus/save corpus/checkpoint corpus/saved_model corpus/raw_data
 find "$@" -type f -size -200k | while read -r file; do
     name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
     case $file in
@@ -27,6 +27,15 @@ find "$@" -type f -size -200k | while read -r file; do
     *.pt)
         if unzip -p "$file" '*/data.pkl' >"corpus/torch/$name.pkl" 2>/dev/null; then :; fi
         ;;
+    *.index)
+        # How long the index is, in two bytes, the index, the data.
+        numbers=${file%.index}.data-00000-of-00001
+        size=$(wc -c <"$file")
+        # shellcheck disable=SC2059 # the format is made here
+        printf "$(printf '\\%03o\\%03o' $((size % 256)) $((size / 256)))" >"corpus/checkpoint/$name"
+        cat "$file" "$numbers" >>"corpus/checkpoint/$name"
+        ;;
+    *.pb) cp "$file" "corpus/saved_model/$name" ;;
     *.keras)
         if unzip -p "$file" config.json >"corpus/model_json/$name.json" 2>/dev/null; then :; fi
         if unzip -p "$file" model.weights.h5 >"corpus/hdf5_model/$name.h5" 2>/dev/null; then :; fi

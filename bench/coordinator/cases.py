@@ -1,13 +1,18 @@
-"""What is measured: the grid, the steps of a stream, the small model, the reduced precisions."""
+"""What is measured: the grid, the steps of a stream, the small model, the reduced precisions,
+steps of training."""
 
 import fnmatch
 import json
 from dataclasses import asdict, dataclass
 
 
+# Rows of the trained model's embedding, and its classes.
+WORDS = 10_000
+
+
 @dataclass(frozen=True)
 class Case:
-    """One row of a table; `what` is `sequence`, `step` or `model`."""
+    """One row of a table; `what` is `sequence`, `step`, `model`, `train` or `train-model`."""
 
     name: str
     group: str
@@ -29,7 +34,15 @@ class Case:
 
     @property
     def flops(self):
-        """Of one call: the matrix products, 2 for each weight and row."""
+        """Of one call: the matrix products, 2 for each weight and row; of a training step those
+        forward and those for the gradients, though not by what no weight comes before."""
+        if self.what == "train":
+            of_x, of_h = self.gates * self.units * self.features, self.gates * self.units**2
+            return 2 * self.batch * self.time * (2 * of_x + 3 * of_h)
+        if self.what == "train-model":
+            of_first = self.gates * self.units * (self.features + self.units)
+            of_second, dense = self.gates * self.units * 2 * self.units, self.units * WORDS
+            return 2 * self.batch * self.time * 3 * (of_first + of_second + dense)
         if self.what == "step":
             return 2 * self.gates * self.units * (1 + self.units) + 2 * self.units
         weights = self.gates * self.units * (self.features + self.units)
@@ -82,7 +95,18 @@ PRECISION = [
     for units in (256, 512, 1024)
 ]
 
-ALL = GRID + STEPS + MODEL + PRECISION
+TRAIN = [
+    Case(f"train-{batch}x{time}x{units}x{units}", "train", batch, time, units, units, what="train")
+    for batch, time, units in (
+        (32, 100, 64),
+        (32, 100, 128),
+        (32, 100, 256),
+        (64, 50, 512),
+        (1, 100, 128),
+    )
+] + [Case("train-model", "train", 32, 35, 128, 256, what="train-model")]
+
+ALL = GRID + STEPS + MODEL + PRECISION + TRAIN
 
 
 def select(patterns):
@@ -99,7 +123,7 @@ def select(patterns):
         ]
         if not found:
             raise ValueError(
-                f"no case {pattern!r}; there are the groups all, grid, step, model, precision"
+                f"no case {pattern!r}; there are the groups all, grid, step, model, precision, train"
                 f" and the names {', '.join(case.name for case in ALL)}"
             )
         chosen.update(found)

@@ -64,10 +64,10 @@ def level(weights, threads, caches):
 
 def bound(case, threads, limits, caches):
     """The shortest time of a call in ns and what sets it, or `None` where no limit is stated."""
-    if case.what != "sequence" or isinstance(limits, str):
+    if case.what not in ("sequence", "train", "train-model") or isinstance(limits, str):
         return None
     peak = limits["fma_gflops"]
-    if case.batch >= BATCH_BOUND:
+    if case.batch >= BATCH_BOUND or case.what != "sequence":
         return case.flops / peak, "FMA"
     if case.batch != 1:
         return None

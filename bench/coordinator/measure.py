@@ -1,6 +1,7 @@
 """One number of threads: every case through every worker, compared first, then timed."""
 
 import array
+import json
 import os
 import random
 import statistics
@@ -26,7 +27,8 @@ def prepare(cases, setup, folder, keras, say):
         text = case.json()
         script = everybody.PYTHON / "make_case.py"
         # What made it is part of what it is.
-        mark, key = place / "made", text + script.read_text()
+        scripts = [script, script.with_name("training.py")]
+        mark, key = place / "made", text + "".join(script.read_text() for script in scripts)
         if not (mark.exists() and mark.read_text() == key):
             say(f"making {case.name}")
             (place / "case.json").write_text(text)
@@ -56,10 +58,23 @@ def _floats(path):
 
 
 def difference(place, output):
-    """The largest difference from the reference; `inf` where the sizes or NaNs differ."""
+    """The largest difference from the reference; `inf` where the sizes or NaNs differ.
+
+    Where the case's folder divides the output, into losses and each weight's gradient, each part's
+    is relative to the part's largest number.
+    """
     ours, reference = _floats(output), _floats(place / "expected.f32")
     if len(ours) != len(reference):
         return float("inf")
+    if (place / "parts.json").exists():
+        start, worst = 0, 0.0
+        for count in json.loads((place / "parts.json").read_text()):
+            part = slice(start, start + count)
+            largest = max(map(abs, reference[part]))
+            parts = max(map(abs, map(float.__sub__, ours[part], reference[part])))
+            worst = max(worst, parts / largest)
+            start += count
+        return worst if sum(ours) == sum(ours) else float("inf")
     largest = max(map(abs, map(float.__sub__, ours, reference)), default=0.0)
     # A NaN hides from max, but not from a sum.
     return largest if sum(ours) == sum(ours) else float("inf")

@@ -16,6 +16,10 @@ RUST = BENCH / "peers" / "rust"
 IFCO = BENCH / "peers" / "ifco"
 
 
+# The groups in which a layer or a model runs, without being trained.
+RUNS = ("grid", "step", "model")
+
+
 class SetupError(Exception):
     """What could not be installed or built, and where its log is."""
 
@@ -28,7 +32,7 @@ class Peer:
     title: str
     setup: str  # the environment (Python), package (Rust) or `ifco` that it needs; or `command`
     arguments: list = field(default_factory=list)
-    groups: tuple = ("grid", "step", "model")
+    groups: tuple = RUNS
     # Peers are who ifco is compared with; its own other forms are not.
     role: str = "peer"
     rust: bool = False
@@ -45,15 +49,16 @@ def rust(id, title):
 
 
 PEERS = [
-    Peer("ifco", "ifco", "ifco", groups=("grid", "step", "model", "precision"), role="ifco"),
+    Peer("ifco", "ifco", "ifco", groups=("grid", "step", "model", "precision", "train"), role="ifco"),
     Peer("ifco-engine", "ifco, layers alone", "ifco", ["--part", "engine"], ("model",), "own"),
     Peer("ifco-bf16", "ifco bf16", "ifco", ["--precision", "bf16"], ("precision",), "own"),
     Peer("ifco-int8", "ifco int8", "ifco", ["--precision", "int8"], ("precision",), "own"),
-    python("torch", "PyTorch", "peer_torch"),
+    python("torch", "PyTorch", "peer_torch", groups=(*RUNS, "train")),
     python("onnxruntime", "ONNX Runtime", "peer_onnxruntime"),
     python("openvino", "OpenVINO", "peer_openvino"),
+    python("keras-train", "Keras train_on_batch", "peer_keras", "train", setup="keras", groups=("train",)),
     python("keras-predict", "Keras predict", "peer_keras", "predict", setup="keras"),
-    python("keras-function", "Keras tf.function", "peer_keras", "function", setup="keras"),
+    python("keras-function", "Keras tf.function", "peer_keras", "function", setup="keras", groups=(*RUNS, "train")),
     python("keras-layer", "Keras layer", "peer_keras", "layer", setup="keras"),
     rust("rten", "rten"),
     rust("tract", "tract"),

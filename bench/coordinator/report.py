@@ -8,6 +8,7 @@ GROUPS = {
     "grid": "Layers over sequences",
     "step": "One step of a stream: LSTM 1 → units, Dense → 1",
     "model": "A whole small model: Embedding 1000 → 64, LSTM 64, Dense → 1, one sequence of 100",
+    "train": "A step of training: forward, backward, Adam",
     "precision": "Reduced precision of ifco itself",
 }
 
@@ -60,11 +61,11 @@ def _ratios(row, case, peers):
         row["speedups"] = {id: ours / ns for id, ns in times.items() if id != "ifco"}
 
 
-def means(rows, threads):
-    """Geometric means over the grid."""
+def means(rows, threads, group="grid"):
+    """Geometric means over the grid, or another group."""
     found = {}
     for key in ("ratio_to_fastest_peer", "ratio_to_fastest_rust_peer"):
-        grid = [row for row in rows if row["group"] == "grid" and row["threads"] == threads]
+        grid = [row for row in rows if row["group"] == group and row["threads"] == threads]
         ratios = [row[key] for row in grid if key in row]
         if ratios:
             logs = [math.log(ratio) for ratio in ratios]
@@ -132,11 +133,13 @@ def markdown(about, rows, cases, peers, all_threads, limits, interrupted):
             if chosen:
                 lines += ["", f"## {title}, {threads} thread{'s' * (threads > 1)}", ""]
                 lines += _group(group, chosen, peers)
-        for key, mean in means(rows, threads).items():
+        all_means = [(group, *mean) for group in ("grid", "train") for mean in means(rows, threads, group).items()]
+        for group, key, mean in all_means:
             name = key.replace("ratio_to_", "").replace("_", " ").replace("rust", "Rust")
+            of = ", of training" if group == "train" else ""
             lines += [
                 "",
-                f"Geometric mean of the ratio to the {name}, {threads} thread{'s' * (threads > 1)}: "
+                f"Geometric mean of the ratio to the {name}{of}, {threads} thread{'s' * (threads > 1)}: "
                 f"**{mean['geometric_mean']:.2f}** over {mean['cells']} of {mean['of']} cells; "
                 f"least {mean['least']:.2f}.",
             ]
@@ -149,14 +152,14 @@ def _group(group, rows, peers):
     header = ["case", *(peer.title for peer in shown)]
     if group != "precision":
         header += ["ratio to fastest peer", "ratio to fastest Rust peer"]
-    if group in ("grid", "precision"):
+    if group in ("grid", "precision", "train"):
         header += ["ifco's share of the limit"]
     body = []
     for row in rows:
         cells = [row["case"], *(_cell(row["peers"].get(peer.id), group) for peer in shown)]
         if group != "precision":
             cells += [_ratio(row, "fastest_peer"), _ratio(row, "fastest_rust_peer")]
-        if group in ("grid", "precision"):
+        if group in ("grid", "precision", "train"):
             share = row["peers"].get("ifco", {}).get("share_of_limit")
             cells.append(f"{share:.0%} ({row['limited_by']})" if share else "–")
         body.append(cells)

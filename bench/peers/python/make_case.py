@@ -2,11 +2,13 @@
 input, what a float64 reference answers, and the ONNX file. Always the same for the same case.
 """
 
+import json
 import sys
 import zlib
 
 import numpy as np
 import onnx
+import training
 from onnx import TensorProto, helper, numpy_helper
 from worker import Case
 
@@ -40,6 +42,8 @@ def recurrent(kind, x, kernel, recurrent_kernel, bias):
 
 def draw(case):
     """Every array of the case, by name."""
+    if case.what in ("train", "train-model"):
+        return training.draw(case)
     random = np.random.default_rng(zlib.crc32(case.folder.name.encode()))
     columns = case.gates * case.units
 
@@ -154,7 +158,14 @@ def main():
     case = Case(sys.argv[1], 1)
     arrays = draw(case)
     for name, array in arrays.items():
-        array.tofile(case.folder / (name + (".i32" if name == "tokens" else ".f32")))
+        array.tofile(case.folder / (name + (".i32" if array.dtype == np.int32 else ".f32")))
+    if case.what in ("train", "train-model"):
+        parts = training.expected(case, arrays)
+        (case.folder / "parts.json").write_text(json.dumps([part.size for part in parts]))
+        np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32).tofile(
+            case.folder / "expected.f32"
+        )
+        return
     onnx.save(onnx_model(case, arrays), case.folder / "model.onnx")
     expected(case, arrays).astype(np.float32).tofile(case.folder / "expected.f32")
 

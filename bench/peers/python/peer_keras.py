@@ -7,6 +7,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras
 import numpy as np
 import tensorflow as tf
+from training import EPSILON
 from worker import Skip
 
 threads_set = False
@@ -65,8 +66,59 @@ class Keras:
         return np.asarray(self.call())
 
 
+class Training:
+    """Steps of training: `train_on_batch`, or the model's `train_step` compiled."""
+
+    def __init__(self, case, variant):
+        x, y = case.batch_of_training()
+        self.case, self.variant = case, variant
+        self.x, self.y = (tf.constant(array) for array in (x, y))
+        self.begin()
+
+    def begin(self):
+        case, units = self.case, self.case.units
+        layers = keras.layers
+        if case.what == "train":
+            stack = [keras.Input((case.time, case.features)), layers.LSTM(units, return_sequences=True)]
+            loss = "mse"
+        else:
+            table = case.embedding()
+            stack = [
+                keras.Input((case.time,), dtype="int32"),
+                layers.Embedding(*table.shape),
+                layers.LSTM(units, return_sequences=True),
+                layers.LSTM(units, return_sequences=True),
+                layers.Dense(len(table), activation="softmax"),
+            ]
+            loss = "sparse_categorical_crossentropy"
+        self.model = keras.Sequential(stack)
+        self.model.set_weights(case.all_weights())
+        self.model.compile(keras.optimizers.Adam(epsilon=EPSILON), loss)
+        if self.variant == "function":
+            step = tf.function(lambda x, y: self.model.train_step((x, y))["loss"])
+            self.model.optimizer.build(self.model.trainable_variables)
+            self.call = lambda: step(self.x, self.y)
+        else:
+            self.call = lambda: self.model.train_on_batch(self.x, self.y)
+
+    def output(self):
+        self.begin()
+        with tf.GradientTape() as tape:
+            loss = self.model.compute_loss(self.x, self.y, self.model(self.x, training=True))
+        gradients = tape.gradient(loss, [v.value for v in self.model.trainable_variables])
+        losses = []
+        for count in range(3):
+            # Of one step alone: what is returned is the mean since the last reset.
+            self.model.reset_metrics()
+            losses.append(float(self.call()))
+        gradients = [np.asarray(tf.convert_to_tensor(g)).reshape(-1) for g in gradients]
+        return np.concatenate([losses, *gradients])
+
+
 def load(case, variant):
     pin(case.threads)
+    if case.what in ("train", "train-model"):
+        return Training(case, variant)
     if case.what == "step":
         raise Skip("Keras has no call for one step of a stream")
     return Keras(case, variant)

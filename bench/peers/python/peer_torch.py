@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from training import EPSILON
 
 
 def packed(case, matrix):
@@ -87,6 +88,101 @@ class Model:
         return self.call().numpy()
 
 
+class Network(torch.nn.Module):
+    """What is trained: an LSTM, or Embedding, two LSTM and Dense."""
+
+    def __init__(self, case):
+        super().__init__()
+        self.embedding = self.dense = None
+        *table, weights, more = split_weights(case)
+        self.lstm = trained_lstm(weights)
+        self.second = None
+        if more:
+            self.embedding = torch.nn.Embedding.from_pretrained(torch.from_numpy(table[0]), freeze=False)
+            self.second = trained_lstm(more[:3])
+            self.dense = torch.nn.Linear(*more[3].shape)
+            kernel, bias = (torch.from_numpy(array) for array in more[3:])
+            self.dense.load_state_dict({"weight": kernel.T, "bias": bias})
+
+    def forward(self, x):
+        if self.second is None:
+            return self.lstm(x)[0]
+        return self.dense(self.second(self.lstm(self.embedding(x))[0])[0])
+
+    def in_keras_order(self):
+        """The parameters, and how each lies in Keras's layout."""
+        def of(lstm):
+            yield lstm.weight_ih_l0, True
+            yield lstm.weight_hh_l0, True
+            yield lstm.bias_ih_l0, False
+
+        if self.second is None:
+            return list(of(self.lstm))
+        dense = [(self.dense.weight, True), (self.dense.bias, False)]
+        return [(self.embedding.weight, False), *of(self.lstm), *of(self.second), *dense]
+
+
+def split_weights(case):
+    """`[table,] the first LSTM's, all after it`."""
+    weights = case.all_weights()
+    if case.what == "train":
+        return weights, []
+    return weights[0], weights[1:4], weights[4:]
+
+
+def trained_lstm(weights):
+    kernel, recurrent_kernel, bias = weights
+    layer = torch.nn.LSTM(len(kernel), len(recurrent_kernel))
+    arrays = {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent_kernel.T, "bias_ih_l0": bias,
+              "bias_hh_l0": np.zeros_like(bias)}
+    layer.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
+    # Keras has one bias: trained both, it would move twice as far.
+    layer.bias_hh_l0.requires_grad_(False)
+    return layer
+
+
+class Training:
+    """Steps of training, with the fused Adam. Time-major, as PyTorch's own layout is."""
+
+    def __init__(self, case):
+        x, y = case.batch_of_training()
+        kind = np.float32 if case.what == "train" else np.int64
+        self.x, self.y = (
+            torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1)).astype(kind)) for array in (x, y)
+        )
+        self.case = case
+        self.begin()
+
+    def begin(self):
+        self.network = Network(self.case).train()
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        self.adam = torch.optim.Adam(trained, lr=0.001, eps=EPSILON, fused=True)
+
+    def call(self):
+        self.adam.zero_grad(set_to_none=True)
+        output = self.network(self.x)
+        if self.case.what == "train":
+            loss = torch.nn.functional.mse_loss(output, self.y)
+        else:
+            loss = torch.nn.functional.cross_entropy(output.flatten(0, 1), self.y.flatten())
+        loss.backward()
+        self.adam.step()
+        return loss.detach()
+
+    def output(self):
+        self.begin()
+        losses, gradients = [], None
+        for _ in range(3):
+            losses.append(self.call().item())
+            if gradients is None:
+                parameters = self.network.in_keras_order()
+                gradients = [p.grad.T if turned else p.grad for p, turned in parameters]
+                gradients = [gradient.numpy().reshape(-1).copy() for gradient in gradients]
+        return np.concatenate([losses, *gradients])
+
+
 def load(case, variant):
     torch.set_num_threads(case.threads)
+    if case.what in ("train", "train-model"):
+        return Training(case)
     return {"sequence": Sequence, "step": Step, "model": Model}[case.what](case)

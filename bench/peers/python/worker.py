@@ -37,7 +37,23 @@ class Case:
         return np.fromfile(self.folder / f"{name}.f32", np.float32).reshape(*shape)
 
     def tokens(self):
-        return np.fromfile(self.folder / "tokens.i32", np.int32)
+        return self.indices("tokens")
+
+    def indices(self, name):
+        return np.fromfile(self.folder / f"{name}.i32", np.int32)
+
+    def all_weights(self):
+        """Of what is trained, in Keras's order: `train` a layer's, `train-model` a model's."""
+        first, units = self.weights(), self.units
+        if self.what == "train":
+            return first
+        second = [
+            self.array("second_kernel", units, 4 * units),
+            self.array("second_recurrent_kernel", units, 4 * units),
+            self.array("second_bias", 4 * units),
+        ]
+        dense = [self.array("dense_kernel", units, -1), self.array("dense_bias", -1)]
+        return [self.embedding(), *first, *second, *dense]
 
     def input(self):
         """`(batch, time, features)`; of a step, all the stream's inputs."""
@@ -55,6 +71,13 @@ class Case:
 
     def dense(self):
         return [self.array("dense_kernel", self.units, 1), self.array("dense_bias", 1)]
+
+    def batch_of_training(self):
+        """What goes in and what is wanted."""
+        if self.what == "train":
+            return self.input(), self.array("target", self.batch, self.time, self.units)
+        shape = (self.batch, self.time)
+        return self.tokens().reshape(shape), self.indices("labels").reshape(shape)
 
     def embedding(self):
         return self.array("embedding", -1, self.features)

@@ -6,7 +6,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use ifco_cell::{
     Activation, Cell, Dropout, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer,
-    SequenceGradient, SequenceOptions,
+    SequenceGradient, SequenceOptions, TrainingMemory,
 };
 use ndarray::{Array, Array1, Array2, Array3, Dimension, ShapeBuilder};
 
@@ -118,7 +118,7 @@ fn lstm_training_1_thread(bencher: Bencher, shape: Shape) {
     let d: Array3<f32> = numbers((batch, time, units), 1.0);
     ifco_cell::set_threads(1);
     let operations = 3 * 8 * units * (features + units) * batch * time;
-    let none = Dropout::default();
+    let (none, _kept) = (Dropout::default(), TrainingMemory::keep());
     bencher
         .counter(ItemsCount::new(operations))
         .bench_local(|| {

@@ -1,9 +1,12 @@
 //! The activations, each in the formula of the framework that names it.
 
+use std::fmt;
+
 mod apply;
 mod derivative;
 
-/// Any activation that Keras 2 or 3 knows by name, with its parameters.
+/// Any activation that Keras 2 or 3 knows by name, and those of ONNX's recurrent operators, with its
+/// parameters.
 ///
 /// [`Activation::apply`] works on the last axis, as Keras does: most are elementwise, but
 /// [`Softmax`](Self::Softmax), [`LogSoftmax`](Self::LogSoftmax) and
@@ -113,6 +116,27 @@ pub enum Activation {
     SparsePlus,
     /// `clip((x + 1) / 2, 0, 1)`
     SparseSigmoid,
+    /// ONNX's `Affine`, which Keras has not: `alpha·x + beta`
+    Affine {
+        /// The factor.
+        alpha: f32,
+        /// What is added.
+        beta: f32,
+    },
+    /// ONNX's `ScaledTanh`, which Keras has not: `alpha·tanh(beta·x)`
+    ScaledTanh {
+        /// The greatest value.
+        alpha: f32,
+        /// The factor of what goes in.
+        beta: f32,
+    },
+    /// ONNX's `HardSigmoid`, of which Keras has single ones: `clip(alpha·x + beta, 0, 1)`
+    HardSigmoidOf {
+        /// The slope.
+        alpha: f32,
+        /// The value at 0.
+        beta: f32,
+    },
 }
 
 impl Activation {
@@ -220,7 +244,8 @@ impl Activation {
         })
     }
 
-    /// Keras's name for it, as in `activation="tanh"`. Parameters are not part of it.
+    /// Keras's name for it, as in `activation="tanh"`, or ONNX's in Keras's way. Parameters are not
+    /// part of it.
     ///
     /// ```
     /// use ifco_cell::Activation;
@@ -238,7 +263,9 @@ impl Activation {
             Activation::Relu { .. } => "relu",
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
-            Activation::HardSigmoid | Activation::HardSigmoidKeras2 => "hard_sigmoid",
+            Activation::HardSigmoid
+            | Activation::HardSigmoidKeras2
+            | Activation::HardSigmoidOf { .. } => "hard_sigmoid",
             Activation::HardTanh => "hard_tanh",
             Activation::Softmax => "softmax",
             Activation::LogSoftmax => "log_softmax",
@@ -261,6 +288,66 @@ impl Activation {
             Activation::Threshold { .. } => "threshold",
             Activation::SparsePlus => "sparse_plus",
             Activation::SparseSigmoid => "sparse_sigmoid",
+            Activation::Affine { .. } => "affine",
+            Activation::ScaledTanh { .. } => "scaled_tanh",
+        }
+    }
+
+    /// Whether it is one of those that ONNX's recurrent operators have and no Keras.
+    ///
+    /// ```
+    /// use ifco_cell::Activation;
+    /// assert!(Activation::Affine { alpha: 2.0, beta: 0.0 }.is_beyond_keras());
+    /// assert!(!Activation::Tanh.is_beyond_keras());
+    /// ```
+    pub fn is_beyond_keras(&self) -> bool {
+        matches!(
+            self,
+            Activation::Affine { .. }
+                | Activation::ScaledTanh { .. }
+                | Activation::HardSigmoidOf { .. }
+        )
+    }
+}
+
+/// Its name, and the parameters that are not those which the name alone means.
+///
+/// ```
+/// use ifco_cell::Activation;
+/// assert_eq!(Activation::Tanh.to_string(), "tanh");
+/// assert_eq!(Activation::Elu { alpha: 0.5 }.to_string(), "elu(alpha=0.5)");
+/// let affine = Activation::Affine { alpha: 2.0, beta: 0.5 };
+/// assert_eq!(affine.to_string(), "affine(alpha=2, beta=0.5)");
+/// ```
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        f.write_str(name)?;
+        match *self {
+            _ if Self::from_name(name) == Some(*self) => Ok(()),
+            Activation::Relu {
+                negative_slope,
+                max_value: None,
+                threshold: 0.0,
+            } => write!(f, "(negative_slope={negative_slope})"),
+            Activation::Relu {
+                negative_slope: 0.0,
+                max_value: None,
+                threshold,
+            }
+            | Activation::Threshold {
+                threshold,
+                default_value: 0.0,
+            } => write!(f, "(threshold={threshold})"),
+            Activation::Elu { alpha } | Activation::Celu { alpha } => {
+                write!(f, "(alpha={alpha})")
+            }
+            Activation::Affine { alpha, beta }
+            | Activation::ScaledTanh { alpha, beta }
+            | Activation::HardSigmoidOf { alpha, beta } => {
+                write!(f, "(alpha={alpha}, beta={beta})")
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -5,6 +5,7 @@ use ndarray::ArrayView2;
 
 mod options;
 
+pub(crate) use options::clip;
 pub use options::{LstmOptions, LstmOptionsError};
 
 /// An LSTM's weights and activations: Keras's `LSTMCell`, and with [`LstmOptions`] and the further
@@ -88,6 +89,7 @@ pub struct GruCell {
     activation: Activation,
     recurrent_activation: Activation,
     reset_after: bool,
+    clip: Option<f32>,
 }
 
 impl GruCell {
@@ -121,6 +123,7 @@ impl GruCell {
             activation,
             recurrent_activation,
             reset_after,
+            clip: None,
         })
     }
 
@@ -162,6 +165,7 @@ impl GruCell {
 pub struct SimpleRnnCell {
     weights: SimpleRnnWeights,
     activation: Activation,
+    clip: Option<f32>,
 }
 
 impl SimpleRnnCell {
@@ -170,6 +174,7 @@ impl SimpleRnnCell {
         Self {
             weights,
             activation,
+            clip: None,
         }
     }
 
@@ -240,6 +245,28 @@ impl Cell {
             Cell::Lstm(cell) => cell.weights.features(),
             Cell::Gru(cell) => cell.weights.features(),
             Cell::SimpleRnn(cell) => cell.weights.features(),
+        }
+    }
+
+    /// What makes it another cell than Keras's, by name: see [`LstmCell::extras`]. Of a GRU and a
+    /// SimpleRNN `clip`, and activations that Keras has not.
+    ///
+    /// ```
+    /// use ifco_cell::{Activation, Cell, SimpleRnnCell, SimpleRnnWeights};
+    /// use ndarray::Array2;
+    ///
+    /// let weights = SimpleRnnWeights::new(Array2::zeros((3, 2)), Array2::zeros((2, 2)), None)?;
+    /// let cell = SimpleRnnCell::new(weights, Activation::Tanh).with_clip(Some(2.0))?;
+    /// assert_eq!(Cell::from(cell).extras(), ["clip"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn extras(&self) -> Vec<&'static str> {
+        match self {
+            Cell::Lstm(cell) => cell.extras(),
+            Cell::Gru(cell) => {
+                options::extras_of(cell.clip, cell.activation, Some(cell.recurrent_activation))
+            }
+            Cell::SimpleRnn(cell) => options::extras_of(cell.clip, cell.activation, None),
         }
     }
 

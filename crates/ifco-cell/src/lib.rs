@@ -39,15 +39,18 @@ mod weights;
 pub use activation::Activation;
 pub use cell::{Cell, CellKind, GruCell, LstmCell, LstmOptions, LstmOptionsError, SimpleRnnCell};
 pub use engine::pool::{join, set_threads, threads};
+pub use engine::simd::{InstructionSetError, instruction_set};
 pub use gate::{Gate, GruGate};
 pub use layer::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 pub use precision::{Precision, PrecisionError};
 pub use session::{Session, SessionError};
 pub use trace::{
-    ArrayDigest, Change, Digest, DigestBuilder, Memory, Passage, Trace, TraceOptions, UnitDigest,
+    ArrayDigest, Change, Digest, DigestBuilder, Flow, FlowDigest, FlowDigestBuilder, GradientTrace,
+    Memory, Passage, Trace, TraceOptions, UnitDigest,
 };
 pub use training::{
     BackwardOptions, CellGradients, Dropout, Gradients, NormGradients, SequenceGradient, Tape,
+    TapeOptions, TrainingMemory,
 };
 pub use weights::{
     GruWeights, LayerNorm, LstmWeights, Norm, NormedSums, SimpleRnnWeights, WeightsError,

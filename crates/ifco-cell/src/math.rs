@@ -1,6 +1,6 @@
-//! `exp`, `sigmoid`, `tanh` and `erf`: one definition for a single value and for vectors.
+//! `exp`, `sigmoid`, `tanh` and `erf` of one value, and the two that the gates need of vectors.
 //!
-//! The `f32` functions have no branch and call no library, so that the compiler also turns
+//! None has a branch or calls a library, so that the compiler also turns
 //! `for value in row { *value = sigmoid(*value) }` into vector code. All rest on one reduction:
 //!
 //! ```text
@@ -11,22 +11,21 @@
 //! tanh|x| = −m / (2 + m),  m = e^(−2|x|) − 1
 //! ```
 //!
-//! Where a vector instruction looks up powers of two in a register, n counts eighths or sixteenths
-//! of an octave: r is smaller by as much, and a shorter polynomial does.
+//! The gates' sums come as *exponents*: the weights of a gate are multiplied by −log₂ e where a
+//! sigmoid follows and by −2·log₂ e where a tanh does, once, when they are packed. Then
 //!
-//! The coefficients are a minimax fit of relative error 1.3e-8. Greatest errors over all `f32`, in
-//! ULP on any instruction set (`math/every_value.rs` measures them again):
+//! ```text
+//! y = −x·log₂ e     σ(x)    = 1 / (1 + 2^y)
+//! y = −2x·log₂ e    tanh x  = −m / (2 + m),  m = 2^y − 1
+//! ```
 //!
-//! | `exp` | `e^x − 1`, x ≤ 0 | `sigmoid` | `tanh` |
-//! |---|---|---|---|
-//! | 1.05 | 1.15 | 3.99 | 3.56 |
-//!
-//! and below the normal numbers the last bit of `exp`, nothing of `tanh`. A `sigmoid` below 1e-10
-//! (x < −23) is within 6 ULP, 1e-16; it is 1/(1 + e⁸⁸), 6e-39, at least.
+//! and y needs no multiplication to fall apart in n and r. The rounding of y is one more of the
+//! roundings of a sum: at most 2⁻²⁴ of x, of which σ and tanh leave 2e-8 at most.
 
 use crate::engine::simd::{Portable, Simd};
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
+const LN2: f32 = std::f32::consts::LN_2;
 /// ln 2 in two parts; the first has so few bits that `n·LN2_HIGH` is exact.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -35,159 +34,153 @@ const C1: f32 = 0.166_665_43;
 const C2: f32 = 0.041_667_2;
 const C3: f32 = 0.008_366_579;
 const C4: f32 = 0.001_388_254_7;
-/// e^r ≈ 1 + E1·r + … + E5·r⁵, a minimax fit of relative error 9.2e-8.
-const E1: f32 = 0.999_999_7;
-const E2: f32 = 0.499_991_48;
-const E3: f32 = 0.166_676_39;
-const E4: f32 = 0.041_898_16;
-const E5: f32 = 0.008_290_272;
-/// Where the powers of two come by eighths or sixteenths of an octave, r is so small (a = ln 2 / 16
-/// or ln 2 / 32 at most) that e^r ≈ 1 + r + D2·r² + D3·r³ is within 3.8e-8 or 2.3e-9: the Taylor
-/// series, with r⁴ replaced by the nearest lower powers, D2 = 1/2 + a²/32.
-const D2_EIGHTH: f32 = 0.500_058_65;
-const D2_SIXTEENTH: f32 = 0.500_014_66;
-const D3: f32 = 0.166_666_67;
-/// e^r − 1 ≈ r + F2·r² + F3·r³ + F4·r⁴ for |r| ≤ ln 2 / 16, within a part of 3.7e-9.
-const F2: f32 = 0.5;
-const F3: f32 = 0.166_682_3;
-const F4: f32 = 0.041_666_668;
 /// Adding 1.5·2²³ rounds to a whole number, which then stands in the low bits.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
+
+/// What a sum that a sigmoid follows is multiplied by to be its exponent.
+pub(crate) const SIGMOID_EXPONENT: f32 = -LOG2_E;
+
+/// The same where a tanh follows.
+pub(crate) const TANH_EXPONENT: f32 = -2.0 * LOG2_E;
+
+// Minimax fits, the coefficients rounded one after the other.
+
+/// 2^r ≈ 1 + A1·r + A2·r² + A3·r³ for r from 0 to 1/16, within 1.4e-9.
+const SIXTEENTH_FROM_ZERO: [f32; 3] = [0.693_147_6, 0.240_184_9, 0.056_662_988];
+/// The same up to 1/8, within 2.2e-8.
+const EIGHTH_FROM_ZERO: [f32; 3] = [0.693_150_7, 0.240_055_01, 0.057_863_01];
+/// The same for |r| ≤ 1/16, within 2.6e-8.
+const EIGHTH: [f32; 3] = [0.693_147_24, 0.240_257_52, 0.055_488_97];
+/// The same for |r| ≤ 1/2 and up to r⁵, within 9.4e-8.
+#[allow(clippy::approx_constant, reason = "near ln 2, and not it")]
+const WHOLE: [f32; 5] = [
+    0.693_147,
+    0.240_222_47,
+    0.055_507_11,
+    0.009_671_291,
+    0.001_326_951_9,
+];
+/// 2^r − 1 ≈ r·ln 2 + r²·(B2 + B3·r + …), within that part of it: for |r| ≤ 1/32 7.5e-8,
+const SIXTEENTH_M1: [f32; 2] = [0.240_233_51, 0.055_503_46];
+/// for |r| ≤ 1/16 4.4e-9,
+const EIGHTH_M1: [f32; 3] = [0.240_226_5, 0.055_507_712, 0.009_618_673_5];
+/// for |r| ≤ 1/2 9e-9.
+const WHOLE_M1: [f32; 5] = [
+    0.240_226_5,
+    0.055_503_67,
+    0.009_618_066,
+    0.001_338_756_3,
+    1.546_138_7e-4,
+];
 
 /// One value at a time.
 const ONE: Portable<1> = Portable;
 
-/// Of x·`factor`, where `factor` is a power of two or minus one: n, in the low bits of the first,
-/// and r / `factor` of the reduction above, by steps of ln 2 / 2^`bits`. The factor thus costs no
-/// operation.
+/// c₀ + c₁·r + … + c₄·r⁴, with the operations beside each other where they may be.
 #[inline(always)]
-fn reduce<S: Simd>(s: S, x: S::F32, factor: f32, bits: u32) -> (S::F32, S::F32) {
-    let steps = (1u32 << bits) as f32;
-    let round = s.splat(ROUND);
-    let shifted = s.mul_add(x, s.splat(factor * steps * LOG2_E), round);
-    let whole = s.sub(shifted, round);
-    let step = factor * steps;
-    let r = if S::FUSED {
-        // n·ln 2 is not rounded, and the f32 nearest to ln 2 is within 1.5e-9 of it.
-        s.neg_mul_add(whole, s.splat(std::f32::consts::LN_2 / step), x)
-    } else {
-        let r = s.neg_mul_add(whole, s.splat(LN2_HIGH / step), x);
-        s.neg_mul_add(whole, s.splat(LN2_LOW / step), r)
-    };
-    (shifted, r)
-}
-
-/// q / `factor` of r / `factor` for whole octaves, with the operations beside each other where
-/// they may be.
-#[inline(always)]
-fn small_exp_m1<S: Simd>(s: S, r: S::F32, factor: f32) -> S::F32 {
-    // Exact: the factor is a power of two.
-    let f2 = factor * factor;
-    let (f3, f4) = (f2 * factor, f2 * f2);
+fn polynomial<S: Simd>(s: S, r: S::F32, [c0, c1, c2, c3, c4]: [f32; 5]) -> S::F32 {
     let square = s.mul(r, r);
-    let low = s.mul_add(r, s.splat(C1 * f2), s.splat(C0 * factor));
-    let high = s.mul_add(r, s.splat(C3 * f4), s.splat(C2 * f3));
-    let high = s.mul_add(square, s.splat(C4 * f4 * factor), high);
-    s.mul_add(square, s.mul_add(square, high, low), r)
+    let low = s.mul_add(r, s.splat(c1), s.splat(c0));
+    let high = s.mul_add(r, s.splat(c3), s.splat(c2));
+    let high = s.mul_add(square, s.splat(c4), high);
+    s.mul_add(square, high, low)
 }
 
-/// e^r of r / `factor`, without the accuracy that q has near 0.
+/// 1 + 2^y, or where that is no number of `f32` infinity or the greatest power of two below 2¹²⁷.
 #[inline(always)]
-fn small_exp<S: Simd>(s: S, r: S::F32, factor: f32) -> S::F32 {
-    let f2 = factor * factor;
-    let (f3, f4) = (f2 * factor, f2 * f2);
+pub(crate) fn one_plus_exp2<S: Simd>(s: S, y: S::F32) -> S::F32 {
+    let (power, r) = s.exp2_parts(y);
     let one = s.splat(1.0);
-    if S::OCTAVE_BITS > 0 {
-        let (c2, c3) = match S::OCTAVE_BITS {
-            3 => (D2_EIGHTH, D3),
-            _ => (D2_SIXTEENTH, D3),
-        };
-        let sum = s.mul_add(r, s.splat(c3 * f3), s.splat(c2 * f2));
-        let sum = s.mul_add(r, sum, s.splat(factor));
-        return s.mul_add(r, sum, one);
-    }
-    let square = s.mul(r, r);
-    let low = s.mul_add(r, s.splat(E1 * factor), one);
-    let middle = s.mul_add(r, s.splat(E3 * f3), s.splat(E2 * f2));
-    let high = s.mul_add(r, s.splat(E5 * f4 * factor), s.splat(E4 * f4));
-    s.mul_add(square, s.mul_add(square, high, middle), low)
-}
-
-/// 1 + e^−x, and where it would not be a normal number the nearest that is.
-#[inline(always)]
-pub(crate) fn one_plus_exp_neg<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    // Beyond 80 the sum is 1 in any case; beyond −88 it would overflow.
-    let x = s.at_most(s.splat(80.0), s.at_least(s.splat(-88.0), x));
-    let (n, r) = reduce(s, x, -1.0, S::OCTAVE_BITS);
-    // A product with 2ⁿ: adding to the exponent of a NaN could make it a number.
-    s.mul_add(small_exp(s, r, -1.0), s.power_of_two(n), s.splat(1.0))
-}
-
-/// −tanh|x| as a fraction m / (2 + m), m = e^(−2|x|) − 1: the two of them.
-#[inline(always)]
-pub(crate) fn tanh_fraction<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
-    // e^−20 is less than half a ULP of 1.
-    let m = exp_m1(s, s.at_most(s.splat(10.0), s.abs(x)), -2.0);
-    (m, s.add(s.splat(2.0), m))
-}
-
-/// e^(x·`factor`) − 1 for x·`factor` from −80 to 0.
-#[inline(always)]
-fn exp_m1<S: Simd>(s: S, x: S::F32, factor: f32) -> S::F32 {
-    let (n, r) = reduce(s, x, factor, S::OCTAVE_BITS);
-    let one = s.splat(1.0);
-    let power = s.power_of_two(n);
-    let below = s.sub(power, one);
-    if S::OCTAVE_BITS == 0 {
-        let times_factor = s.scale(s.splat(factor), n);
-        return s.mul_add(times_factor, small_exp_m1(s, r, factor), below);
-    }
-    let f2 = factor * factor;
-    let (f3, f4) = (f2 * factor, f2 * f2);
-    let high = match S::OCTAVE_BITS {
-        3 => {
-            let high = s.mul_add(r, s.splat(F4 * f4), s.splat(F3 * f3));
-            s.mul_add(r, high, s.splat(F2 * f2))
+    let rest = match S::OCTAVE_BITS {
+        0 => s.mul_add(r, polynomial(s, r, WHOLE), one),
+        bits => {
+            let [a1, a2, a3] = match (bits, S::REST_FROM_ZERO) {
+                (3, false) => EIGHTH,
+                (3, true) => EIGHTH_FROM_ZERO,
+                _ => SIXTEENTH_FROM_ZERO,
+            };
+            let sum = s.mul_add(r, s.splat(a3), s.splat(a2));
+            let sum = s.mul_add(r, sum, s.splat(a1));
+            s.mul_add(r, sum, one)
         }
-        _ => s.mul_add(r, s.splat(D3 * f3), s.splat(D2_SIXTEENTH * f2)),
+    };
+    s.mul_add(rest, power, one)
+}
+
+/// tanh x of y = −2x·log₂ e, as a fraction: −m and 2 + m.
+#[inline(always)]
+pub(crate) fn tanh_fraction<S: Simd>(s: S, y: S::F32) -> (S::F32, S::F32) {
+    // Beyond it, tanh is 1 or −1 to the last bit.
+    let y = s.at_most(s.splat(30.0), s.at_least(s.splat(-30.0), y));
+    let (n, r) = s.nearest_power(y);
+    let power = s.power_of_two(n);
+    let high = match S::OCTAVE_BITS {
+        0 => polynomial(s, r, WHOLE_M1),
+        3 => {
+            let [b2, b3, b4] = EIGHTH_M1;
+            let high = s.mul_add(r, s.splat(b4), s.splat(b3));
+            s.mul_add(r, high, s.splat(b2))
+        }
+        _ => {
+            let [b2, b3] = SIXTEENTH_M1;
+            s.mul_add(r, s.splat(b3), s.splat(b2))
+        }
     };
     // Near 0 the power is 1, and nothing is lost; elsewhere what its rounding has lost counts.
-    let low = s.mul_add(r, s.splat(factor), s.power_of_two_error(n));
-    s.mul_add(power, s.mul_add(s.mul(r, r), high, low), below)
+    let low = s.mul_add(r, s.splat(LN2), s.power_of_two_error(n));
+    let rest = s.mul_add(s.mul(r, r), high, low);
+    let minus_m = s.neg_mul_add(power, rest, s.sub(s.splat(1.0), power));
+    (minus_m, s.sub(s.splat(2.0), minus_m))
+}
+
+/// n, in the low bits of the first, and r of the reduction above.
+#[inline(always)]
+fn reduce(x: f32) -> (f32, f32) {
+    let shifted = x * LOG2_E + ROUND;
+    let whole = shifted - ROUND;
+    (shifted, x - whole * LN2_HIGH - whole * LN2_LOW)
+}
+
+/// q of r.
+#[inline(always)]
+fn small_exp_m1(r: f32) -> f32 {
+    let [sum] = polynomial(ONE, [r], [C0, C1, C2, C3, C4]);
+    r * r * sum + r
+}
+
+/// e^x − 1 for x from −80 to 0.
+#[inline(always)]
+fn exp_m1(x: f32) -> f32 {
+    let (n, r) = reduce(x);
+    let [power] = ONE.scale([1.0], [n]);
+    power * small_exp_m1(r) + (power - 1.0)
 }
 
 /// 1 / (1 + e^−x)
 #[inline(always)]
-pub(crate) fn sigmoids<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    s.div(s.splat(1.0), one_plus_exp_neg(s, x))
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    // Beyond 80 the sum is 1 in any case; beyond −88 it would overflow.
+    let [x] = ONE.at_most([80.0], ONE.at_least([-88.0], [x]));
+    let (n, r) = reduce(-x);
+    // A product with 2ⁿ: adding to the exponent of a NaN could make it a number.
+    let [power] = ONE.scale([1.0], [n]);
+    1.0 / ((1.0 + small_exp_m1(r)) * power + 1.0)
 }
 
 /// (e^x − e^−x) / (e^x + e^−x)
 #[inline(always)]
-pub(crate) fn tanhs<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    let (m, below) = tanh_fraction(s, x);
-    s.with_sign(s.abs(s.div(m, below)), x)
-}
-
-/// [`sigmoids`] of one value.
-#[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    let [y] = sigmoids(ONE, [x]);
-    y
-}
-
-/// [`tanhs`] of one value.
-#[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
-    let [y] = tanhs(ONE, [x]);
-    y
+    // e^−20 is less than half a ULP of 1.
+    let [size] = ONE.at_most([10.0], [x.abs()]);
+    let m = exp_m1(-2.0 * size);
+    (m / (2.0 + m)).abs().copysign(x)
 }
 
 /// e^x − 1 for x ≤ 0.
 #[inline(always)]
 pub(crate) fn exp_m1_below_zero(x: f32) -> f32 {
-    let [y] = exp_m1(ONE, ONE.at_least([-20.0], [x]), 1.0);
-    y
+    let [x] = ONE.at_least([-20.0], [x]);
+    exp_m1(x)
 }
 
 /// e^x, with infinities, denormals and NaN as they should be.
@@ -196,8 +189,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Written with `if` and not `min`/`max`, which would lose a NaN.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
-    let ([shifted], r) = reduce(ONE, [x], 1.0, 0);
-    let [q] = small_exp_m1(ONE, r, 1.0);
+    let (shifted, r) = reduce(x);
+    let q = small_exp_m1(r);
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     // In two factors: 2ⁿ itself may be out of range where the product is not.
     let half = n >> 1;

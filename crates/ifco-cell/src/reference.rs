@@ -21,6 +21,7 @@
 //! ```
 //!
 //! σ is the cell's `recurrent_activation` and φ its `activation`: by default the sigmoid and tanh.
+//! With a `clip`, what they are applied to is kept between −clip and clip.
 //! What an LSTM may do besides (peepholes, projection, clipping, …) stands at
 //! [`LstmOptions`](crate::LstmOptions).
 
@@ -271,7 +272,8 @@ fn gru_step_of(
     let seen_h = |gate: GruGate| dropped.recurrent(gate as usize, h);
     let recurrent =
         |h: Array1<f64>, gate: GruGate| h.dot(&wide2(weights.recurrent_kernel(gate))) + b(1, gate);
-    let of_gate = |gate: GruGate| sigma(input(gate) + recurrent(seen_h(gate), gate));
+    let clip = |z| clipped(z, cell.clip());
+    let of_gate = |gate: GruGate| sigma(clip(input(gate) + recurrent(seen_h(gate), gate)));
 
     let z = of_gate(GruGate::Update);
     let r = of_gate(GruGate::Reset);
@@ -280,7 +282,7 @@ fn gru_step_of(
     } else {
         recurrent(&r * &seen_h(GruGate::Candidate), GruGate::Candidate)
     };
-    let h_tilde = phi(input(GruGate::Candidate) + seen);
+    let h_tilde = phi(clip(input(GruGate::Candidate) + seen));
     let h = &z * &h + (1.0 - &z) * &h_tilde;
     GruStep { z, r, h_tilde, h }
 }
@@ -315,7 +317,8 @@ fn simple_rnn_step_of(
     x: ArrayView1<'_, f64>,
     h: ArrayView1<'_, f64>,
 ) -> Array1<f64> {
-    activated(cell.activation(), simple_rnn_sum(cell, dropped, x, h))
+    let z = simple_rnn_sum(cell, dropped, x, h);
+    activated(cell.activation(), clipped(z, cell.clip()))
 }
 
 /// x·W + h·U + b

@@ -19,9 +19,11 @@ use crate::{CellKind, ForwardError, RecurrentLayer};
 
 mod digest;
 mod gates;
+mod gradient;
 mod passage;
 
 pub use digest::{ArrayDigest, Change, Digest, DigestBuilder, Memory, UnitDigest};
+pub use gradient::{Flow, FlowDigest, FlowDigestBuilder, GradientTrace};
 pub use passage::Passage;
 
 /// What a trace keeps besides the arrays that every one has.

@@ -28,6 +28,7 @@
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 
+pub use crate::engine::training::TrainingMemory;
 use crate::engine::training::{self, Shards};
 use crate::{ForwardError, RecurrentLayer, Sequence, SequenceOptions, SequenceOutput, reference};
 
@@ -57,18 +58,45 @@ pub enum SequenceGradient<'a> {
     None,
 }
 
+/// What a forward pass keeps for the way back.
+///
+/// ```
+/// use ifco_cell::TapeOptions;
+///
+/// assert!(!TapeOptions::default().recompute);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TapeOptions {
+    /// Keep the states before every √time-th step alone, and run the steps from there again on the
+    /// way back: of a long sequence a fraction of the memory, for a third more work. The gradients
+    /// are the same, but those of the weights are summed in another order.
+    pub recompute: bool,
+}
+
 /// What the backward pass is to give beside the gradients.
 ///
 /// ```
 /// use ifco_cell::BackwardOptions;
 ///
-/// let options = BackwardOptions { states: true };
-/// assert_ne!(options, BackwardOptions::default());
+/// let options = BackwardOptions { states: true, ..BackwardOptions::default() };
+/// assert!(options.inputs);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackwardOptions {
     /// Keep the gradient by every state of every step, ∂L/∂h_t and ∂L/∂c_t.
     pub states: bool,
+    /// Make the gradient by the inputs, a sixth of the work. Without it there are zeros in its place.
+    pub inputs: bool,
+}
+
+impl Default for BackwardOptions {
+    /// The gradients, and no more.
+    fn default() -> Self {
+        Self {
+            states: false,
+            inputs: true,
+        }
+    }
 }
 
 /// What a forward pass has kept for the way back.
@@ -94,9 +122,9 @@ impl RecurrentLayer {
     /// Runs the layer as [`forward`](Self::forward) does, and keeps what
     /// [`Tape::backward`] needs.
     ///
-    /// The outputs are those of `forward`, bit for bit, where there is no `dropout` and the layer's
-    /// [precision](Self::precision) is that of `f32`, in which training always computes. For that,
-    /// a layer of other cells than LSTM with Keras's default activations (or a GRU so, with
+    /// The outputs are those of `forward` but for the last bits, where there is no `dropout` and the
+    /// layer's [precision](Self::precision) is that of `f32`, in which training always computes. For
+    /// that, a layer of other cells than Keras's with their default activations (of a GRU with
     /// `reset_after`) runs forward twice. An LSTM with [options](crate::LstmOptions) that Keras does
     /// not have goes through the [textbook](mod@crate::reference), which is slow.
     ///
@@ -138,15 +166,55 @@ impl RecurrentLayer {
         initial_states: Option<&[ArrayView2<'_, f32>]>,
         dropout: &Dropout,
     ) -> Result<(Sequence, Tape), ForwardError> {
+        let options = TapeOptions::default();
+        self.forward_for_training_with(inputs, mask, initial_states, dropout, &options)
+    }
+
+    /// [`forward_for_training`](Self::forward_for_training), with a say in what is kept.
+    ///
+    /// # Errors
+    /// When a shape does not fit.
+    ///
+    /// ```
+    /// # use ifco_cell::*;
+    /// # use ndarray::{Array3, array};
+    /// # let weights = SimpleRnnWeights::new(array![[0.5]], array![[0.5]], None)?;
+    /// # let cell = SimpleRnnCell::new(weights, Activation::Tanh);
+    /// # let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
+    /// let (x, none) = (Array3::ones((1, 100, 1)), Dropout::default());
+    /// let (d, less) = (array![[1.0]], TapeOptions { recompute: true });
+    /// let (_, all) = layer.forward_for_training(x.view(), None, None, &none)?;
+    /// let (_, few) = layer.forward_for_training_with(x.view(), None, None, &none, &less)?;
+    /// let d = SequenceGradient::Last(d.view());
+    /// let (all, few) = (all.backward(&layer, d, None)?, few.backward(&layer, d, None)?);
+    /// assert_eq!(all.inputs, few.inputs); // to the last bit
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn forward_for_training_with(
+        &self,
+        inputs: ArrayView3<'_, f32>,
+        mask: Option<ArrayView2<'_, bool>>,
+        initial_states: Option<&[ArrayView2<'_, f32>]>,
+        dropout: &Dropout,
+        options: &TapeOptions,
+    ) -> Result<(Sequence, Tape), ForwardError> {
         self.check(inputs, mask, initial_states)?;
         dropout.check(self, inputs.dim().0)?;
         let is_known = self.cells().iter().all(training::knows) && !inputs.is_empty();
-        let shards = is_known.then(|| Shards::forward(self, inputs, mask, initial_states, dropout));
+        let run = is_known.then(|| {
+            let recompute = options.recompute;
+            Shards::forward(self, inputs, mask, initial_states, dropout, recompute)
+        });
+        let (shards, found) = run.unzip();
         let is_exact = self.cells().iter().all(training::is_exact) || !dropout.is_none();
-        let mut tape = Tape {
+        let tape = Tape {
             options: self.options,
             sizes: inputs.dim(),
-            inputs: inputs.to_owned(),
+            // The shards have their own copy.
+            inputs: match is_known {
+                true => Array3::zeros((0, 0, 0)),
+                false => inputs.to_owned(),
+            },
             mask: mask.map(|mask| mask.to_owned()),
             initial_states: initial_states
                 .map(|states| states.iter().map(|state| state.to_owned()).collect()),
@@ -155,8 +223,8 @@ impl RecurrentLayer {
             state_sizes: self.state_sizes().collect(),
             shards,
         };
-        let sequence = match (&tape.shards, dropout.is_none()) {
-            (Some(shards), _) if is_exact => shards.sequence(self),
+        let sequence = match (found, dropout.is_none()) {
+            (Some(found), _) if is_exact => found,
             (_, true) => {
                 let mut layer = self.clone();
                 layer.set_precision(crate::Precision::F32);
@@ -164,10 +232,6 @@ impl RecurrentLayer {
             }
             (_, false) => tape.forward(self),
         };
-        if tape.shards.is_some() {
-            // They have their own copy.
-            tape.inputs = Array3::zeros((0, 0, 0));
-        }
         Ok((sequence, tape))
     }
 }
@@ -205,7 +269,7 @@ impl Tape {
     /// # let layer = RecurrentLayer::new(vec![cell.into()], SequenceOptions::default())?;
     /// let x = Array3::ones((1, 3, 1));
     /// let (_, tape) = layer.forward_for_training(x.view(), None, None, &Dropout::default())?;
-    /// let (d_output, options) = (array![[1.0]], BackwardOptions { states: true });
+    /// let (d_output, options) = (array![[1.0]], BackwardOptions { states: true, ..BackwardOptions::default() });
     /// let d_output = SequenceGradient::Last(d_output.view());
     /// let found = tape.backward_with(&layer, d_output, None, &options)?;
     /// let d_h = &found.states.unwrap()[0]; // (batch, time, units)
@@ -221,8 +285,7 @@ impl Tape {
     ) -> Result<Gradients, ForwardError> {
         self.check(layer, d_output, d_states)?;
         if let Some(shards) = &self.shards {
-            let keep = options.states;
-            return Ok(shards.backward(layer, &self.dropout, d_output, d_states, keep));
+            return Ok(shards.backward(layer, &self.dropout, d_output, d_states, options));
         }
         let (batch, time, _) = self.sizes;
         let mut d_outputs = Array3::<f64>::zeros((batch, time, self.units));

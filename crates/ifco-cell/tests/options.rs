@@ -3,8 +3,9 @@
 
 use ifco_cell::reference::{self, lstm_step};
 use ifco_cell::{
-    Activation, Cell, DigestBuilder, Gate, LayerNorm, LstmCell, LstmOptions, LstmWeights, Norm,
-    NormedSums, Precision, RecurrentLayer, SequenceOptions, TraceOptions,
+    Activation, Cell, DigestBuilder, Dropout, Gate, GruCell, GruWeights, LayerNorm, LstmCell,
+    LstmOptions, LstmWeights, Norm, NormedSums, Precision, RecurrentLayer, SequenceOptions,
+    SimpleRnnCell, SimpleRnnWeights, TraceOptions,
 };
 use ndarray::{Array, Array1, Array2, Array3, ArrayView, Dimension, array, s};
 
@@ -271,6 +272,136 @@ fn a_forget_bias_is_a_bias() {
         (layer.forward(inputs.view(), None, None).unwrap(), f)
     };
     assert_eq!(run(cell(None, 1.5)), run(cell(Some(bias), 0.0)));
+}
+
+/// A GRU without and with `reset_after`, and a SimpleRNN, with this clip.
+fn clipping(kind: usize, clip: f32, numbers: &mut Numbers) -> Cell {
+    let (features, units) = (3, 7);
+    let phi = Activation::ScaledTanh {
+        alpha: 1.5,
+        beta: 0.6,
+    };
+    match kind {
+        2 => {
+            let (kernel, recurrent) = (
+                numbers.matrix(features, units, 1.5),
+                numbers.matrix(units, units, 1.5),
+            );
+            let weights =
+                SimpleRnnWeights::new(kernel, recurrent, Some(numbers.vector(units))).unwrap();
+            let cell = SimpleRnnCell::new(weights, phi).with_clip(Some(clip));
+            cell.unwrap().into()
+        }
+        _ => {
+            let kernel = numbers.matrix(features, 3 * units, 1.5);
+            let recurrent = numbers.matrix(units, 3 * units, 1.5);
+            let bias = numbers.matrix(kind + 1, 3 * units, 0.5);
+            let weights = GruWeights::new(kernel, recurrent, Some(bias)).unwrap();
+            let sigma = Activation::Sigmoid;
+            let cell = GruCell::new(weights, phi, sigma, kind == 1).unwrap();
+            cell.with_clip(Some(clip)).unwrap().into()
+        }
+    }
+}
+
+#[test]
+fn gru_and_simple_rnn_clip_as_the_textbook() {
+    for kind in 0..3 {
+        let mut numbers = Numbers(kind as u64);
+        let cell = clipping(kind, 0.4, &mut numbers);
+        let extras = cell.extras();
+        assert_eq!(extras, ["clip", "activation"]);
+        let options = SequenceOptions {
+            return_sequences: true,
+            ..SequenceOptions::default()
+        };
+        let layer = RecurrentLayer::new(vec![cell], options).unwrap();
+        let inputs = Array3::from_shape_simple_fn((2, TIME, 3), || 2.0 * numbers.signed());
+        let wide = inputs.mapv(f64::from);
+        let right = reference::sequence(&layer, wide.view(), None, None);
+        let found = layer.forward(inputs.view(), None, None).unwrap();
+        let outputs = found.output.sequences().unwrap();
+        let what = format!("kind {kind}");
+        close(outputs.view(), &right.outputs, 1e-5, &what);
+        // One that clips nothing gives something else.
+        let free = clipping(kind, 1e9, &mut Numbers(kind as u64));
+        let free = RecurrentLayer::new(vec![free], options).unwrap();
+        let other = free.forward(inputs.view(), None, None).unwrap();
+        assert_ne!(other.output.sequences(), Some(outputs), "{what}");
+
+        let mut session = layer.session().unwrap();
+        for t in 0..TIME {
+            let x: Vec<f32> = inputs.slice(s![0, t, ..]).to_vec();
+            let step = Array1::from_vec(session.step(&x).to_vec());
+            let right = right.outputs.slice(s![0, t, ..]).to_owned();
+            close(step.view(), &right, 1e-5, &format!("{what}, step {t}"));
+        }
+        let options = TraceOptions {
+            pre_activations: true,
+        };
+        let traces = layer.trace(inputs.view(), None, None, &options).unwrap();
+        let pre = traces[0].pre_activations.as_ref().unwrap();
+        assert!(pre.iter().all(|z| z.abs() <= 0.4), "{what}");
+        assert!(pre.iter().any(|z| z.abs() == 0.4), "{what}");
+        close(traces[0].h().view(), &right.outputs, 1e-5, &what);
+        if let Cell::Gru(cell) = &layer.cells()[0] {
+            let before = traces[0].before("h", 1, 3).unwrap().mapv(f64::from);
+            let x = wide.slice(s![1, 3, ..]);
+            let step = reference::gru_step(cell, x, before.view());
+            for (name, right) in [("z", step.z), ("r", step.r), ("h_tilde", step.h_tilde)] {
+                let found = traces[0].get(name).unwrap();
+                close(
+                    found.slice(s![1, 3, ..]),
+                    &right,
+                    1e-5,
+                    &format!("{name}, {what}"),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_clipped_has_no_slope() {
+    for kind in 0..3 {
+        let mut numbers = Numbers(7 + kind as u64);
+        let layer = |cell| RecurrentLayer::new(vec![cell], SequenceOptions::default()).unwrap();
+        let inputs = Array3::from_shape_simple_fn((2, TIME, 3), || 2.0 * numbers.signed());
+        let d = Array3::from_shape_fn((2, TIME, 7), |(_, t, _)| f64::from(u8::from(t + 1 == TIME)));
+        let gradients = |inputs: &Array3<f64>| {
+            let mut numbers = Numbers(kind as u64);
+            let layer = layer(clipping(kind, 0.4, &mut numbers));
+            let run = reference::sequence(&layer, inputs.view(), None, None);
+            let nothing = Dropout::default();
+            let found =
+                reference::gradients(&layer, inputs.view(), None, None, &nothing, d.view(), None);
+            (run.last.sum(), found.inputs)
+        };
+        let wide = inputs.mapv(f64::from);
+        let (_, found) = gradients(&wide);
+        let mut flat = 0;
+        for index in [
+            (0, 0, 0),
+            (0, TIME - 1, 1),
+            (1, TIME - 1, 2),
+            (1, TIME - 2, 0),
+        ] {
+            let at = |step: f64| {
+                let mut moved = wide.clone();
+                moved[index] += step;
+                gradients(&moved).0
+            };
+            let slope = (at(1e-6) - at(-1e-6)) / 2e-6;
+            let error = (slope - found[index]).abs();
+            assert!(
+                error < 1e-5,
+                "kind {kind} {index:?}: {} and not {slope}",
+                found[index]
+            );
+            flat += usize::from(slope != 0.0);
+        }
+        assert!(flat > 0, "kind {kind}");
+    }
 }
 
 #[test]

@@ -277,9 +277,8 @@ fn with_weight(cell: &Cell, array: usize, index: usize, mut change: impl FnMut(&
             at(bias.as_mut().and_then(|array| array.as_slice_mut()));
             let weights = GruWeights::new(kernel, recurrent, bias).unwrap();
             let (phi, sigma) = (cell.activation(), cell.recurrent_activation());
-            GruCell::new(weights, phi, sigma, cell.reset_after())
-                .unwrap()
-                .into()
+            let made = GruCell::new(weights, phi, sigma, cell.reset_after()).unwrap();
+            made.with_clip(cell.clip()).unwrap().into()
         }
         Cell::SimpleRnn(cell) => {
             let (mut kernel, mut recurrent, mut bias) = cell.weights().clone().into_parts();
@@ -287,7 +286,8 @@ fn with_weight(cell: &Cell, array: usize, index: usize, mut change: impl FnMut(&
             at(recurrent.as_slice_mut());
             at(bias.as_mut().and_then(|array| array.as_slice_mut()));
             let weights = SimpleRnnWeights::new(kernel, recurrent, bias).unwrap();
-            SimpleRnnCell::new(weights, cell.activation()).into()
+            let made = SimpleRnnCell::new(weights, cell.activation());
+            made.with_clip(cell.clip()).unwrap().into()
         }
         _ => unreachable!(),
     }
@@ -381,6 +381,18 @@ fn every_activation_has_its_slope() {
         threshold,
     };
     let others = [
+        Activation::Affine {
+            alpha: 0.7,
+            beta: 0.2,
+        },
+        Activation::ScaledTanh {
+            alpha: 1.5,
+            beta: 0.6,
+        },
+        Activation::HardSigmoidOf {
+            alpha: 0.3,
+            beta: 0.4,
+        },
         Activation::HardSigmoidKeras2,
         Activation::Gelu { approximate: true },
         Activation::Celu { alpha: 0.3 },
@@ -572,9 +584,11 @@ fn the_outputs_are_those_of_forward() {
         found.output.sequences().unwrap(),
         right.output.sequences().unwrap(),
     );
+    // Not bit for bit: the weights of `forward` are packed with a factor that the sums of training
+    // are multiplied by.
     let differs = found
         .indexed_iter()
-        .find(|(at, value)| right[*at] != **value);
+        .find(|(at, value)| (right[*at] - **value).abs() > 1e-6);
     assert_eq!(differs.map(|(at, value)| (at, *value, right[at])), None);
 }
 
@@ -588,7 +602,11 @@ proptest! {
         let mut numbers = Numbers(plan.seed);
         let layer = plan.layer(&mut numbers);
         let question = Question::new(layer, &plan, &mut numbers);
-        let (sequence, found) = question.backward(&BackwardOptions { states: true });
+        let options = BackwardOptions {
+            states: true,
+            ..BackwardOptions::default()
+        };
+        let (sequence, found) = question.backward(&options);
         let outputs = match &sequence.output {
             SequenceOutput::Last(last) => last.iter().copied().collect::<Vec<_>>(),
             SequenceOutput::Sequences(all) => all.iter().copied().collect(),

@@ -5,6 +5,7 @@ mod compare;
 mod completions;
 mod convert;
 mod destination;
+mod explain;
 mod failure;
 mod fit;
 mod gates;
@@ -24,6 +25,7 @@ mod progress;
 mod seeded;
 mod show;
 mod stream;
+mod target;
 mod threads;
 mod trace;
 mod train;
@@ -40,6 +42,7 @@ Start here:
   ifco gates model.keras --layer lstm         W, U and b of each gate, by name
   ifco predict model.keras x.npy -o y.npy     what Keras's model.predict(x) gives
   ifco trace model.keras x.npy                every gate at every step, and what they say
+  ifco explain model.keras x.npy              which steps of the input made the output
   ifco plot model.keras -o packing.svg        its weights, or its gates over time, as a picture
   ifco view model.keras x.npy --open          see it think, in the browser
   ifco stream model.keras < x.csv             the same step by step, without an end
@@ -76,6 +79,7 @@ enum Command {
     Gates(gates::Args),
     Predict(predict::Args),
     Trace(trace::Args),
+    Explain(explain::Args),
     Plot(plot::Args),
     View(view::Args),
     Stream(stream::Args),
@@ -92,11 +96,16 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(error) = ifco::instruction_set() {
+        let failure = failure::Failure::usage(error);
+        return failure.help("unset it for the best one").report();
+    }
     let result = match &cli.command {
         Command::Show(args) => show::run(args),
         Command::Gates(args) => gates::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Trace(args) => trace::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Plot(args) => plot::run(args),
         Command::View(args) => view::run(args),
         Command::Stream(args) => stream::run(args),

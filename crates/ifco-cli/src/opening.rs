@@ -15,8 +15,8 @@ pub const ARCHITECTURE_HELP: &str = "give its architecture with --architecture m
 /// The model that a command works on.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A model: .keras, .h5 or .hdf5 of Keras, or .onnx; weights alone: Keras's .weights.h5 and .h5,
-    /// PyTorch's .pt and .pth, .safetensors, .npz, .json, Flax's .msgpack; or a model of sound: RTNeural's, AIDA-X's or GuitarML's
+    /// A model: .keras, .h5 or .hdf5 of Keras, its SavedModel folder, or .onnx; weights alone: Keras's .weights.h5 and .h5,
+    /// PyTorch's .pt and .pth, .safetensors, .npz, .json, Flax's .msgpack, a TensorFlow checkpoint (its .index, prefix or folder); or a model of sound: RTNeural's, AIDA-X's or GuitarML's
     /// .json, an LSTM's .nam
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,

@@ -143,7 +143,7 @@ impl FromStr for Size {
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let format = Format::of(&args.output)?;
+    check_name(&args.output)?;
     args.check()?;
     args.threads.apply()?;
     let style = Style {
@@ -158,20 +158,29 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Kind::Packing => args.packing(&style)?,
         _ => args.of_input(&style)?,
     };
-    let bytes = match format {
-        Format::Svg => picture.svg().map(String::into_bytes),
-        Format::Png => picture.png(f32::from(args.scale)),
-    };
-    let bytes = bytes.map_err(Failure::from)?;
-    interrupt::write_whole(|| {
-        ifco::arrays::write_file(&args.output, |file| Ok(file.write_all(&bytes)?))
-    })?;
+    write(&picture, &args.output, f32::from(args.scale))?;
     let (width, height) = picture.size();
     let written = args.output.display();
     output::print(&format!(
         "{written}: {}, {width}x{height}\n",
         picture.title()
     ))
+}
+
+/// Whether the name says which kind of picture to write.
+pub fn check_name(path: &Path) -> Result<(), Failure> {
+    Format::of(path).map(|_| ())
+}
+
+/// Writes a picture, as SVG or as PNG of so many pixels a point, by the file's name.
+pub fn write(picture: &Picture, path: &Path, scale: f32) -> Result<(), Failure> {
+    let bytes = match Format::of(path)? {
+        Format::Svg => picture.svg().map(String::into_bytes),
+        Format::Png => picture.png(scale),
+    };
+    let bytes = bytes.map_err(Failure::from)?;
+    interrupt::write_whole(|| ifco::arrays::write_file(path, |file| Ok(file.write_all(&bytes)?)))?;
+    Ok(())
 }
 
 impl Args {

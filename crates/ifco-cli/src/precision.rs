@@ -18,7 +18,8 @@ pub struct PrecisionArgs {
     precision: Precision,
 }
 
-fn parser() -> impl TypedValueParser<Value = Precision> {
+/// Reads a precision by its name.
+pub fn parser() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(Precision::ALL.map(Precision::name))
         .try_map(|name| name.parse::<Precision>())
 }

@@ -112,18 +112,22 @@ impl<'a> CellReport<'a> {
         let mut options = Vec::new();
         match self.cell {
             Cell::Lstm(cell) => {
-                options.push(("activation", cell.activation().name().into()));
-                let recurrent = cell.recurrent_activation().name();
-                options.push(("recurrent_activation", recurrent.into()));
+                options.push(("activation", cell.activation().to_string()));
+                let recurrent = cell.recurrent_activation().to_string();
+                options.push(("recurrent_activation", recurrent));
                 options.extend(extras(cell));
             }
             Cell::Gru(cell) => {
-                options.push(("activation", cell.activation().name().into()));
-                let recurrent = cell.recurrent_activation().name();
-                options.push(("recurrent_activation", recurrent.into()));
+                options.push(("activation", cell.activation().to_string()));
+                let recurrent = cell.recurrent_activation().to_string();
+                options.push(("recurrent_activation", recurrent));
                 options.push(("reset_after", python(cell.reset_after())));
+                options.extend(cell.clip().map(|clip| ("clip", clip.to_string())));
             }
-            Cell::SimpleRnn(cell) => options.push(("activation", cell.activation().name().into())),
+            Cell::SimpleRnn(cell) => {
+                options.push(("activation", cell.activation().to_string()));
+                options.extend(cell.clip().map(|clip| ("clip", clip.to_string())));
+            }
             _ => {}
         }
         options.push(("use_bias", python(self.has_bias())));
@@ -153,9 +157,11 @@ fn extras(cell: &LstmCell) -> Vec<(&'static str, String)> {
         "cell_clip" => number(options.cell_clip),
         "projection_clip" => number(options.projection_clip),
         "forget_bias" => options.forget_bias.to_string(),
-        "output_activation" => cell.output_activation().name().into(),
+        "output_activation" => cell.output_activation().to_string(),
         _ => "True".into(),
     };
     let names = cell.extras().into_iter();
+    // Those two are there in any case.
+    let names = names.filter(|name| !["activation", "recurrent_activation"].contains(name));
     names.map(|name| (name, value(name))).collect()
 }

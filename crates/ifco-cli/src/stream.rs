@@ -8,11 +8,12 @@ mod wav;
 use std::io::{self, BufReader, BufWriter, IsTerminal};
 use std::path::PathBuf;
 
-use ifco::{Session, SessionError};
+use ifco::{Precision, Session, SessionError};
 
 use crate::failure::Failure;
 use crate::opening::ModelArgs;
 use crate::output::count;
+use crate::precision::{note_without_effect, parser};
 
 const AFTER_HELP: &str = "\
 Each step is answered at once, in memory that does not grow: what comes out of a step is what
@@ -71,6 +72,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npz")]
     initial_state: Option<PathBuf>,
 
+    /// How the recurrent layers keep their weights while they run: bf16 and int8 are faster and
+    /// less exact; `ifco predict --precision` tells how far from f32 the outputs are
+    #[arg(long, value_name = "P", default_value_t = Precision::F32, value_parser = parser())]
+    precision: Precision,
+
     /// Save the states at the end
     #[arg(long, value_name = "FILE.npz")]
     state: Option<PathBuf>,
@@ -80,7 +86,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(path) = &args.state {
         state::check_name(path)?;
     }
-    let model = args.model.open_layers()?;
+    let mut model = args.model.open_layers()?;
+    if args.precision != Precision::F32 {
+        note_without_effect(&model, args.precision);
+        model.set_precision(args.precision);
+    }
     let open = || -> Result<Session, Failure> {
         let session = match &args.output {
             Some(name) => model.session_for(name),

@@ -1,5 +1,7 @@
 //! `ifco trace`: every gate of a recurrent layer at every step.
 
+mod flow;
+mod gradient;
 mod json;
 mod passes;
 mod save;
@@ -7,8 +9,10 @@ mod text;
 
 use std::path::PathBuf;
 
-use ifco::{Digest, DigestBuilder, Model, Trace, TraceOptions};
-use ndarray::ArrayD;
+use ifco::{
+    Digest, DigestBuilder, FlowDigest, FlowDigestBuilder, Model, Opened, Trace, TraceOptions,
+};
+use ndarray::{Array3, ArrayD};
 
 use crate::failure::Failure;
 use crate::opening::{self, ModelArgs};
@@ -32,6 +36,12 @@ carried over. A mask that --arrays names is there in any case.
 In FILE.npz the arrays have these names; of several cells, the cell's before it: lstm/f,
 both/backward/f, encoder/lstm/f.
 
+With --gradient there are besides, (batch, time, units) each:
+  dh, dc          dL/dh and dL/dc after each step (dc of an LSTM alone), L being the loss of the row
+                  (--y), or what the model puts out (--target)
+  forget_product  the product of the forget gates of all steps read later: what the cell state
+                  alone lets through of the gradient (a GRU: update_product)
+
 Without -o what they say is printed. A gate below 0.1 is all but shut, above 0.9 all but open. A
 unit's memory is 1/(1 - f) with the mean of its forget gate (a GRU's update gate): after so many
 steps a third of what is only kept is left.
@@ -42,6 +52,9 @@ Examples:
   ifco trace model.keras x.npy --layer lstm -o t.npz       numpy.load(\"t.npz\")[\"f\"]
   ifco trace model.keras x.npy --arrays f,c -o t.npz       the forget gates and cell states of all
   ifco trace model.keras x.npy --json | jq '.cells[].memory.median'
+  ifco trace model.keras x.npy --gradient                  does the gradient reach the first step?
+  ifco trace model.keras x.npy --gradient --y y.npy        of the loss, instead of the output
+  ifco trace model.keras x.npy --gradient --target 3 -o t.npz    numpy.load(\"t.npz\")[\"dc\"]
 
 A long sequence is traced bit by bit, in memory that does not grow with it, where the layers allow
 it. docs/trace.md in ifco's repository says when they do, and has the JSON's schema.";
@@ -87,6 +100,9 @@ pub struct Args {
     json: bool,
 
     #[command(flatten)]
+    gradient: gradient::GradientArgs,
+
+    #[command(flatten)]
     threads: ThreadsArgs,
 }
 
@@ -94,6 +110,8 @@ pub struct Args {
 struct Cell {
     path: String,
     digest: DigestBuilder,
+    /// Of its gradients, where they are traced too.
+    flow: Option<FlowDigestBuilder>,
     /// How many sequences are done.
     sequences: usize,
     time: usize,
@@ -104,6 +122,7 @@ struct Cell {
 struct Report {
     path: String,
     digest: Digest,
+    flow: Option<FlowDigest>,
     sequences: usize,
     time: usize,
     reads_backward: bool,
@@ -121,8 +140,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(path) = &args.output {
         save::check_name(path)?;
     }
+    args.gradient.check()?;
     args.threads.apply()?;
-    let opened = args.model.open_to_run()?;
+    let opened = match args.gradient.gradient {
+        true => Opened::Model(args.model.open_layers()?),
+        false => args.model.open_to_run()?,
+    };
     let paths: Vec<String> = {
         let mut cells = opening::cells(&opened);
         if cells.is_empty() {
@@ -142,6 +165,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let model = args.model.whole(&opened)?;
     let inputs = inputs::read(&args.inputs, model.inputs())?;
+    let mut of = match args.gradient.gradient {
+        true => Some(args.gradient.of(model, args.row)?),
+        false => None,
+    };
     let inputs = match args.row {
         Some(row) => one_row(model, inputs, row)
             .map_err(|failure| failure.at(inputs::names(&args.inputs)))?,
@@ -159,19 +186,27 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let options = TraceOptions {
         pre_activations: sink.save.as_ref().is_some_and(save::Save::wants_sums),
     };
-    passes::run(model, &inputs, &paths, &options, &mut sink).map_err(|failure| {
+    let ran = match &mut of {
+        None => passes::run(model, &inputs, &paths, &options, &mut sink),
+        Some(of) => {
+            let chosen = (&args.gradient, of);
+            gradient::run(model, &inputs, &paths, &options, chosen, &mut sink)
+        }
+    };
+    ran.map_err(|failure| {
         let files = inputs::names(&args.inputs);
         failure.at_unknown(format_args!("{} on {files}", args.model.model.display()))
     })?;
+    let of = of.map(|of| of.words(model)).unwrap_or_default();
     let is_saved = sink.save.is_some();
     let reports = sink.finish()?;
     if args.json {
         let file = args.model.model.display().to_string();
-        return output::print(&format!("{:#}\n", json::report(&file, &reports)));
+        return output::print(&format!("{:#}\n", json::report(&file, &reports, &of)));
     }
     match is_saved {
         true => Ok(()),
-        false => output::print(&text::report(&reports)),
+        false => output::print(&text::report(&reports, &of)),
     }
 }
 
@@ -200,13 +235,21 @@ fn one_row(
 }
 
 impl Sink {
-    /// Takes the trace of the sequences that follow, whole ones or (`first_step`) a part of one.
-    fn take(&mut self, path: &str, trace: &Trace, part: Part) -> Result<(), Failure> {
+    /// Takes the trace of the sequences that follow, whole ones or (`first_step`) a part of one,
+    /// with what is known of its gradients.
+    fn take(
+        &mut self,
+        path: &str,
+        trace: &Trace,
+        gradients: &[(&'static str, Array3<f32>)],
+        part: Part,
+    ) -> Result<(), Failure> {
         let known = self.cells.iter().position(|cell| cell.path == path);
         let index = known.unwrap_or_else(|| {
             self.cells.push(Cell {
                 path: path.into(),
                 digest: DigestBuilder::new(trace.kind(), trace.units()),
+                flow: None,
                 sequences: 0,
                 time: 0,
                 reads_backward: trace.reads_backward,
@@ -221,7 +264,7 @@ impl Sink {
             cell.sequences += trace.batch();
         }
         match &mut self.save {
-            Some(save) => save.append(path, trace),
+            Some(save) => save.append(path, trace, gradients),
             None => Ok(()),
         }
     }
@@ -234,6 +277,7 @@ impl Sink {
         let reports = self.cells.into_iter().map(|cell| Report {
             path: cell.path,
             digest: cell.digest.finish(),
+            flow: cell.flow.map(FlowDigestBuilder::finish),
             sequences: cell.sequences,
             time: cell.time,
             reads_backward: cell.reads_backward,

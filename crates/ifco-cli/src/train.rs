@@ -1,10 +1,11 @@
 //! `ifco train`: Keras's `model.fit`.
 
-mod data;
+pub mod data;
 
 use std::path::{Path, PathBuf};
 
 use ifco::train::{Compile, Data, FitOptions, LearningRate, Samples, Shuffle, StateValue, Trainer};
+use ifco::view::plot::{self, History, Style};
 use ifco::{Format, Model, SaveOptions};
 use serde_json::{Value, json};
 
@@ -21,6 +22,7 @@ use data::Files;
 const AFTER_HELP: &str = "\
 X and Y are files as `ifco predict` takes them (.npy, .npz, .csv), several of each for a model with
 several inputs or outputs. Targets of sparse_categorical_crossentropy are the classes' numbers.
+--sample-weight is one more such file, (samples) or (samples, steps).
 
 Optimizer, loss and metrics are those that the model's file was compiled with; the options override
 them, by Keras's names. What the optimizer remembers is taken from a .keras and saved in one, so
@@ -41,6 +43,8 @@ Examples:
   ifco train model.keras --x x.npy --y y.npy -o out.keras --optimizer adam --learning-rate 3e-4 --loss mse
   ifco train model.keras --x x.npy --y y.npy -o out.keras --validation-split 0.2 --early-stopping 5
   ifco train model.keras --x x.npy --y y.npy -o out.keras --epochs 100 --checkpoint-every 1 --resume
+  ifco train model.keras --x x.npy --y y.npy -o out.keras --validation-split 0.1 --plot curves.svg
+  ifco train model.keras --x x.npy --y y.npy -o out.keras --tensorboard logs && tensorboard --logdir logs
   ifco train model.keras --x x.npz --y y.npz -o out.keras --json > log.jsonl";
 
 /// Train a model as Keras's model.fit does
@@ -114,6 +118,10 @@ pub struct Args {
     #[arg(long, value_name = "CLASS=WEIGHT", value_delimiter = ',', value_parser = data::class_weight)]
     class_weight: Vec<(i64, f32)>,
 
+    /// What each sample, or each step of it, counts for: a file for each of the model's outputs
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "class_weight")]
+    sample_weight: Vec<PathBuf>,
+
     /// Stop when nothing got better for N epochs, and go back to the best weights
     #[arg(long, value_name = "N")]
     early_stopping: Option<usize>,
@@ -133,6 +141,19 @@ pub struct Args {
     /// Write a line for each epoch, as Keras's CSVLogger
     #[arg(long, value_name = "CSV")]
     csv_log: Option<PathBuf>,
+
+    /// At the end, draw the loss and the metrics of each epoch: .svg or .png
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
+    /// Write the loss and the metrics of each epoch for TensorBoard, in DIR/train and DIR/validation
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+
+    /// Take less memory for long sequences and a third more time: of recurrent layers the states of
+    /// a few steps alone are kept, and the others computed again on the way back
+    #[arg(long)]
+    recompute: bool,
 
     #[command(flatten)]
     threads: ThreadsArgs,
@@ -156,10 +177,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let files = Files {
         x: &args.x,
         y: &args.y,
+        sample_weight: &args.sample_weight,
     };
     let all = files.read(&model, &compile, &args.class_weight)?;
     let (data, validation) = split(all, &model, &compile, args)?;
     let mut trainer = Trainer::new(model, compile).map_err(|error| at_source(error.into()))?;
+    trainer.set_recompute(args.recompute);
     take_state(&mut trainer, source, args.optimizer.is_some() && !goes_on)?;
     if let Some(rate) = args.learning_rate.filter(|_| !goes_on) {
         let told = trainer.optimizer().set_learning_rate(rate);
@@ -197,6 +220,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         reduce_lr: args.reduce_lr,
         checkpoint_every: args.checkpoint_every,
         csv_log: args.csv_log.as_deref(),
+        tensorboard: args.tensorboard.as_deref(),
         goes_on,
         json: args.json,
     })?;
@@ -209,7 +233,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         validation: validation.as_ref().map(|data| data as &dyn Samples),
         seed: args.seed,
     };
-    trainer.fit_watched(&data, &options, &mut watcher)?;
+    let fitted = trainer.fit_watched(&data, &options, &mut watcher);
+    fitted.map_err(|error| data::at_its_file(error, args))?;
     finish(trainer, watcher, args)
 }
 
@@ -218,6 +243,14 @@ fn finish(trainer: Trainer, watcher: Watcher<'_>, args: &Args) -> Result<(), Fai
     let name = watcher.watched();
     let finished = training::finish(trainer, watcher, false)?;
     let (steps, stopped, best) = (finished.steps, finished.stopped, finished.best);
+    if let Some(path) = &args.plot {
+        match finished.history.logs.is_empty() {
+            true => note(format_args!(
+                "no epoch came to its end: there are no curves to draw"
+            )),
+            false => draw(&finished.history, &args.output, path)?,
+        }
+    }
     if args.json {
         return print(&format!(
             "{}\n",
@@ -251,6 +284,17 @@ fn finish(trainer: Trainer, watcher: Watcher<'_>, args: &Args) -> Result<(), Fai
     ))
 }
 
+/// The picture of the curves.
+fn draw(history: &History, model: &Path, path: &Path) -> Result<(), Failure> {
+    let name = model.file_name().unwrap_or(model.as_os_str());
+    let style = Style {
+        title: Some(format!("How {} was trained", name.display())),
+        ..Style::default()
+    };
+    let picture = plot::curves(history, &style)?;
+    crate::plot::write(&picture, path, 2.0)
+}
+
 fn check_output(args: &Args, goes_on: bool) -> Result<(), Failure> {
     let Some(format) = Format::of(&args.output).filter(|format| format.saves()) else {
         let what = "the output's name does not end as one of a format that ifco saves";
@@ -262,14 +306,14 @@ fn check_output(args: &Args, goes_on: bool) -> Result<(), Failure> {
         return Err(Failure::usage(what).at_file(&args.output));
     }
     check_place(&args.output, &[&args.model.model], args.force || goes_on)?;
-    match &args.csv_log {
-        Some(log) => check_place(
-            log,
-            &[&args.model.model, &args.output],
-            args.force || goes_on,
-        ),
-        None => Ok(()),
+    if let Some(plot) = &args.plot {
+        crate::plot::check_name(plot)?;
     }
+    for path in args.csv_log.iter().chain(&args.plot) {
+        let taken = [&args.model.model, &args.output];
+        check_place(path, &taken.map(PathBuf::as_path), args.force || goes_on)?;
+    }
+    Ok(())
 }
 
 /// What the model was compiled with, with what the command line says in its place.
@@ -309,6 +353,7 @@ fn split(
         let files = Files {
             x: &args.validation_x,
             y: &args.validation_y,
+            sample_weight: &[],
         };
         return Ok((all, Some(files.read(model, compile, &[])?)));
     }

@@ -92,6 +92,46 @@ fn the_last_line_is_what_predict_gives() {
 }
 
 #[test]
+fn fewer_bits_change_the_answers_a_little() {
+    let model = sunspots("model.keras");
+    let of = |precision: &str| -> Vec<f32> {
+        let answers = text(&[&model, "--precision", precision], &series());
+        answers.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    let exact = of("f32");
+    for precision in ["bf16", "int8"] {
+        let found = of(precision);
+        assert_ne!(found, exact, "{precision}");
+        let pairs = found.iter().zip(&exact);
+        let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let largest = exact.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        assert!(worst < 0.02 * largest, "{precision} is {worst} away");
+    }
+    assert!(fails(2, &[&model, "--precision", "int4"], b"").contains("int4"));
+}
+
+#[test]
+fn an_instruction_set_that_is_not_there_is_refused() {
+    let run = |name: &str| {
+        let model = sunspots("model.keras");
+        command(&[&model])
+            .env("IFCO_ISA", name)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    assert!(run("portable").status.success());
+    assert!(run("").status.success(), "an empty one says nothing");
+    let output = run("mmx");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("IFCO_ISA is \"mmx\"") && stderr.contains("portable"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn an_onnx_graph_streams_as_its_layers() {
     let onnx = folder("stream_onnx").join("x.onnx").display().to_string();
     let convert = Command::new(env!("CARGO_BIN_EXE_ifco"))

@@ -256,3 +256,99 @@ fn errors_say_what_where_and_what_to_do() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     assert!(!ifco(&["trace"]).status.success());
 }
+
+#[test]
+fn a_gradient_is_told_and_saved() {
+    let (keras, x, y) = (
+        model("training.keras"),
+        model("training_x.npy"),
+        model("training_y.npy"),
+    );
+    let text = works(&["trace", &keras, &x, "--gradient"]);
+    for part in [
+        "  gradient of the sum of ",
+        ", by steps back from the last\n",
+        "steps back",
+        "|∂L/∂h|",
+        "  half-life of dh: ",
+        "  - ∂L/∂h ",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let text = works(&["trace", &keras, &x, "--gradient", "--y", &y, "--row", "3"]);
+    assert!(text.contains("  gradient of the loss ("), "{text}");
+
+    let folder = folder("trace_gradient");
+    let file = folder.join("t.npz").display().to_string();
+    let (stacked, x) = (model("stacked.keras"), model("stacked_x.npy"));
+    let arguments = ["trace", &stacked, &x, "--gradient", "--target", "0"];
+    works(&[arguments.as_slice(), &["-o", &file]].concat());
+    let arrays = npz::read(&file).unwrap();
+    let shape = |name: &str| array(&arrays, name).shape().to_vec();
+    assert_eq!(shape("first/dh"), shape("first/h"));
+    assert_eq!(shape("first/dc"), shape("first/c"));
+    assert_eq!(
+        shape("both/backward/update_product"),
+        shape("both/backward/z")
+    );
+    // What is kept after a step is what the gates of all later steps let through.
+    let (kept, f) = (
+        array(&arrays, "first/forget_product"),
+        array(&arrays, "first/f"),
+    );
+    for t in 0..kept.shape()[1] {
+        let later = f.slice_axis(ndarray::Axis(1), ndarray::Slice::from(t + 1..));
+        let product = later.fold_axis(ndarray::Axis(1), 1.0_f32, |a, b| a * b);
+        close(
+            kept.index_axis(ndarray::Axis(1), t),
+            product.view().into_dyn(),
+        );
+    }
+    // Each row alone has the same: a loss is that of its row.
+    let (keras, x) = (model("training.keras"), model("training_x.npy"));
+    let one = folder.join("one.npz").display().to_string();
+    let all = [
+        "trace",
+        &keras,
+        &x,
+        "--gradient",
+        "--y",
+        &y,
+        "--arrays",
+        "dh",
+    ];
+    works(&[all.as_slice(), &["-o", &file]].concat());
+    works(&[all.as_slice(), &["--row", "4", "-o", &one]].concat());
+    let (all, one) = (npz::read(&file).unwrap(), npz::read(&one).unwrap());
+    for ((name, all), (other, one)) in all.iter().zip(&one) {
+        assert_eq!(name, other);
+        let row = ndarray::Slice::from(4..5);
+        close(one.view(), all.slice_axis(ndarray::Axis(0), row));
+    }
+}
+
+#[test]
+fn a_gradient_as_json_and_what_does_not_go_together() {
+    let (stacked, x) = (model("stacked.keras"), model("stacked_x.npy"));
+    let text = works(&["trace", &stacked, &x, "--gradient", "--json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let gradient = &json["cells"][0]["gradient"];
+    let arrays = gradient["arrays"].as_array().unwrap();
+    let names: Vec<_> = arrays
+        .iter()
+        .map(|array| array["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["dh", "dc", "forget_product"]);
+    assert_eq!(arrays[2]["by_distance"][0], 1.0);
+    assert_eq!(arrays[0]["half_life"]["units"].as_array().unwrap().len(), 5);
+
+    let error = fails(2, &["trace", &stacked, &x, "--target", "1"]);
+    assert!(error.contains("--gradient"), "{error}");
+    let error = fails(
+        2,
+        &["trace", &stacked, &x, "--gradient", "--target", "other:1"],
+    );
+    assert!(error.contains("no output named \"other\""), "{error}");
+    let error = fails(1, &["trace", &stacked, &x, "--gradient", "--target", "99"]);
+    assert!(error.contains("there is no unit 99"), "{error}");
+}

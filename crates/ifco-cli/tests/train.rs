@@ -112,6 +112,33 @@ fn early_stopping_goes_back_to_the_best() {
 }
 
 #[test]
+fn samples_that_count_nothing_are_as_if_they_were_not_there() {
+    let (folder, data) = (folder("train_weights"), data());
+    let path = |name: &str| folder.join(name).display().to_string();
+    // Of each step's 8 samples the last one; the mean is still of 8.
+    let weights: Vec<f32> = (0..48).map(|sample| f32::from(sample % 8 < 7)).collect();
+    npy::write(
+        path("w.npy"),
+        ndarray::Array1::from(weights).into_dyn().view(),
+    )
+    .unwrap();
+    npy::write(path("one.npy"), ndarray::Array1::ones(48).into_dyn().view()).unwrap();
+    let loss = |more: &[&str]| {
+        let out = path("out.keras");
+        let all = ["-o", &out, "--no-shuffle", "--force", "--json"];
+        let text = works(&arguments(&data, &[all.as_slice(), more].concat()));
+        let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        first["logs"]["loss"].as_f64().unwrap()
+    };
+    let (all, some) = (loss(&[]), loss(&["--sample-weight", &path("w.npy")]));
+    assert_eq!(all, loss(&["--sample-weight", &path("one.npy")]));
+    assert!(some < all && some > 0.5 * all, "{some} of {all}");
+    // The same gradients, summed in another order.
+    let again = loss(&["--recompute"]);
+    assert!((again - all).abs() <= 1e-5 * all, "{again} and {all}");
+}
+
+#[test]
 fn says_what_is_wrong() {
     let (folder, data) = (folder("train_wrong"), data());
     let out = folder.join("out.keras").display().to_string();
@@ -131,5 +158,46 @@ fn says_what_is_wrong() {
         &["train", &data[0], "--x", &data[1], "--y", &x, "-o", &out],
     );
     assert!(text.contains("48 and 7 samples"), "{text}");
+    let wrong = folder.join("wrong.npy").display().to_string();
+    npy::write(&wrong, ndarray::ArrayD::zeros(vec![48, 2, 2]).view()).unwrap();
+    let weighted = ["-o", &out, "--sample-weight", &wrong];
+    let text = fails(1, &arguments(&data, &weighted));
+    assert!(
+        text.contains("wrong.npy") && text.contains("weights are (samples)"),
+        "{text}"
+    );
     assert!(!fs::exists(&out).unwrap());
+}
+
+#[test]
+fn the_curves_are_drawn_and_logged_for_tensorboard() {
+    let (folder, data) = (folder("train_curves"), data());
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (out, plot, board) = (path("out.keras"), path("curves.svg"), path("logs"));
+    let more = ["-o", &out, "--epochs", "3", "--validation-split", "0.25"];
+    let further = ["--plot", &plot, "--tensorboard", &board];
+    works(&arguments(&data, &[more.as_slice(), &further].concat()));
+    let svg = fs::read_to_string(&plot).unwrap();
+    for part in [
+        "How out.keras was trained",
+        "3 epochs",
+        "validation",
+        "mae",
+        "least ",
+    ] {
+        assert!(svg.contains(part), "no {part:?}");
+    }
+    for part in ["train", "validation"] {
+        let mut files = fs::read_dir(folder.join("logs").join(part)).unwrap();
+        let file = files.next().unwrap().unwrap();
+        assert!(file.file_name().to_string_lossy().contains("tfevents"));
+        let bytes = fs::read(file.path()).unwrap();
+        let tags = bytes.windows(10).filter(|bytes| *bytes == b"epoch_loss");
+        assert_eq!(tags.count(), 3, "{part}");
+    }
+    // Before anything is trained.
+    let (out, wrong) = (path("other.keras"), path("curves.gif"));
+    let error = fails(2, &arguments(&data, &["-o", &out, "--plot", &wrong]));
+    assert!(error.contains("end it in .svg or .png"), "{error}");
+    assert!(!folder.join("other.keras").exists());
 }

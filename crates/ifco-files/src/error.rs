@@ -275,8 +275,8 @@ impl FileError {
             },
             FileError::Unknown { remedy, .. } if remedy.is_empty() => {
                 "ifco opens .keras, .h5 and .hdf5 (whole models of Keras 1, 2 and 3), .weights.h5, .onnx, \
-                 PyTorch's .pt and .pth, .safetensors, .npz and .json of weights, Flax's .msgpack, and RTNeural's, AIDA-X's and GuitarML's .json \
-                 and .nam"
+                 PyTorch's .pt and .pth, .safetensors, .npz and .json of weights, Flax's .msgpack, TensorFlow's \
+                 SavedModel folders and checkpoints, and RTNeural's, AIDA-X's and GuitarML's .json and .nam"
             }
             FileError::Unknown { remedy, .. }
             | FileError::Unsupported { remedy, .. }

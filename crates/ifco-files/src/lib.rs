@@ -32,8 +32,10 @@ mod open;
 pub mod records;
 mod save;
 mod stack;
+mod tensorflow;
 mod torch;
 mod weights;
+mod wire;
 mod zipped;
 
 pub use describe::{architecture_bytes, open_architecture};

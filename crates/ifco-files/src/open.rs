@@ -8,7 +8,7 @@ use ifco_train::StateValue;
 
 use crate::bytes::Bytes;
 use crate::weights::{self, Spec};
-use crate::{FileError, Limits, Opened, WeightsSource, keras, onnx, torch};
+use crate::{FileError, Limits, Opened, WeightsSource, keras, onnx, tensorflow, torch};
 
 /// Opens a whole model: `.keras`, an `.h5` with its architecture, or `.onnx`.
 ///
@@ -226,7 +226,9 @@ impl OpenOptions {
             }
             None => None,
         };
-        self.assume(file(path)?, path, spec)
+        let state_dict = spec.as_ref().and_then(|spec| spec.state_dict.as_deref());
+        let opened = self.at(path, state_dict)?;
+        assume(opened, path, spec)
     }
 
     /// As [`open_assuming`], from bytes and the text of the spec; `name` stands for both paths in
@@ -254,32 +256,16 @@ impl OpenOptions {
         let spec = spec
             .map(|text| Spec::parse(text, path, &self.limits))
             .transpose()?;
-        self.assume(Bytes::from_vec(bytes.into()), path, spec)
+        let state_dict = spec.as_ref().and_then(|spec| spec.state_dict.as_deref());
+        let opened = self.any(Bytes::from_vec(bytes.into()), path, state_dict)?;
+        assume(opened, path, spec)
     }
 
-    fn assume(&self, bytes: Bytes, path: &Path, spec: Option<Spec>) -> Result<Assumed, FileError> {
-        let told = spec.is_some();
-        let spec = spec.unwrap_or_default();
-        match self.any(bytes, path, spec.state_dict.as_deref())? {
-            Opened::Model(_) if told => Err(FileError::Unsupported {
-                path: path.into(),
-                what: "the file tells its own architecture, and needs no spec".into(),
-                remedy: "leave the spec out".into(),
-            }),
-            Opened::Model(model) => Ok(Assumed {
-                model,
-                assumptions: Vec::new(),
-            }),
-            Opened::Weights(weights) if weights.source == WeightsSource::Keras => {
-                Err(no_architecture(path, weights.source))
-            }
-            Opened::Weights(weights) => {
-                let (model, assumptions) = weights::model(&weights, &spec, path)?;
-                Ok(Assumed {
-                    model: Box::new(model),
-                    assumptions,
-                })
-            }
+    /// Whatever lies at the path: a file, or what TensorFlow keeps in several.
+    fn at(&self, path: &Path, state_dict: Option<&str>) -> Result<Opened, FileError> {
+        match tensorflow::find(path)? {
+            Some(place) => tensorflow::open(place, path, &self.limits),
+            None => self.any(file(path)?, path, state_dict),
         }
     }
 
@@ -317,6 +303,10 @@ impl OpenOptions {
     ) -> Result<Model, FileError> {
         let (weights, json) = (weights.as_ref(), json.as_ref());
         let json_bytes = file(json)?;
+        if let Some(place) = tensorflow::find(weights)? {
+            let checkpoint = tensorflow::checkpoint(place, weights, &self.limits)?;
+            return keras::open_checkpoint(checkpoint, weights, &json_bytes, json, &self.limits);
+        }
         keras::open_with_architecture(file(weights)?, weights, &json_bytes, json, &self.limits)
     }
 
@@ -326,7 +316,7 @@ impl OpenOptions {
     /// Whatever [`FileError`] tells.
     pub fn open_any(&self, path: impl AsRef<Path>) -> Result<Opened, FileError> {
         let path = path.as_ref();
-        self.any(file(path)?, path, None)
+        self.at(path, None)
     }
 
     /// As [`open_bytes`](crate::open_bytes()).
@@ -335,6 +325,40 @@ impl OpenOptions {
     /// Whatever [`FileError`] tells.
     pub fn open_bytes(&self, bytes: impl Into<Vec<u8>>, name: &str) -> Result<Opened, FileError> {
         self.any(Bytes::from_vec(bytes.into()), Path::new(name), None)
+    }
+
+    /// Opens the files of a folder, by their names in it: a SavedModel or a checkpoint of TensorFlow
+    /// that was downloaded, or where there is no file system. `name` stands for the folder's path in
+    /// errors.
+    ///
+    /// ```
+    /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tensorflow")).unwrap();
+    /// use ifco_files::{OpenOptions, Opened};
+    ///
+    /// let mut files = Vec::new();
+    /// for file in ["basic.index", "basic.data-00000-of-00001"] {
+    ///     files.push((file.to_owned(), std::fs::read(file)?));
+    /// }
+    /// let Opened::Weights(weights) = OpenOptions::new().open_folder(files, "basic")? else {
+    ///     panic!("a checkpoint tells no architecture");
+    /// };
+    /// assert_eq!(weights.cells()[0].0, "rnn/basic_lstm_cell");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Whatever [`FileError`] tells; above all that neither lies among them.
+    pub fn open_folder(
+        &self,
+        files: Vec<(String, Vec<u8>)>,
+        name: &str,
+    ) -> Result<Opened, FileError> {
+        let path = Path::new(name);
+        let folder = tensorflow::in_memory(files, path);
+        match tensorflow::in_folder(folder)? {
+            Some(place) => tensorflow::open(place, path, &self.limits),
+            None => Err(keras::directory(path)),
+        }
     }
 
     /// As [`open_with_architecture`], from bytes; `name` stands for both paths in errors.
@@ -362,6 +386,33 @@ impl OpenOptions {
             Bytes::from_vec(json.into()),
         );
         keras::open_with_architecture(weights, name, &json, name, &self.limits)
+    }
+}
+
+/// A whole model of what was opened, and what is assumed of weights alone.
+fn assume(opened: Opened, path: &Path, spec: Option<Spec>) -> Result<Assumed, FileError> {
+    let told = spec.is_some();
+    let spec = spec.unwrap_or_default();
+    match opened {
+        Opened::Model(_) if told => Err(FileError::Unsupported {
+            path: path.into(),
+            what: "the file tells its own architecture, and needs no spec".into(),
+            remedy: "leave the spec out".into(),
+        }),
+        Opened::Model(model) => Ok(Assumed {
+            model,
+            assumptions: Vec::new(),
+        }),
+        Opened::Weights(weights) if weights.source == WeightsSource::Keras => {
+            Err(no_architecture(path, weights.source))
+        }
+        Opened::Weights(weights) => {
+            let (model, assumptions) = weights::model(&weights, &spec, path)?;
+            Ok(Assumed {
+                model: Box::new(model),
+                assumptions,
+            })
+        }
     }
 }
 

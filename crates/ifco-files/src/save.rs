@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ifco_cell::Cell;
 use ifco_model::{Generation, Model};
 use ifco_tasks::Recipe;
 use ifco_train::StateValue;
@@ -31,7 +30,7 @@ pub struct Format {
     pub opens: bool,
     /// Writes a model, if ifco can.
     save: Option<Save>,
-    /// What of an LSTM beyond Keras's it has a place for: `LstmCell::extras`.
+    /// What of a cell beyond Keras's it has a place for: `Cell::extras`.
     holds: &'static [&'static str],
 }
 
@@ -330,7 +329,7 @@ impl SaveOptions {
             Some((format, save)) => {
                 let lifted = lifted(model).transpose()?;
                 let model = lifted.as_ref().map_or(model, |lifted| &lifted.model);
-                check_lstms(model, format)?;
+                check_cells(model, format)?;
                 let mut options = self.clone();
                 options.hard_sigmoid_differs = model.generation() != Generation::Keras3;
                 let mut saved = save(model, &options)?;
@@ -358,11 +357,10 @@ impl SaveOptions {
     }
 }
 
-/// Whether the format can hold each LSTM, whatever it has beyond Keras's.
-fn check_lstms(model: &Model, format: &Format) -> Result<(), SaveError> {
+/// Whether the format can hold each cell, whatever it has beyond Keras's.
+fn check_cells(model: &Model, format: &Format) -> Result<(), SaveError> {
     for (path, cell) in model.cells() {
-        let Cell::Lstm(lstm) = cell else { continue };
-        let mut extras = lstm.extras();
+        let mut extras = cell.extras();
         extras.retain(|extra| !format.holds.contains(extra));
         if extras.is_empty() {
             continue;
@@ -370,7 +368,7 @@ fn check_lstms(model: &Model, format: &Format) -> Result<(), SaveError> {
         let is_projection = extras == ["projection"];
         return Err(SaveError::Layer {
             layer: path,
-            class: "LSTM".into(),
+            class: cell.kind().name().into(),
             reason: format!("{} has no place for its {}", format.name, extras.join(", ")),
             remedy: match is_projection {
                 true => "save it as .pt or .safetensors, which hold a projection".into(),

@@ -62,6 +62,18 @@ fn graphs_compute_the_same_in_keras_layers() {
         "torch_gru_mean",
         "torch_rnn_last",
         "torch_words",
+        "torch_lstm_last_dynamo",
+        "torch_lstm_time_major_dynamo",
+        "torch_lstm_bi_stacked_dynamo",
+        "torch_gru_max_dynamo",
+        "torch_gru_mean_dynamo",
+        "torch_words_dynamo",
+        "torch_norm_13",
+        "keras_norm",
+        "rnn_leakyrelu",
+        "rnn_thresholdedrelu",
+        "rnn_elu",
+        "rnn_softplus",
         "lstm_layout",
         "gru_layout",
         "rnn_layout",
@@ -127,13 +139,19 @@ fn weights_keep_their_bits_there_and_back() {
 }
 
 #[test]
-fn an_lstm_s_options_are_kept_by_onnx_and_refused_by_keras() {
+fn a_cell_s_options_are_kept_by_onnx_and_refused_by_keras() {
     for (name, word) in [
         ("lstm_peepholes", "peepholes"),
         ("lstm_peepholes_bi", "peepholes"),
         ("lstm_clip", "clip"),
         ("lstm_coupled", "input_forget"),
         ("lstm_two_activations", "output_activation"),
+        ("lstm_alpha_beta", "recurrent_activation"),
+        ("gru_clip_reset_after", "clip"),
+        ("gru_alpha_beta", "recurrent_activation"),
+        ("gru_affine", "activation"),
+        ("rnn_clip", "clip"),
+        ("rnn_scaledtanh", "activation"),
     ] {
         let graph = open(root().join(format!("fixtures/onnx/{name}.onnx"))).expect(name);
         let error = SaveOptions::new()
@@ -160,7 +178,7 @@ fn what_is_no_layer_is_refused_by_its_name() {
     for (name, word) in [
         ("lstm_forward_lens", "lengths of its sequences"),
         ("gru_reverse", "reverse order"),
-        ("gru_activations", "HardSigmoid of alpha 0.2"),
+        ("gru_activations", "no place for its recurrent_activation"),
         ("control_scan", "Scan"),
     ] {
         let graph = open(root().join(format!("fixtures/onnx/{name}.onnx"))).expect(name);

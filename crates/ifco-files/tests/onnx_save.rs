@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use ifco_files::{Opened, SaveError, SaveOptions, open, open_bytes};
-use ifco_model::Model;
+use ifco_model::{Generation, Model};
 use ndarray::ArrayD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn fixtures() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures"))
@@ -125,6 +125,39 @@ fn a_stateful_model_goes_on_where_its_states_say() {
         [11.0, 13.0, 23.0, 27.0]
     );
     assert_eq!(outputs[1].iter().copied().collect::<Vec<_>>(), [13.0, 27.0]);
+}
+
+#[test]
+fn a_forget_bias_becomes_a_bias() {
+    for use_bias in [true, false] {
+        let json = json!({"class_name": "Sequential", "config": {"name": "m", "layers": [
+            {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 2]}},
+            {"class_name": "LSTM", "config": {"name": "lstm", "units": 3, "use_bias": use_bias,
+                "ifco": {"forget_bias": 1.0, "clip": 2.0}}},
+        ]}});
+        let mut model = Model::from_config(&json, Generation::Keras3).expect("it is one");
+        let mut number = 0.1f32;
+        let shapes: [&[usize]; 3] = [&[2, 12], &[3, 12], &[12]];
+        let arrays = shapes[..2 + usize::from(use_bias)].iter().map(|shape| {
+            ArrayD::from_shape_simple_fn(*shape, || {
+                number += 0.7;
+                number.sin()
+            })
+        });
+        model.set_weights(arrays.collect()).expect("they fit");
+        let copy = saved(&model).expect("ONNX has biases");
+        let x = input(&model, 0, 5);
+        let run = |model: &Model| {
+            let all = model.predict_all(&[x.view()], 32, &mut |_| {});
+            all.expect("it runs")[0].clone().into_flat()
+        };
+        let pairs = run(&model).into_iter().zip(run(&copy));
+        let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-6, "use_bias={use_bias}: by {worst}");
+        let cells = copy.cells();
+        let (_, cell) = cells.first().expect("it has one");
+        assert_eq!(cell.extras(), ["clip"]);
+    }
 }
 
 #[test]

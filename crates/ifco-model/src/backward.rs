@@ -5,6 +5,7 @@ use std::ops::Range;
 use ndarray::ArrayViewMutD;
 
 use crate::WeightUpdate;
+use crate::attribution::Entries;
 use crate::graph::{Input, Source};
 use crate::training::add;
 use crate::{
@@ -195,10 +196,33 @@ impl Model {
         Ok(())
     }
 
+    /// Runs the model once. Where `tap` asks for the gradients by the states of a layer, that layer
+    /// and what follows from it is on the tape as well, whatever else is wanted.
     pub(crate) fn run_for_training<'a>(
         &'a self,
         inputs: &[Tensor],
         tap: Option<&Tap>,
+        training: &mut Training,
+    ) -> Result<(Vec<Tensor>, ModelTape<'a>), ModelError> {
+        self.run_taped(inputs, tap, None, training)
+    }
+
+    /// Runs the model once, where the layers that the inputs enter by are scaled, and have the way
+    /// back end at them.
+    pub(crate) fn run_with_entries<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        entries: &Entries,
+        training: &mut Training,
+    ) -> Result<(Vec<Tensor>, ModelTape<'a>), ModelError> {
+        self.run_taped(inputs, None, Some(entries), training)
+    }
+
+    fn run_taped<'a>(
+        &'a self,
+        inputs: &[Tensor],
+        tap: Option<&Tap>,
+        entries: Option<&Entries>,
         training: &mut Training,
     ) -> Result<(Vec<Tensor>, ModelTape<'a>), ModelError> {
         let inputs_wanted = training.wants_inputs();
@@ -216,10 +240,19 @@ impl Model {
             .collect();
         let (mut calls, mut moving, mut penalty) = (Vec::new(), Vec::new(), 0.0);
         let outputs = self.run_calls(inputs, tap, &mut |node, entry, taken, call| {
+            if let Some(entries) = entries
+                && self.enters(node).is_some()
+            {
+                let mut outputs = entry.layer.call(taken, call)?;
+                entries.scale(node, &mut outputs);
+                wanted[node] = true;
+                return Ok(outputs);
+            }
             let layer = self.nodes[node].layer;
             let weights = training.wants_weights() && has_trainable[layer];
             let inputs = self.nodes[node].sources().any(|source| wanted[source.node]);
-            wanted[node] = inputs || weights;
+            let states = tap.is_some_and(|tap| tap.asks_gradients(&entry.name));
+            wanted[node] = inputs || weights || states;
             let forward = training.wanting(inputs, weights, |training| {
                 training.of_layer(entry.trainable, |training| {
                     entry.layer.call_for_training(taken, call, training)
@@ -286,6 +319,14 @@ impl ModelTape<'_> {
     /// # Errors
     /// When a gradient does not have its output's shape, or a layer cannot be trained.
     pub fn backward(self, outputs: Vec<Option<Array>>) -> Result<ModelGradients, ModelError> {
+        Ok(self.backward_to_nodes(outputs)?.0)
+    }
+
+    /// The same, with the gradient of the first output of each node that nothing went back through.
+    pub(crate) fn backward_to_nodes(
+        self,
+        outputs: Vec<Option<Array>>,
+    ) -> Result<(ModelGradients, Vec<Option<Array>>), ModelError> {
         self.check(&outputs)?;
         let model = self.model;
         let mut gradients: Vec<Vec<Option<Array>>> = vec![Vec::new(); model.nodes.len()];
@@ -338,10 +379,13 @@ impl ModelTape<'_> {
             let of_input = gradients[source.node].get(source.tensor).cloned().flatten();
             of_input.filter(|_| self.inputs_wanted)
         });
-        Ok(ModelGradients {
+        let found = ModelGradients {
             inputs: inputs.collect(),
             weights: weights.into_iter().flatten().collect(),
-        })
+        };
+        let by_nodes = gradients.into_iter();
+        let by_nodes = by_nodes.map(|of_node| of_node.into_iter().next().flatten());
+        Ok((found, by_nodes.collect()))
     }
 
     fn check(&self, gradients: &[Option<Array>]) -> Result<(), ModelError> {

@@ -97,6 +97,11 @@ impl<'a> Config<'a> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether `key` is there and `null`.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.map.get(key).is_some_and(Value::is_null)
+    }
+
     /// The error that `key` holds something else than `expected`.
     ///
     /// ```
@@ -271,6 +276,9 @@ impl<'a> Config<'a> {
             return self.activation_by_name(name);
         }
         let inner = Config::new(class, self.generation, config).ok()?;
+        if value.get("module").and_then(Value::as_str) == Some("ifco") {
+            return beyond_keras(class, &inner);
+        }
         crate::layers::activation_of(class, &inner).ok().flatten()
     }
 
@@ -280,6 +288,18 @@ impl<'a> Config<'a> {
             Generation::Keras1 | Generation::Keras2 => Activation::from_keras2_name(name),
         }
     }
+}
+
+/// What ONNX's recurrent operators have and Keras has not.
+fn beyond_keras(class: &str, config: &Config<'_>) -> Option<Activation> {
+    let number = |key: &str| config.optional_f32(key).ok().flatten();
+    let (alpha, beta) = (number("alpha")?, number("beta")?);
+    Some(match class {
+        "Affine" => Activation::Affine { alpha, beta },
+        "ScaledTanh" => Activation::ScaledTanh { alpha, beta },
+        "HardSigmoid" => Activation::HardSigmoidOf { alpha, beta },
+        _ => return None,
+    })
 }
 
 /// A number, also one that JSON cannot write as such.

@@ -28,6 +28,7 @@
 //! through them.
 
 mod about;
+mod attribution;
 mod backward;
 mod builder;
 mod calls;
@@ -51,6 +52,7 @@ mod trace;
 mod training;
 
 pub use about::About;
+pub use attribution::{Attribution, AttributionMethod};
 pub use backward::{ModelGradients, ModelTape};
 pub use builder::{ModelBuilder, Output};
 pub use calls::{Argument, ModelCall};
@@ -62,7 +64,7 @@ pub use model::{LayerEntry, Model};
 pub use port::Port;
 pub use session::{NotStreamable, Session, SessionError, Step, StepShape, Streamed, Time};
 pub use tensor::{Array, Mask, Shape, Tensor, display_shape};
-pub use trace::{ModelPassage, ModelTrace, Tap, TraceStream};
+pub use trace::{ModelGradientTrace, ModelPassage, ModelTrace, Tap, Target, TraceStream, Unit};
 pub use training::{
     Backward, Forward, Gradient, LayerGradients, MovingAverage, Training, WeightUpdate,
 };

@@ -3,16 +3,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ifco_cell::{ForwardError, Passage, RecurrentLayer, Sequence, Trace, TraceOptions};
-use ndarray::{Array2, ArrayD, ArrayView2, ArrayView3, ArrayViewD, Axis, concatenate};
+use ndarray::{Array2, Array3, ArrayD, ArrayView2, ArrayView3, ArrayViewD, Axis, concatenate};
 
 use crate::layers::cell_name;
 use crate::{Model, ModelError, Tensor};
 
+mod gradient;
 mod passage;
 mod stream;
+mod target;
 
+pub use gradient::ModelGradientTrace;
 pub use passage::ModelPassage;
 pub use stream::TraceStream;
+pub use target::{Target, Unit};
 
 /// What [`Model::trace_all`] returns.
 ///
@@ -49,7 +53,38 @@ struct Asked {
     paths: Vec<String>,
     /// By path: the states that a cell begins with, instead of its own.
     states: Vec<(String, Vec<Array2<f32>>)>,
-    found: Mutex<Vec<(String, Passage)>>,
+    /// Whether the way back leaves the gradients by the states.
+    gradients: bool,
+    found: Mutex<Vec<Found>>,
+}
+
+/// What one call of a cell left.
+#[derive(Debug)]
+struct Found {
+    path: String,
+    passage: Passage,
+    /// By each state after each step, once the way back has come by.
+    gradients: Option<Vec<Array3<f32>>>,
+}
+
+/// Where the way back through a layer leaves the gradients by its states: the places of its cells
+/// that are asked for, with the number of each one's first state among the layer's.
+#[derive(Debug)]
+pub(crate) struct TapBack {
+    tap: Tap,
+    cells: Vec<(usize, std::ops::Range<usize>)>,
+}
+
+impl TapBack {
+    /// Takes the gradients by all states of the layer.
+    pub(crate) fn take(&self, states: &[Array3<f32>]) {
+        let mut found = self.tap.lock();
+        for (place, own) in &self.cells {
+            if let (Some(found), Some(own)) = (found.get_mut(*place), states.get(own.clone())) {
+                found.gradients = Some(own.to_vec());
+            }
+        }
+    }
 }
 
 impl Tap {
@@ -58,10 +93,29 @@ impl Tap {
             asked: Arc::new(Asked {
                 paths,
                 states,
+                gradients: false,
                 found: Mutex::default(),
             }),
             path: String::new(),
         }
+    }
+
+    /// A tap, not yet shared, which the way back leaves gradients at too.
+    fn with_gradients(mut self) -> Self {
+        if let Some(asked) = Arc::get_mut(&mut self.asked) {
+            asked.gradients = true;
+        }
+        self
+    }
+
+    /// Whether gradients are asked for of a cell of the layer of this name.
+    pub(crate) fn asks_gradients(&self, name: &str) -> bool {
+        let layer = below(&self.path, name);
+        let within = |path: &String| {
+            let rest = path.strip_prefix(layer.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.asked.gradients && self.asked.paths.iter().any(within)
     }
 
     /// The tap for a layer inside the one that is called.
@@ -80,9 +134,7 @@ impl Tap {
         mask: Option<ArrayView2<'_, bool>>,
         initial_state: Option<&[ArrayView2<'_, f32>]>,
     ) -> Result<Sequence, ForwardError> {
-        let cells = layer.cells().len();
-        let paths = (0..cells).map(|index| below(&self.path, &cell_name(cells, index)));
-        let paths: Vec<String> = paths.collect();
+        let paths = self.paths(layer);
         let known = |path: &String| self.asked.states.iter().find(|(known, _)| known == path);
         let given: Option<Vec<_>> = paths.iter().map(known).collect();
         let given = given.map(|given| given.into_iter().flat_map(|(_, states)| states));
@@ -96,38 +148,90 @@ impl Tap {
             Some(sequence) => sequence,
             None => layer.forward(inputs, mask, initial_state)?,
         };
-        let mut found = self.lock();
-        for (path, passage) in paths.into_iter().zip(passages) {
-            if self.asked.paths.contains(&path) {
-                found.push((path, passage));
-            }
-        }
+        self.keep(layer, paths, passages);
         Ok(sequence)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Passage)>> {
+    /// Runs the cells that are asked for besides a run for training, and tells where the way back
+    /// is to leave its gradients.
+    pub(crate) fn forward_for_training(
+        &self,
+        layer: &RecurrentLayer,
+        inputs: ArrayView3<'_, f32>,
+        mask: Option<ArrayView2<'_, bool>>,
+        initial_state: Option<&[ArrayView2<'_, f32>]>,
+    ) -> Result<Option<TapBack>, ForwardError> {
+        let paths = self.paths(layer);
+        if !self.asked.gradients || !paths.iter().any(|path| self.asked.paths.contains(path)) {
+            return Ok(None);
+        }
+        let passages = layer.pass(inputs, mask, initial_state)?;
+        Ok(Some(TapBack {
+            tap: self.clone(),
+            cells: self.keep(layer, paths, passages),
+        }))
+    }
+
+    /// The paths of a layer's cells.
+    fn paths(&self, layer: &RecurrentLayer) -> Vec<String> {
+        let cells = layer.cells().len();
+        let paths = (0..cells).map(|index| below(&self.path, &cell_name(cells, index)));
+        paths.collect()
+    }
+
+    /// Keeps the passages that are asked for: their places, and which of the layer's states are
+    /// theirs.
+    fn keep(
+        &self,
+        layer: &RecurrentLayer,
+        paths: Vec<String>,
+        passages: Vec<Passage>,
+    ) -> Vec<(usize, std::ops::Range<usize>)> {
+        let mut found = self.lock();
+        let mut places = Vec::new();
+        let mut first = 0;
+        for ((path, passage), cell) in paths.into_iter().zip(passages).zip(layer.cells()) {
+            let own = first..first + cell.states();
+            first = own.end;
+            if self.asked.paths.contains(&path) {
+                places.push((found.len(), own));
+                found.push(Found {
+                    path,
+                    passage,
+                    gradients: None,
+                });
+            }
+        }
+        places
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Found>> {
         // Whole passages are pushed, so that there is nothing half done to see.
         let found = self.asked.found.lock();
         found.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was found, in the order of the paths, the calls of one layer in the order of the run.
-    fn finish(self) -> Vec<(String, Passage)> {
+    fn finish(self) -> Vec<Found> {
         let found = std::mem::take(&mut *self.lock());
-        let mut named: Vec<(usize, usize, String, Passage)> = Vec::with_capacity(found.len());
-        for (path, passage) in found {
-            let place = self.asked.paths.iter().position(|asked| *asked == path);
+        let mut named: Vec<(usize, usize, Found)> = Vec::with_capacity(found.len());
+        for mut own in found {
+            let place = self.asked.paths.iter().position(|asked| *asked == own.path);
             let place = place.unwrap_or(usize::MAX);
             let call = named.iter().filter(|other| other.0 == place).count();
-            let name = match call {
-                0 => path,
-                _ => format!("{path}#{call}"),
-            };
-            named.push((place, call, name, passage));
+            if call > 0 {
+                own.path = format!("{}#{call}", own.path);
+            }
+            named.push((place, call, own));
         }
-        named.sort_by_key(|(place, call, ..)| (*place, *call));
-        let named = named.into_iter();
-        named.map(|(_, _, name, passage)| (name, passage)).collect()
+        named.sort_by_key(|(place, call, _)| (*place, *call));
+        named.into_iter().map(|(_, _, own)| own).collect()
+    }
+
+    /// What was found of a run that has no way back.
+    fn passages(self) -> Vec<(String, Passage)> {
+        let found = self.finish().into_iter();
+        found.map(|own| (own.path, own.passage)).collect()
     }
 }
 
@@ -233,20 +337,14 @@ impl Model {
         inputs: &[ArrayViewD<'_, f32>],
         options: &TraceOptions,
     ) -> Result<ModelTrace, ModelError> {
-        let paths: Vec<String> = match paths {
-            [] => self.cells().into_iter().map(|(path, _)| path).collect(),
-            paths => paths
-                .iter()
-                .map(|path| self.cell(path).map(|_| (*path).to_owned()))
-                .collect::<Result<_, _>>()?,
-        };
+        let paths = self.paths_of(paths)?;
         let mut parts: Vec<Vec<(String, Trace)>> = Vec::new();
         let mut outputs: Vec<Vec<ArrayD<f32>>> = Vec::new();
         let size = self.static_batch_size().unwrap_or(usize::MAX);
         self.run_batches(inputs, size, |_, batch, _| {
             let tap = Tap::new(paths.clone(), Vec::new());
             let results = self.run_traced(batch, Some(&tap))?;
-            let passages = tap.finish().into_iter();
+            let passages = tap.passages().into_iter();
             let traces = passages.map(|(name, passage)| (name, passage.into_trace(options)));
             parts.push(traces.collect());
             outputs.push(results.into_iter().map(Tensor::into_owned).collect());
@@ -269,6 +367,17 @@ impl Model {
             traces: traces.collect::<Result<_, ModelError>>()?,
             outputs: outputs.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// The paths of cells that are there; all where none is named.
+    fn paths_of(&self, paths: &[&str]) -> Result<Vec<String>, ModelError> {
+        match paths {
+            [] => Ok(self.cells().into_iter().map(|(path, _)| path).collect()),
+            paths => paths
+                .iter()
+                .map(|path| self.cell(path).map(|_| (*path).to_owned()))
+                .collect(),
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub struct Training {
     trainable: bool,
     inputs_wanted: bool,
     weights_wanted: bool,
+    recompute: bool,
 }
 
 impl Training {
@@ -43,6 +44,7 @@ impl Training {
             trainable: true,
             inputs_wanted: false,
             weights_wanted: true,
+            recompute: false,
         }
     }
 
@@ -66,6 +68,18 @@ impl Training {
     pub fn with_weights(mut self, wanted: bool) -> Self {
         self.weights_wanted = wanted;
         self
+    }
+
+    /// Has recurrent layers keep the states of a few steps alone and run the others again on the way
+    /// back: less memory for long sequences, a third more work.
+    pub fn with_recompute(mut self, recompute: bool) -> Self {
+        self.recompute = recompute;
+        self
+    }
+
+    /// Whether they do.
+    pub fn recomputes(&self) -> bool {
+        self.recompute
     }
 
     /// Whether layers behave as in training: dropout drops, BatchNormalization takes the

@@ -360,3 +360,21 @@ fn an_lstm_takes_the_options_of_other_frameworks() {
         assert!(error.contains(what), "{error}");
     }
 }
+
+#[test]
+fn both_directions_are_joined_unless_the_configuration_says_apart() {
+    let outputs = |more: Value| {
+        let inner = json!({"class_name": "LSTM", "config": {"name": "lstm", "units": 3}});
+        let mut config = json!({"name": "both", "layer": inner});
+        let more = more.as_object().unwrap().clone();
+        config.as_object_mut().unwrap().extend(more);
+        let config = Config::new("both", Generation::Keras3, &config).unwrap();
+        let layer = layers::build("Bidirectional", &config).unwrap();
+        let input: Shape = vec![None, Some(4), Some(2)];
+        layer.output_shapes(&[input], &Call::default()).unwrap()
+    };
+    // Keras's own default.
+    assert_eq!(outputs(json!({})), [[None, Some(6)]]);
+    let apart = outputs(json!({"merge_mode": null}));
+    assert_eq!(apart, [[None, Some(3)], [None, Some(3)]]);
+}

@@ -409,7 +409,7 @@ mod tests {
         let chances = [0.3, 0.1, 0.3, 0.2, 0.1];
         let often = |temperature, most| {
             let mut sampler = Sampler::new(1, temperature, most);
-            let mut counts = [0; 5];
+            let mut counts = [0i64; 5];
             (0..6000).for_each(|_| counts[sampler.draw(&chances)] += 1);
             counts
         };

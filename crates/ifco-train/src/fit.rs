@@ -4,7 +4,8 @@ mod data;
 mod judge;
 mod penalties;
 
-use ifco_model::{Model, ModelError, Tensor, Training};
+use ifco_cell::TrainingMemory;
+use ifco_model::{Gradient, Model, ModelError, Tensor, Training};
 use ndarray::ArrayD;
 
 use crate::callback::Logs;
@@ -80,6 +81,9 @@ pub struct Trainer {
     /// What is asked of each of them.
     wishes: Vec<Wish>,
     loss: RunningLoss,
+    recompute: bool,
+    /// What the layers have done with is theirs again in the next step.
+    _memory: TrainingMemory,
 }
 
 impl Trainer {
@@ -154,7 +158,15 @@ impl Trainer {
             wishes,
             trained,
             values,
+            recompute: false,
+            _memory: TrainingMemory::keep(),
         })
+    }
+
+    /// Has recurrent layers keep less of long sequences, and run the steps again on the way back:
+    /// see [`Training::with_recompute`].
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
     }
 
     /// The optimizer, to look at or save its state, and to set the learning rate.
@@ -206,8 +218,10 @@ impl Trainer {
         let samples = batch.samples()?;
         let inputs: Vec<Tensor> = batch.inputs.iter().cloned().map(Tensor::new).collect();
         let runs = self.runs.as_ref().unwrap_or(&self.model);
-        let (predictions, tape) = runs.forward_for_training(&inputs, &mut Training::new(seed))?;
+        let mut how = Training::new(seed).with_recompute(self.recompute);
+        let (predictions, tape) = runs.forward_for_training(&inputs, &mut how)?;
         let mut judged = judge(&mut self.outputs, &self.last, &predictions, batch, true)?;
+        drop(predictions);
         let (weights, decays) = regularization(&self.wishes, &self.values)?;
         judged.total += tape.penalty() + weights;
         let moving = tape.moving().to_vec();
@@ -217,8 +231,12 @@ impl Trainer {
             .map(|slope| slope.map(ArrayD::into_shared));
         let mut gradients = tape.backward(slopes.collect())?.weights;
         let scale = self.compile.optimizer.loss_scale();
+        let mut all_squares = Vec::with_capacity(self.trained.len());
         let taken = self.trained.iter().zip(decays).map(|(i, decay)| {
             let gradient = gradients.get_mut(*i).and_then(Option::take);
+            // A decay makes one gradient of those of a row.
+            let squares = gradient.as_ref().filter(|_| decay.is_none());
+            all_squares.push(squares.and_then(Gradient::dense_squares));
             let mut gradient = match (gradient.map(|gradient| gradient.into_dense()), decay) {
                 (Some(gradient), Some(decay)) => gradient + decay,
                 (one, other) => one.or(other)?,
@@ -230,6 +248,9 @@ impl Trainer {
         });
         let taken: Vec<Option<ArrayD<f32>>> = taken.collect();
         let mut parameters = parameters(&mut self.values, &taken, &self.wishes);
+        for (parameter, squares) in parameters.iter_mut().zip(&all_squares) {
+            parameter.squares = squares.as_ref().map(|squares| squares.view());
+        }
         self.compile.optimizer.apply(&mut parameters)?;
         self.take_up()?;
         self.runs
@@ -372,7 +393,7 @@ impl Trainer {
                     steps,
                     loss: self.loss.mean(),
                 };
-                if !watch.step(&made) {
+                if !watch.step(self, &made) {
                     return self.finalize();
                 }
             }
@@ -412,9 +433,10 @@ pub struct StepMade {
 
 /// Who looks on while a model is trained.
 pub trait Watch {
-    /// After each step; whether to go on. Without, the weights are as they are after it.
-    fn step(&mut self, made: &StepMade) -> bool {
-        let _ = made;
+    /// After each step; whether to go on. Without, the weights are as they are after it. The trainer
+    /// is there to be asked for its [`logs`](Trainer::logs) so far.
+    fn step(&mut self, trainer: &Trainer, made: &StepMade) -> bool {
+        let _ = (trainer, made);
         true
     }
 
@@ -454,6 +476,7 @@ fn parameters<'a>(
     each.map(|((values, gradient), wish)| Parameter {
         values: values.view_mut(),
         gradient: gradient.as_ref().map(|gradient| gradient.view()),
+        squares: None,
         constraint: wish.constraint.as_ref(),
     })
     .collect()

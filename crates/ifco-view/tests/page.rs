@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use ifco_model::{Generation, Model};
+use ifco_model::{Generation, Model, Target, Unit};
 use ifco_view::page::{Page, PageError, Request, ServeError, ServeOptions, serve};
 use ndarray::{Array, ArrayD, IxDyn, s};
 use proptest::prelude::*;
@@ -490,4 +490,59 @@ fn an_lstm_with_options_is_refused() {
     assert!(error.help().unwrap().contains("ifco trace"));
     let error = serve(page, ServeOptions::default(), |_| unreachable!()).unwrap_err();
     assert!(matches!(error, ServeError::Page(_)));
+}
+
+/// What the page draws of the way back is what the library finds.
+#[test]
+fn the_gradient_is_told_on_request() {
+    let page = page();
+    let own = model("LSTM", 4, "lstm");
+    let target = Target {
+        unit: Unit::Number(1),
+        ..Target::default()
+    };
+    let x = input(7);
+    let found = own.trace_gradient(&[], &[x.view()], &Default::default(), |outputs| {
+        target.gradients(outputs)
+    });
+    let found = found.unwrap();
+    let arrays = found.get("lstm").unwrap().arrays();
+
+    let asked = "run=0&trace=0&output=0&of=4&at=0";
+    let (status, facts) = get(&page, &format!("flow?{asked}"));
+    let facts: Value = serde_json::from_slice(&facts).unwrap();
+    assert_eq!(status, 200, "{facts}");
+    assert_eq!((&facts["unit"], &facts["step"]), (&json!(1), &Value::Null));
+    let names: Vec<&str> = facts["arrays"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|array| array["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["dh", "dc", "forget_product"]);
+    for step in 0..7 {
+        let (_, bytes) = get(&page, &format!("flowstep?{asked}&step={step}"));
+        let rows = arrays
+            .iter()
+            .flat_map(|(_, array)| array.slice(s![0, step, ..]).to_vec());
+        assert_eq!(numbers(&bytes), rows.collect::<Vec<_>>(), "step {step}");
+    }
+    let (status, maps) = get(&page, &format!("flowmaps?{asked}&from=0&to=7&bins=7"));
+    assert_eq!((status, maps.len()), (200, 3 * (20 + 7 * UNITS)));
+    // The product of no gates is 1, the largest there is.
+    let last = &maps[2 * (20 + 7 * UNITS) + 20..];
+    assert_eq!(last[6], 254);
+
+    for wrong in [
+        "flow?run=0&trace=1&output=0&of=0&at=0",
+        "flow?run=0&trace=0&output=0&at=0",
+        &format!("flowstep?{asked}&step=7"),
+        &format!("flowmaps?{asked}&from=0&to=8&bins=7"),
+        &format!("flowmaps?{asked}&from=0&to=7&bins=0"),
+    ] {
+        assert_eq!(get(&page, wrong).0, 400, "{wrong}");
+    }
+    assert_eq!(get(&page, "flow?run=5&trace=0&output=0&of=0&at=0").0, 410);
+    let (status, answer) = get(&page, "flow?run=0&trace=0&output=0&of=99&at=0");
+    assert_eq!(status, 422, "{}", String::from_utf8_lossy(&answer));
 }

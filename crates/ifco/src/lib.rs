@@ -197,12 +197,13 @@
 //! is refused, naming the layer.
 
 pub use ifco_cell::{
-    Activation, ArrayDigest, Cell, CellKind, Change, Digest, DigestBuilder, ForwardError, Gate,
-    GruCell, GruGate, GruWeights, LayerNorm, LstmCell, LstmOptions, LstmOptionsError, LstmWeights,
-    Memory, Norm, NormedSums, Passage, Precision, PrecisionError, RecurrentLayer, Sequence,
+    Activation, ArrayDigest, Cell, CellKind, Change, Digest, DigestBuilder, Flow, FlowDigest,
+    FlowDigestBuilder, ForwardError, Gate, GradientTrace, GruCell, GruGate, GruWeights,
+    InstructionSetError, LayerNorm, LstmCell, LstmOptions, LstmOptionsError, LstmWeights, Memory,
+    Norm, NormedSums, Passage, Precision, PrecisionError, RecurrentLayer, Sequence,
     SequenceOptions, SequenceOutput, Session as LayerSession, SessionError as LayerSessionError,
-    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions, UnitDigest, WeightsError, join, machine,
-    packing, reference, set_threads, threads,
+    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions, TrainingMemory, UnitDigest, WeightsError,
+    instruction_set, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
     Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions,
@@ -211,9 +212,10 @@ pub use ifco_files::{
     open_optimizer, open_recipe, open_with_architecture, recipe_bytes, records, save,
 };
 pub use ifco_model::{
-    About, Array, Call, Config, ConfigError, Generation, Layer, LayerEntry, LayerError, Mask,
-    Model, ModelError, ModelPassage, ModelTrace, NotStreamable, Port, Session, SessionError, Shape,
-    Step, StepShape, Streamed, Tap, Tensor, Time, TraceStream, WeightSlot, display_shape, layers,
+    About, Array, Attribution, AttributionMethod, Call, Config, ConfigError, Generation, Layer,
+    LayerEntry, LayerError, Mask, Model, ModelError, ModelGradientTrace, ModelPassage, ModelTrace,
+    NotStreamable, Port, Session, SessionError, Shape, Step, StepShape, Streamed, Tap, Target,
+    Tensor, Time, TraceStream, Training, Unit, WeightSlot, display_shape, layers,
 };
 pub use ifco_tasks as tasks;
 pub use ifco_train as train;

@@ -1,5 +1,6 @@
 //! Weights by names: what ifco saves as `.npz` and `.weights.json` opens as the same model, and the
-//! golden cases of `fixtures/jax` give what Flax and Haiku computed. `fixtures/make_jax.py` makes them.
+//! golden cases of `fixtures/jax` and `fixtures/tensorflow` give what Flax, Haiku, TensorFlow 1's cells and
+//! Keras 2 computed. `fixtures/make_jax.py` and `fixtures/make_tensorflow.py` make them.
 
 use std::path::PathBuf;
 
@@ -27,15 +28,21 @@ fn golden(folder: &str, at_least: usize) {
     for case in &cases {
         let file = case["file"].as_str().expect("a file");
         let arrays = fixture(folder).join(case["arrays"].as_str().expect("arrays"));
-        let assumed = match ifco::open_assuming(fixture(folder).join(file), None::<&str>) {
-            Ok(assumed) => assumed,
+        let beside = |key: &str| case[key].as_str().map(|name| fixture(folder).join(name));
+        let path = fixture(folder).join(file);
+        let opened = match beside("architecture") {
+            Some(json) => ifco::open_with_architecture(path, json),
+            None => ifco::open_assuming(path, beside("spec")).map(|assumed| *assumed.model),
+        };
+        let model = match opened {
+            Ok(model) => model,
             Err(error) => {
                 wrong.push(format!("{error}; {:?}", error.help()));
                 continue;
             }
         };
         let x = array(arrays.clone(), "x0");
-        let y = assumed.model.predict(&x).expect("it runs");
+        let y = model.predict(&x).expect("it runs");
         let expected = array(arrays, "y0");
         assert_eq!(y.shape(), expected.shape(), "{file}");
         let differences = y
@@ -54,6 +61,110 @@ fn golden(folder: &str, at_least: usize) {
 #[test]
 fn flax_and_haiku_give_what_they_computed() {
     golden("jax", 15);
+}
+
+#[test]
+fn checkpoints_and_saved_models_give_what_tensorflow_computed() {
+    golden("tensorflow", 18);
+}
+
+/// Any of its files, what their names begin with, and its folder stand for a checkpoint.
+#[test]
+fn every_name_of_a_checkpoint_opens_it() {
+    let folder = fixture("tensorflow");
+    let opened = |name: &str| match ifco::open_any(folder.join(name)) {
+        Ok(Opened::Weights(weights)) => weights,
+        Ok(Opened::Model(_)) => panic!("{name} opens as a model"),
+        Err(error) => panic!("{error}; {:?}", error.help()),
+    };
+    for (first, names) in [
+        ("basic", &["basic.index", "basic.data-00000-of-00001"][..]),
+        (
+            "chain_weights",
+            &[
+                "chain_weights/checkpoint",
+                "chain_weights/w",
+                "chain_weights/w.index",
+                "chain_weights/w.data-00000-of-00001",
+            ],
+        ),
+        (
+            "exported",
+            &["exported/variables", "exported/saved_model.pb"],
+        ),
+    ] {
+        let expected = opened(first);
+        assert!(!expected.cells().is_empty(), "{first}");
+        for name in names {
+            assert_eq!(opened(name).groups, expected.groups, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_saved_model_of_keras_is_a_whole_model() {
+    let folder = fixture("tensorflow");
+    let model = ifco::open(folder.join("bidirectional")).expect("it opens");
+    let names: Vec<&str> = model
+        .layers()
+        .iter()
+        .map(|layer| layer.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "input_1",
+            "bidirectional",
+            "batch_normalization",
+            "own",
+            "dense"
+        ]
+    );
+    let paths: Vec<String> = model.cells().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(
+        paths,
+        ["bidirectional/forward", "bidirectional/backward", "own"]
+    );
+    // It was compiled, which it says in the words of Keras 2's `.h5`.
+    let compiled = ifco::compile_config(&model).expect("it was compiled");
+    assert_eq!(compiled["optimizer"]["class_name"], "Custom>Adam");
+    assert_eq!(compiled["loss"], "mse");
+    // Its weights are those of the checkpoint that was saved beside it.
+    let beside = ifco::open_with_architecture(
+        folder.join("bidirectional_train"),
+        folder.join("bidirectional.json"),
+    );
+    assert_eq!(beside.expect("it opens").weights(), model.weights());
+}
+
+#[test]
+fn variables_are_known_by_their_layers() {
+    let paths = |name: &str| match ifco::open_any(fixture("tensorflow").join(name)) {
+        Ok(Opened::Weights(weights)) => {
+            let cells = weights.cells().into_iter();
+            cells.map(|(path, _)| path).collect::<Vec<String>>()
+        }
+        other => panic!("{name}: {other:?}"),
+    };
+    let both = ["bidirectional/forward", "bidirectional/backward", "own"];
+    assert_eq!(paths("bidirectional_weights"), both);
+    // A root that all names share is left out: `model/`.
+    assert_eq!(paths("bidirectional_train"), both);
+    assert_eq!(
+        paths("stacked.index"),
+        [
+            "rnn/multi_rnn_cell/cell_0/basic_lstm_cell",
+            "rnn/multi_rnn_cell/cell_1/lstm_cell",
+            "rnn/multi_rnn_cell/cell_2/lstm_cell"
+        ]
+    );
+    assert_eq!(
+        paths("both.index"),
+        [
+            "bidirectional_rnn/lstm_cell/forward",
+            "bidirectional_rnn/lstm_cell/backward"
+        ]
+    );
 }
 
 #[test]

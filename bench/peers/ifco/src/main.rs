@@ -1,4 +1,5 @@
-//! ifco's worker: the layer over sequences, the step of a session, a whole model from a file.
+//! ifco's worker: the layer over sequences, the step of a session, a whole model from a file,
+//! steps of training.
 //!
 //! `--part engine` times the small model's layers alone, on inputs already looked up, so that
 //! the report can tell what the whole call adds. `--precision bf16|int8` is for the reduced
@@ -7,6 +8,7 @@
 mod layer;
 mod model;
 mod session;
+mod training;
 
 use ifco_cell::Precision;
 use worker::{Case, Result, Run, What, serve, skip};
@@ -46,6 +48,7 @@ fn load(options: &Options, case: &Case) -> Result<Box<dyn Run>> {
         What::Step => session::load(case),
         What::Model if options.engine_alone => model::load_engine(case),
         What::Model => model::load(case),
+        What::Train | What::TrainModel => training::load(case),
     }
 }
 

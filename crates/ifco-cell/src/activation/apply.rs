@@ -112,6 +112,11 @@ impl Activation {
                 }
             }),
             Activation::SparseSigmoid => map(row, |x| clip(0.5 * (x + 1.0), 0.0, 1.0)),
+            Activation::Affine { alpha, beta } => map(row, |x| alpha * x + beta),
+            Activation::ScaledTanh { alpha, beta } => map(row, |x| alpha * math::tanh(beta * x)),
+            Activation::HardSigmoidOf { alpha, beta } => {
+                map(row, |x| clip(alpha * x + beta, 0.0, 1.0))
+            }
         }
     }
 

@@ -151,6 +151,15 @@ impl Activation {
             Activation::SparsePlus if x < 1.0 => 0.5 * (x + 1.0),
             Activation::SparsePlus => 1.0,
             Activation::SparseSigmoid => 0.5 * one_if(x > -1.0 && x < 1.0),
+            Activation::Affine { alpha, .. } => f64::from(alpha),
+            Activation::ScaledTanh { alpha, beta } => {
+                let tanh = (f64::from(beta) * x).tanh();
+                f64::from(alpha) * f64::from(beta) * (1.0 - tanh * tanh)
+            }
+            Activation::HardSigmoidOf { alpha, beta } => {
+                let line = f64::from(alpha) * x + f64::from(beta);
+                f64::from(alpha) * one_if((0.0..=1.0).contains(&line))
+            }
             // Row functions never come here.
             Activation::Softmax | Activation::LogSoftmax | Activation::Sparsemax => 1.0,
         }

@@ -1,6 +1,6 @@
 //! What an LSTM may do otherwise than Keras's: the options of the one cell.
 
-use crate::{Activation, LstmCell};
+use crate::{Activation, GruCell, LstmCell, SimpleRnnCell};
 
 /// What an LSTM does otherwise than Keras's, beside its arrays: by default nothing.
 ///
@@ -102,13 +102,7 @@ impl LstmCell {
             ("projection_clip", options.projection_clip),
         ];
         for (option, clip) in clips {
-            if let Some(found) = clip.filter(|clip| clip.is_nan() || *clip <= 0.0) {
-                return Err(LstmOptionsError {
-                    option,
-                    found,
-                    expected: "a number above 0, or none to clip nothing",
-                });
-            }
+            checked(option, clip)?;
         }
         if let (Some(found), None) = (options.projection_clip, self.weights.projection()) {
             return Err(LstmOptionsError {
@@ -167,6 +161,11 @@ impl LstmCell {
                 "output_activation",
                 shown.is_some_and(|shown| shown != self.activation),
             ),
+            ("activation", self.activation.is_beyond_keras()),
+            (
+                "recurrent_activation",
+                self.recurrent_activation.is_beyond_keras(),
+            ),
         ]
         .into_iter()
         .filter_map(|(name, is_there)| is_there.then_some(name))
@@ -174,9 +173,11 @@ impl LstmCell {
     }
 
     /// Whether a step needs more than Keras's equations: anything but a forget bias, which may be
-    /// added to the bias beforehand.
+    /// added to the bias beforehand, and another function in the place of σ or φ.
     pub(crate) fn has_longer_step(&self) -> bool {
-        self.extras().iter().any(|name| *name != "forget_bias")
+        let is_the_same = ["forget_bias", "activation", "recurrent_activation"];
+        let extras = self.extras();
+        extras.iter().any(|name| !is_the_same.contains(name))
     }
 
     /// The bias with the forget bias added, where it may be added so early.
@@ -192,5 +193,89 @@ impl LstmCell {
             *b += forget_bias;
         }
         Some(bias)
+    }
+}
+
+impl GruCell {
+    /// The same cell, which keeps what its three activations are applied to between −clip and clip,
+    /// as ONNX's `clip` does; `None` to clip nothing.
+    ///
+    /// # Errors
+    /// When it is not a number above 0.
+    ///
+    /// ```
+    /// use ifco_cell::{Activation, GruCell, GruWeights};
+    /// use ndarray::Array2;
+    ///
+    /// let weights = GruWeights::new(Array2::zeros((3, 6)), Array2::zeros((2, 6)), None)?;
+    /// let cell = GruCell::new(weights, Activation::Tanh, Activation::Sigmoid, true)?;
+    /// assert_eq!(cell.with_clip(Some(2.0))?.clip(), Some(2.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_clip(mut self, clip: Option<f32>) -> Result<Self, LstmOptionsError> {
+        self.clip = checked("clip", clip)?;
+        Ok(self)
+    }
+
+    /// What it keeps the arguments of its activations within, if anything: nothing by default.
+    pub fn clip(&self) -> Option<f32> {
+        self.clip
+    }
+}
+
+impl SimpleRnnCell {
+    /// The same cell, which keeps what its activation is applied to between −clip and clip, as
+    /// ONNX's `clip` does; `None` to clip nothing.
+    ///
+    /// # Errors
+    /// When it is not a number above 0.
+    ///
+    /// See [`Cell::extras`](crate::Cell::extras) for an example.
+    pub fn with_clip(mut self, clip: Option<f32>) -> Result<Self, LstmOptionsError> {
+        self.clip = checked("clip", clip)?;
+        Ok(self)
+    }
+
+    /// What it keeps the argument of its activation within, if anything: nothing by default.
+    pub fn clip(&self) -> Option<f32> {
+        self.clip
+    }
+}
+
+/// A limit, which must be above 0.
+fn checked(option: &'static str, clip: Option<f32>) -> Result<Option<f32>, LstmOptionsError> {
+    match clip.filter(|clip| clip.is_nan() || *clip <= 0.0) {
+        Some(found) => Err(LstmOptionsError {
+            option,
+            found,
+            expected: "a number above 0, or none to clip nothing",
+        }),
+        None => Ok(clip),
+    }
+}
+
+/// What a cell of one state has beyond Keras's.
+pub(super) fn extras_of(
+    clip: Option<f32>,
+    activation: Activation,
+    recurrent: Option<Activation>,
+) -> Vec<&'static str> {
+    let mut extras = Vec::new();
+    extras.extend(clip.map(|_| "clip"));
+    extras.extend(activation.is_beyond_keras().then_some("activation"));
+    extras.extend(
+        recurrent
+            .filter(Activation::is_beyond_keras)
+            .map(|_| "recurrent_activation"),
+    );
+    extras
+}
+
+/// Keeps values between −limit and limit, where there is a limit. A NaN stays one.
+pub(crate) fn clip(values: &mut [f32], limit: Option<f32>) {
+    if let Some(limit) = limit {
+        for value in values {
+            *value = value.clamp(-limit, limit);
+        }
     }
 }

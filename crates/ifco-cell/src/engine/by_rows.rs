@@ -1,6 +1,7 @@
-//! From the sums of the gates to the new states for any activation: a row at a time, since some
-//! (softmax) look at a whole row.
+//! From the sums of the gates to the new states for any activation, and with a clip of a GRU or
+//! SimpleRNN: a row at a time, since some (softmax) look at a whole row.
 
+use crate::cell::clip;
 use crate::{Cell, GruCell, LstmCell};
 
 /// The new states of a row. `z`: the sums of the gates, side by side, `units` each; `x`: of a GRU
@@ -11,6 +12,7 @@ pub(super) fn update(cell: &Cell, z: &mut [f32], x: &[f32], h: &mut [f32], c: &m
         Cell::Gru(cell) => gru_reset_after(cell, z, x, h),
         Cell::SimpleRnn(cell) => {
             let z = &mut z[..h.len()];
+            clip(z, cell.clip());
             cell.activation().apply(z);
             h.copy_from_slice(z);
         }
@@ -43,12 +45,14 @@ fn lstm(cell: &LstmCell, z: &mut [f32], h: &mut [f32], c: &mut [f32]) {
 fn gru_reset_after(cell: &GruCell, z: &mut [f32], x: &[f32], h: &mut [f32]) {
     let units = h.len();
     let (z_r, h_tilde) = z.split_at_mut(2 * units);
+    clip(z_r, cell.clip());
     cell.recurrent_activation().apply_rows(z_r, units);
     let (z, r) = z_r.split_at_mut(units);
     for ((h_tilde, r), x) in h_tilde.iter_mut().zip(r).zip(x) {
         *h_tilde = *x + *r * *h_tilde;
     }
     let h_tilde = &mut h_tilde[..units];
+    clip(h_tilde, cell.clip());
     cell.activation().apply(h_tilde);
     mix(h, z, h_tilde);
 }
@@ -59,6 +63,7 @@ pub(super) fn reset(cell: &Cell, z: &mut [f32], h: &mut [f32], update: &mut [f32
     let Cell::Gru(cell) = cell else { return };
     let units = h.len();
     let z_r = &mut z[..2 * units];
+    clip(z_r, cell.clip());
     cell.recurrent_activation().apply_rows(z_r, units);
     let (z, r) = z_r.split_at(units);
     update.copy_from_slice(z);
@@ -68,6 +73,7 @@ pub(super) fn reset(cell: &Cell, z: &mut [f32], h: &mut [f32], update: &mut [f32
 /// h̃ = φ(x_h + (r∘h)·U_h);  h' = z∘h + (1 − z)∘h̃: the rest of the step after [`reset`].
 pub(super) fn candidate(cell: &Cell, h_tilde: &mut [f32], h: &mut [f32], update: &[f32]) {
     let Cell::Gru(cell) = cell else { return };
+    clip(h_tilde, cell.clip());
     cell.activation().apply(h_tilde);
     mix(h, update, h_tilde);
 }

@@ -16,7 +16,8 @@ use crate::Cell;
 /// The weights of one cell, packed for one instruction set.
 #[derive(Debug, Clone)]
 pub(super) struct PackedCell {
-    /// All gates; of a GRU with `reset_after=False` all but the candidate.
+    /// All gates; of a GRU with `reset_after=False` all but the candidate. With
+    /// [`equations`](Self::equations) their sums are exponents (see [`math`](crate::math)).
     pub(super) gates: Gemm,
     /// Of a GRU with `reset_after=False`: the candidate, which waits for r.
     pub(super) candidate: Option<Gemm>,
@@ -206,11 +207,9 @@ impl PackedCell {
                 let bias = cell.whole_bias().filter(|_| !sums_apart);
                 let sigma = Sigma::of(cell.recurrent_activation());
                 let phi = Phi::of(cell.activation()).filter(|_| !cell.has_longer_step());
-                let layout = Layout::gates(4, 0, units, lanes);
-                (
-                    gemm(layout, recurrent, bias.as_deref()),
-                    sigma.zip(phi).map(|(s, p)| Equations::Lstm(s, p)),
-                )
+                let equations = sigma.zip(phi).map(|(s, p)| Equations::Lstm(s, p));
+                let layout = Layout::gates(4, 0, units, lanes).times(Equations::factors(equations));
+                (gemm(layout, recurrent, bias.as_deref()), equations)
             }
             Cell::Gru(cell) => {
                 let recurrent = cell.weights().fused_recurrent_kernel();
@@ -225,15 +224,14 @@ impl PackedCell {
                         }
                         both
                     });
-                    let own = Layout::gates(1, 2 * units, units, lanes);
-                    recurrent_bias = own.pack_bias(rows(1).as_deref());
-                    let layout = Layout::gates(3, 0, units, lanes);
                     let sigma = Sigma::of(cell.recurrent_activation());
-                    let phi = Phi::of(cell.activation());
-                    (
-                        gemm(layout, recurrent, both.as_deref()),
-                        sigma.zip(phi).map(|(s, p)| Equations::Gru(s, p)),
-                    )
+                    let phi = Phi::of(cell.activation()).filter(|_| cell.clip().is_none());
+                    let equations = sigma.zip(phi).map(|(s, p)| Equations::Gru(s, p));
+                    let factors = Equations::factors(equations);
+                    let own = Layout::gates(1, 2 * units, units, lanes).times([factors[2]]);
+                    recurrent_bias = own.pack_bias(rows(1).as_deref());
+                    let layout = Layout::gates(3, 0, units, lanes).times(factors);
+                    (gemm(layout, recurrent, both.as_deref()), equations)
                 } else {
                     let bias = rows(0);
                     let of = |layout| gemm(layout, recurrent, bias.as_deref());
@@ -242,14 +240,13 @@ impl PackedCell {
                 }
             }
             Cell::SimpleRnn(cell) => {
-                let layout = Layout::plain(0, units, lanes);
+                let phi = Phi::of(cell.activation()).filter(|_| cell.clip().is_none());
+                let equations = phi.map(Equations::SimpleRnn);
+                let layout = Layout::plain(0, units, lanes).times(Equations::factors(equations));
                 let recurrent = cell.weights().recurrent_kernel();
                 let bias = cell.weights().bias();
                 let bias = bias.as_ref().and_then(|bias| bias.to_slice());
-                (
-                    gemm(layout, recurrent, bias),
-                    Phi::of(cell.activation()).map(Equations::SimpleRnn),
-                )
+                (gemm(layout, recurrent, bias), equations)
             }
         };
         let panel_units = gates.layout.panel_units();

@@ -2,6 +2,7 @@
 //! forget gate, clips, layer normalization. The matrix products before and after it are the
 //! engine's; the trace goes through the same lines.
 
+use crate::cell::clip;
 use crate::{Gate, LayerNorm, LstmCell, Norm, NormedSums};
 
 /// From the sums to the gates and the new cell state.
@@ -111,14 +112,5 @@ fn normalize(values: &mut [f32], norm: &Norm, first: usize, epsilon: f32) {
     let affine = norm.gamma.iter().zip(&norm.beta).skip(first);
     for (x, (gamma, beta)) in values.iter_mut().zip(affine) {
         *x = ((f64::from(*x) - mean) * scale) as f32 * gamma + beta;
-    }
-}
-
-/// Keeps values between −limit and limit, where there is a limit. A NaN stays one.
-fn clip(values: &mut [f32], limit: Option<f32>) {
-    if let Some(limit) = limit {
-        for value in values {
-            *value = value.clamp(-limit, limit);
-        }
     }
 }

@@ -44,16 +44,44 @@ impl Phi {
     }
 }
 
+impl Sigma {
+    /// What the sums it is applied to are multiplied by.
+    fn factor(self) -> f32 {
+        match self {
+            Sigma::Sigmoid => math::SIGMOID_EXPONENT,
+            Sigma::HardSigmoid | Sigma::HardSigmoidKeras2 => 1.0,
+        }
+    }
+}
+
+impl Phi {
+    /// What the sums it is applied to are multiplied by.
+    fn factor(self) -> f32 {
+        match self {
+            Phi::Tanh => math::TANH_EXPONENT,
+            Phi::Relu | Phi::Linear => 1.0,
+        }
+    }
+}
+
 /// A fraction whose division waits until it can be done together with another one. `None`: 1.
 pub(super) type Fraction<F> = (F, Option<F>);
 
 /// φ as a type, so that each combination is compiled into straight code.
 pub(super) trait Phis: Copy {
-    fn fraction<S: Simd>(self, s: S, x: S::F32) -> Fraction<S::F32>;
+    /// Of a sum, times [`Phi::factor`].
+    fn fraction<S: Simd>(self, s: S, sum: S::F32) -> Fraction<S::F32>;
 
+    /// Of a state, as it is.
     #[inline(always)]
-    fn of<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
-        match self.fraction(s, x) {
+    fn fraction_of_state<S: Simd>(self, s: S, x: S::F32) -> Fraction<S::F32> {
+        self.fraction(s, x)
+    }
+
+    /// Of a sum, times [`Phi::factor`].
+    #[inline(always)]
+    fn of<S: Simd>(self, s: S, sum: S::F32) -> S::F32 {
+        match self.fraction(s, sum) {
             (over, Some(under)) => s.div(over, under),
             (over, None) => over,
         }
@@ -71,30 +99,35 @@ struct Linear;
 
 impl Phis for Tanh {
     #[inline(always)]
-    fn fraction<S: Simd>(self, s: S, x: S::F32) -> Fraction<S::F32> {
-        let (m, under) = math::tanh_fraction(s, x);
-        (s.with_sign(s.abs(m), x), Some(under))
+    fn fraction<S: Simd>(self, s: S, sum: S::F32) -> Fraction<S::F32> {
+        let (over, under) = math::tanh_fraction(s, sum);
+        (over, Some(under))
+    }
+
+    #[inline(always)]
+    fn fraction_of_state<S: Simd>(self, s: S, x: S::F32) -> Fraction<S::F32> {
+        self.fraction(s, s.mul(x, s.splat(math::TANH_EXPONENT)))
     }
 }
 
 impl Phis for Relu {
     #[inline(always)]
-    fn fraction<S: Simd>(self, s: S, x: S::F32) -> Fraction<S::F32> {
-        (s.at_least(s.splat(0.0), x), None)
+    fn fraction<S: Simd>(self, s: S, sum: S::F32) -> Fraction<S::F32> {
+        (s.at_least(s.splat(0.0), sum), None)
     }
 }
 
 impl Phis for Linear {
     #[inline(always)]
-    fn fraction<S: Simd>(self, _: S, x: S::F32) -> Fraction<S::F32> {
-        (x, None)
+    fn fraction<S: Simd>(self, _: S, sum: S::F32) -> Fraction<S::F32> {
+        (sum, None)
     }
 }
 
 /// σ as a type.
 pub(super) trait Sigmas: Copy {
-    /// σ(x)·fraction
-    fn times<S: Simd>(self, s: S, x: S::F32, fraction: Fraction<S::F32>) -> S::F32;
+    /// σ(x)·fraction, where the sum is x times [`Sigma::factor`].
+    fn times<S: Simd>(self, s: S, sum: S::F32, fraction: Fraction<S::F32>) -> S::F32;
 }
 
 #[derive(Clone, Copy)]
@@ -108,20 +141,20 @@ struct Hard {
 
 impl Sigmas for Sigmoid {
     #[inline(always)]
-    fn times<S: Simd>(self, s: S, x: S::F32, (over, under): Fraction<S::F32>) -> S::F32 {
-        let sum = math::one_plus_exp_neg(s, x);
+    fn times<S: Simd>(self, s: S, sum: S::F32, (over, under): Fraction<S::F32>) -> S::F32 {
+        // Where it is infinite, the quotient is 0.
+        let whole = math::one_plus_exp2(s, sum);
         match under {
-            // At most 2·1.7e38, which does not overflow.
-            Some(under) => s.div(over, s.mul(sum, under)),
-            None => s.div(over, sum),
+            Some(under) => s.div(over, s.mul(whole, under)),
+            None => s.div(over, whole),
         }
     }
 }
 
 impl Sigmas for Hard {
     #[inline(always)]
-    fn times<S: Simd>(self, s: S, x: S::F32, (over, under): Fraction<S::F32>) -> S::F32 {
-        let line = s.mul_add(s.splat(self.slope), x, s.splat(0.5));
+    fn times<S: Simd>(self, s: S, sum: S::F32, (over, under): Fraction<S::F32>) -> S::F32 {
+        let line = s.mul_add(s.splat(self.slope), sum, s.splat(0.5));
         let gate = s.at_most(s.splat(1.0), s.at_least(s.splat(0.0), line));
         match under {
             Some(under) => s.div(s.mul(gate, over), under),
@@ -139,6 +172,22 @@ pub(super) enum Equations {
     Gru(Sigma, Phi),
     /// z: the unit
     SimpleRnn(Phi),
+}
+
+impl Equations {
+    /// What the sums of each gate are multiplied by, so that the activations have less to do:
+    /// their weights are packed so. Without equations the sums are as they are.
+    pub(super) fn factors(of: Option<Self>) -> [f32; 4] {
+        match of {
+            Some(Equations::Lstm(sigma, phi)) => {
+                let sigma = sigma.factor();
+                [sigma, sigma, phi.factor(), sigma]
+            }
+            Some(Equations::Gru(sigma, phi)) => [sigma.factor(), sigma.factor(), phi.factor(), 1.0],
+            Some(Equations::SimpleRnn(phi)) => [phi.factor(), 1.0, 1.0, 1.0],
+            None => [1.0; 4],
+        }
+    }
 }
 
 /// The new states of some panels of some rows.
@@ -262,7 +311,7 @@ pub(super) fn lstm_states<S: Simd>(
 ) -> (S::F32, S::F32) {
     let kept = sigma.times(s, f, (c, None));
     let c = s.add(kept, sigma.times(s, i, phi.fraction(s, c_tilde)));
-    (c, sigma.times(s, o, phi.fraction(s, c)))
+    (c, sigma.times(s, o, phi.fraction_of_state(s, c)))
 }
 
 /// # Safety

@@ -17,7 +17,7 @@ use ndarray::ArrayView2;
 
 use super::arithmetic::Arithmetic;
 use super::buffer::Buffer;
-use super::product::{Part, Rows};
+use super::product::{Part, Rows, VECTORS};
 use super::simd::Isa;
 
 /// A matrix as panels.
@@ -44,6 +44,8 @@ pub(super) struct Layout {
     /// Values in a vector.
     lanes: usize,
     vectors: usize,
+    /// What the columns of each gate are multiplied by.
+    factors: [f32; VECTORS],
 }
 
 impl Layout {
@@ -55,7 +57,17 @@ impl Layout {
             units,
             lanes,
             vectors: gates,
+            factors: [1.0; VECTORS],
         }
+    }
+
+    /// The same with the columns of each gate multiplied by its factor.
+    pub(super) fn times(self, factors: impl IntoIterator<Item = f32>) -> Self {
+        let mut all = self;
+        for (factor, given) in all.factors.iter_mut().zip(factors) {
+            *factor = given;
+        }
+        all
     }
 
     /// `units` columns from `first` on: a panel for up to four blocks.
@@ -71,6 +83,7 @@ impl Layout {
             units,
             lanes,
             vectors,
+            factors: [1.0; VECTORS],
         }
     }
 
@@ -109,7 +122,7 @@ impl Layout {
     pub(super) unsafe fn unpack_row(&self, sums: *const f32, stride: usize, row: &mut [f32]) {
         for panel in 0..self.panels() {
             for vector in 0..self.vectors {
-                let (unit, column) = self.vector(panel, vector);
+                let (unit, column, _) = self.vector(panel, vector);
                 let count = self.lanes.min(self.units.saturating_sub(unit));
                 if count > 0 {
                     // SAFETY: the caller's promise.
@@ -123,23 +136,26 @@ impl Layout {
         }
     }
 
-    /// The units that begin a vector of a panel, and the column where that vector begins.
-    fn vector(&self, panel: usize, vector: usize) -> (usize, usize) {
+    /// The unit that begins a vector of a panel, the column where that vector begins, and what its
+    /// columns are multiplied by.
+    fn vector(&self, panel: usize, vector: usize) -> (usize, usize, f32) {
         let (block, gate) = match self.gates {
             1 => (panel * self.vectors + vector, 0),
             _ => (panel, vector),
         };
         let unit = block * self.lanes;
-        (unit, self.first + gate * self.units + unit)
+        let column = self.first + gate * self.units + unit;
+        (unit, column, self.factors[gate])
     }
 
     /// A row of values in the order of the panels.
     fn pack_row(&self, row: &[f32], panel: usize, to: &mut [f32]) {
         for (vector, to) in to.chunks_exact_mut(self.lanes).enumerate() {
-            let (unit, column) = self.vector(panel, vector);
+            let (unit, column, factor) = self.vector(panel, vector);
             let count = self.lanes.min(self.units.saturating_sub(unit));
             if count > 0 {
-                to[..count].copy_from_slice(&row[column..column + count]);
+                let row = &row[column..column + count];
+                to.iter_mut().zip(row).for_each(|(to, w)| *to = factor * w);
             }
         }
     }
@@ -206,6 +222,7 @@ impl Panels {
             panels: self.values.as_slice()[first * self.stride..].as_ptr(),
             panel_stride: self.stride,
             depth: self.arithmetic.words(self.depth),
+            step: 1,
         }
     }
 

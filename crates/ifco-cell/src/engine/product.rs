@@ -23,6 +23,8 @@ pub(super) struct Part {
     pub(super) panel_stride: usize,
     /// Words in a row that count, and rows of the panel.
     pub(super) depth: usize,
+    /// From one value of a row to the next: 1, but of a matrix that is read by its columns.
+    pub(super) step: usize,
 }
 
 impl Part {
@@ -35,6 +37,7 @@ impl Part {
         panels: std::ptr::null(),
         panel_stride: 0,
         depth: 0,
+        step: 1,
     };
 
     /// The first rows of the panels only.
@@ -46,7 +49,7 @@ impl Part {
     pub(super) fn from(self, depth: usize, width: usize) -> Part {
         Part {
             rows: Rows {
-                at: self.rows.at.wrapping_add(depth),
+                at: self.rows.at.wrapping_add(depth * self.step),
                 ..self.rows
             },
             panels: self.panels.wrapping_add(depth * width),
@@ -242,7 +245,7 @@ unsafe fn tile<S: Words, D: Dot<S>, const R: usize, const P: usize, const V: usi
             let rows = part.rows.at.wrapping_add(row * part.rows.stride);
             let mut weights = part.panels.wrapping_add(panel * part.panel_stride);
             for k in 0..part.depth {
-                let k = k * D::WORDS;
+                let k = k * D::WORDS * part.step;
                 // Whichever is fewer is held in registers beside the sums: the values of the rows
                 // or the vectors of the panel.
                 if R < V {

@@ -18,6 +18,8 @@ pub(crate) use beside::Beside;
 pub(crate) use portable::Portable;
 pub(crate) use words::{Dot, DotKernel, PairUnit, QuadUnit, Words};
 
+use crate::math::ROUND;
+
 /// The vectors of an instruction set. A value of the type is the proof that the CPU has it.
 ///
 /// Without a fused multiply-add (only `Portable`) `mul_add` rounds twice.
@@ -30,9 +32,6 @@ pub(crate) trait Simd: Copy {
 
     /// How many vectors of sums a kernel may keep in registers, beside the vectors that it reads.
     const SUMS: usize;
-
-    /// Whether `mul_add` rounds once.
-    const FUSED: bool;
 
     /// All lanes the same.
     fn splat(self, value: f32) -> Self::F32;
@@ -75,18 +74,33 @@ pub(crate) trait Simd: Copy {
     /// The greater one; NaN where `value` is.
     fn at_least(self, limit: Self::F32, value: Self::F32) -> Self::F32;
 
-    /// |a|
-    fn abs(self, a: Self::F32) -> Self::F32;
-
-    /// `size`, which is not negative, with the sign of `sign`.
-    fn with_sign(self, size: Self::F32, sign: Self::F32) -> Self::F32;
-
     /// a·2ⁿ by adding n to the exponent, where n is in the low bits of `shifted` (see `math`).
     /// The result must be a normal number.
     fn scale(self, a: Self::F32, shifted: Self::F32) -> Self::F32;
 
     /// How finely powers of two are to be had at once: 2^(1 / 2^OCTAVE_BITS) from one to the next.
     const OCTAVE_BITS: u32 = 0;
+
+    /// The nearest such power to 2^y: its n, in the low bits of the first, as
+    /// [`power_of_two`](Self::power_of_two) takes it, and what is left of y.
+    #[inline(always)]
+    fn nearest_power(self, y: Self::F32) -> (Self::F32, Self::F32) {
+        let round = self.splat(ROUND / (1u32 << Self::OCTAVE_BITS) as f32);
+        let shifted = self.add(y, round);
+        (shifted, self.sub(y, self.sub(shifted, round)))
+    }
+
+    /// 2^y as a power and what is left of y, so that power·2^rest is it. Any y is allowed: beyond
+    /// the numbers of `f32` the power is the last one or infinity, and 0 or nearly so. The rest of
+    /// a NaN is one.
+    #[inline(always)]
+    fn exp2_parts(self, y: Self::F32) -> (Self::F32, Self::F32) {
+        nearest_exp2_parts(self, y)
+    }
+
+    /// Whether that rest is from 0 to 2^−`OCTAVE_BITS`, the power being the one below 2^y. Otherwise
+    /// it is the nearest one, and the rest at most half as large.
+    const REST_FROM_ZERO: bool = false;
 
     /// 2^(n / 2^`OCTAVE_BITS`), rounded, where n is in the low bits of `shifted`. The result must
     /// be a normal number.
@@ -100,6 +114,14 @@ pub(crate) trait Simd: Copy {
     fn power_of_two_error(self, _shifted: Self::F32) -> Self::F32 {
         self.splat(0.0)
     }
+}
+
+/// [`Simd::exp2_parts`] where no instruction takes any y.
+#[inline(always)]
+fn nearest_exp2_parts<S: Simd>(s: S, y: S::F32) -> (S::F32, S::F32) {
+    let y = s.at_most(s.splat(126.0), s.at_least(s.splat(-126.0), y));
+    let (n, rest) = s.nearest_power(y);
+    (s.power_of_two(n), rest)
 }
 
 /// Asks for the cache line at `from` to come into the level 2 cache. Any address is allowed.
@@ -119,6 +141,40 @@ pub(crate) fn prefetch(from: *const f32) {
 /// vectors do: 5 %.
 #[cfg(target_arch = "x86_64")]
 const FEW_UNITS: usize = 152;
+
+/// What `IFCO_ISA` says; an empty one says nothing.
+fn said() -> Option<String> {
+    let said = std::env::var_os("IFCO_ISA")?.to_string_lossy().into_owned();
+    Some(said).filter(|said| !said.is_empty())
+}
+
+/// The instruction set that the recurrent layers run with: the best that this CPU has, or the one
+/// that the environment variable `IFCO_ISA` names, as this is asked for or a layer first runs.
+///
+/// # Errors
+/// When it names none that this CPU has. Layers then run with the best one all the same: whoever
+/// reads the variable should ask here first.
+///
+/// ```
+/// assert!(["avx512", "avx2", "neon", "portable"].contains(&ifco_cell::instruction_set()?));
+/// # Ok::<(), ifco_cell::InstructionSetError>(())
+/// ```
+pub fn instruction_set() -> Result<&'static str, InstructionSetError> {
+    Isa::said(said().as_deref()).map(Isa::name)
+}
+
+/// `IFCO_ISA` names no instruction set of this CPU.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the environment variable IFCO_ISA is {found:?}, expected one that this CPU has: {}",
+    known.join(", ")
+)]
+pub struct InstructionSetError {
+    /// What it is.
+    pub found: String,
+    /// What it may be, the best first.
+    pub known: Vec<&'static str>,
+}
 
 /// Code that runs with vectors.
 pub(crate) trait Kernel {
@@ -158,6 +214,7 @@ impl Isa {
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
             if avx2 && avx512 {
                 all.push(Isa(Set::Avx512));
@@ -175,19 +232,30 @@ impl Isa {
         all
     }
 
-    /// The best one, or the one that the environment variable `IFCO_ISA` names.
+    /// The best one, or the one that the environment variable `IFCO_ISA` names: see
+    /// [`instruction_set`], which tells where it names none.
     pub(crate) fn best() -> Isa {
         static BEST: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
-        *BEST.get_or_init(|| {
-            let all = Isa::all();
-            let said = std::env::var("IFCO_ISA").ok();
-            let named = |isa: &&Isa| Some(isa.name()) == said.as_deref();
-            all.iter().find(named).copied().unwrap_or(all[0])
-        })
+        *BEST.get_or_init(|| Isa::said(said().as_deref()).unwrap_or(Isa::all()[0]))
+    }
+
+    /// The best one, or the one of this name.
+    fn said(name: Option<&str>) -> Result<Isa, InstructionSetError> {
+        let all = Isa::all();
+        match name {
+            None => Ok(all[0]),
+            Some(name) => {
+                let named = all.iter().find(|isa| isa.name() == name);
+                named.copied().ok_or_else(|| InstructionSetError {
+                    found: name.to_owned(),
+                    known: all.iter().map(|isa| isa.name()).collect(),
+                })
+            }
+        }
     }
 
     /// The best one for a layer of so many units: of a few, vectors half as long may leave fewer
-    /// lanes empty, and give the same numbers.
+    /// lanes empty.
     pub(crate) fn for_units(units: usize) -> Isa {
         let best = Self::best();
         #[cfg(target_arch = "x86_64")]

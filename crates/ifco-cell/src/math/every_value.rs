@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{exp, exp_m1_below_zero, sigmoids, tanhs};
+use super::*;
 use crate::engine::simd::{Isa, Kernel, Simd};
 
 /// Values that are computed at once.
@@ -29,12 +29,15 @@ impl Kernel for Row<'_> {
             // SAFETY: both chunks have so many values.
             #[allow(unsafe_code)]
             unsafe {
-                let x = s.load(from.as_ptr());
-                let y = match function {
-                    Function::Sigmoid => sigmoids(s, x),
-                    Function::Tanh => tanhs(s, x),
+                let y = s.load(from.as_ptr());
+                let value = match function {
+                    Function::Sigmoid => s.div(s.splat(1.0), one_plus_exp2(s, y)),
+                    Function::Tanh => {
+                        let (over, under) = tanh_fraction(s, y);
+                        s.div(over, under)
+                    }
                 };
-                s.store(to.as_mut_ptr(), y);
+                s.store(to.as_mut_ptr(), value);
             }
         }
     }
@@ -43,8 +46,9 @@ impl Kernel for Row<'_> {
 // What is right, in `f64`. Far out and near 0 in closed forms that are nearer than 2⁻³⁰: the
 // library's functions would take most of the time.
 
-/// 1/2 + x/4 − x³/48 + … near 0
-fn right_sigmoid(x: f64) -> f64 {
+/// σ of its exponent; 1/2 + x/4 − x³/48 + … near 0.
+fn right_sigmoid(y: f64) -> f64 {
+    let x = -y * std::f64::consts::LN_2;
     match x.abs() < 1e-3 {
         true => 0.5 + x / 4.0 - x * x * x / 48.0,
         false if x > 40.0 => 1.0,
@@ -53,8 +57,9 @@ fn right_sigmoid(x: f64) -> f64 {
     }
 }
 
-/// x − x³/3 + … near 0
-fn right_tanh(x: f64) -> f64 {
+/// tanh of its exponent; x − x³/3 + … near 0.
+fn right_tanh(y: f64) -> f64 {
+    let x = -0.5 * y * std::f64::consts::LN_2;
     match x.abs() < 1e-4 {
         true => x - x * x * x / 3.0,
         false if x.abs() > 20.0 => 1f64.copysign(x),
@@ -90,7 +95,12 @@ struct Worst {
     at: f32,
     /// Absolute, where it is.
     below: f64,
+    /// In units of the last place, of values that are off by more than [`NEAR`].
+    far: f64,
 }
+
+/// An error of a value up to 1 that is allowed in any case.
+const NEAR: f64 = 2e-7;
 
 impl Worst {
     fn of(x: &[f32], y: &[f32], right: &[f64], small: f64) -> Self {
@@ -110,9 +120,11 @@ impl Worst {
                     true => (2f64.powi(128).copysign(f64::from(*y)) - right).abs() / place,
                     false => (f64::from(*y) - right).abs() / place,
                 };
+                let far = (f64::from(*y) - right).abs() > NEAR;
                 worst = worst.max(Worst {
                     ulps,
                     at: *x,
+                    far: if far { ulps } else { 0.0 },
                     ..worst
                 });
             }
@@ -129,6 +141,7 @@ impl Worst {
             ulps,
             at,
             below: self.below.max(other.below),
+            far: self.far.max(other.far),
         }
     }
 }
@@ -182,12 +195,13 @@ fn over_all_values(ways: &[Way<'_>], right: fn(f64) -> f64, small: f64) -> Vec<W
     })
 }
 
-/// Holds each way to so many ULP, and where the right value is below `small` to an absolute error.
+/// Holds each way to so many ULP, and to 4 where it is off by more than [`NEAR`]; where the right
+/// value is below `small` to an absolute error.
 fn check(ways: &[Way<'_>], right: fn(f64) -> f64, ulps: f64, (small, below): (f64, f64)) {
     for ((name, _), worst) in ways.iter().zip(over_all_values(ways, right, small)) {
         println!("{name}: {worst:?}");
         assert!(
-            worst.ulps <= ulps && worst.below <= below,
+            worst.ulps <= ulps && worst.below <= below && worst.far <= 4.0,
             "{name}: {worst:?}"
         );
     }
@@ -219,18 +233,18 @@ const NORMAL: f64 = f32::MIN_POSITIVE as f64;
 #[test]
 #[ignore = "4 billion values: 15 s on two cores with --release; .ci/run runs it"]
 fn every_sigmoid_is_within_four_ulp() {
-    // Far out the reduction's one rounding of ln 2 shows, up to 6 ULP.
-    let small = (1e-10, 1e-16);
+    // Far out a normal number's exponents end.
+    let small = (1.2e-38, 1.2e-38);
     check(&on_vectors(Function::Sigmoid), right_sigmoid, 4.0, small);
 }
 
 #[test]
 #[ignore = "4 billion values: 15 s on two cores with --release; .ci/run runs it"]
-fn every_tanh_is_within_four_ulp() {
+fn every_tanh_is_within_five_ulp() {
     check(
         &on_vectors(Function::Tanh),
         right_tanh,
-        4.0,
+        5.0,
         (NORMAL, SMALLEST),
     );
 }

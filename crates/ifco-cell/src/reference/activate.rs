@@ -128,6 +128,11 @@ fn value(activation: Activation, x: f64) -> f64 {
         Activation::SparsePlus if x < 1.0 => (x + 1.0).powi(2) / 4.0,
         Activation::SparsePlus => x,
         Activation::SparseSigmoid => ((x + 1.0) / 2.0).clamp(0.0, 1.0),
+        Activation::Affine { alpha, beta } => f64::from(alpha) * x + f64::from(beta),
+        Activation::ScaledTanh { alpha, beta } => f64::from(alpha) * (f64::from(beta) * x).tanh(),
+        Activation::HardSigmoidOf { alpha, beta } => {
+            (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0)
+        }
         // Row functions never come here: see `activate`.
         Activation::Softmax | Activation::LogSoftmax | Activation::Sparsemax => x,
     }

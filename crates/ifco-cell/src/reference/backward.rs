@@ -15,7 +15,7 @@
 
 use ndarray::{Array1, Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis, s};
 
-use super::{Dropped, activated, simple_rnn_sum, step_of, wide, wide2};
+use super::{Dropped, activated, clipped, simple_rnn_sum, step_of, wide, wide2};
 use crate::{
     Activation, Cell, CellGradients, Dropout, Gradients, GruCell, GruGate, RecurrentLayer,
     SimpleRnnCell,
@@ -230,8 +230,12 @@ impl Step<'_, '_> {
 
         // Forward again.
         let (sum_z, sum_r) = (of_gate(GruGate::Update), of_gate(GruGate::Reset));
-        let z = activated(cell.recurrent_activation(), sum_z.clone());
-        let r = activated(cell.recurrent_activation(), sum_r.clone());
+        let clip = |z: &Array1<f64>| clipped(z.clone(), cell.clip());
+        let through = |activation, z: &Array1<f64>, d| {
+            unclipped(z, cell.clip(), slope(activation, &clip(z), d))
+        };
+        let z = activated(cell.recurrent_activation(), clip(&sum_z));
+        let r = activated(cell.recurrent_activation(), clip(&sum_r));
         let recurrent = match cell.reset_after() {
             true => from_h(&seen(candidate), candidate),
             false => from_h(&(&r * &seen(candidate)), candidate),
@@ -240,11 +244,11 @@ impl Step<'_, '_> {
             true => from_x(candidate) + &r * &recurrent,
             false => from_x(candidate) + &recurrent,
         };
-        let h_tilde = activated(cell.activation(), sum_h.clone());
+        let h_tilde = activated(cell.activation(), clip(&sum_h));
 
         // h' = z∘h + (1 − z)∘h̃
         let d_z = dh * &(h - &h_tilde);
-        let d_sum_h = slope(cell.activation(), &sum_h, dh * &(1.0 - &z));
+        let d_sum_h = through(cell.activation(), &sum_h, dh * &(1.0 - &z));
         let mut d_h = dh * &z;
         let u = wide2(weights.recurrent_kernel(candidate));
         let (d_r, d_recurrent) = if cell.reset_after() {
@@ -260,8 +264,8 @@ impl Step<'_, '_> {
             found.add_recurrent(candidate as usize, &(&r * &seen(candidate)), &d_sum_h);
             (&d_kept * &seen(candidate), d_sum_h.clone())
         };
-        let d_sum_z = slope(cell.recurrent_activation(), &sum_z, d_z);
-        let d_sum_r = slope(cell.recurrent_activation(), &sum_r, d_r);
+        let d_sum_z = through(cell.recurrent_activation(), &sum_z, d_z);
+        let d_sum_r = through(cell.recurrent_activation(), &sum_r, d_r);
         for (gate, d) in [(GruGate::Update, &d_sum_z), (GruGate::Reset, &d_sum_r)] {
             let d_seen = wide2(weights.recurrent_kernel(gate)).dot(d);
             d_h += &self.dropped.recurrent(gate as usize, d_seen.view());
@@ -293,7 +297,8 @@ impl Step<'_, '_> {
         let weights = cell.weights();
         let h = self.before[0].view();
         let z = simple_rnn_sum(cell, self.dropped, self.x, h);
-        let dz = slope(cell.activation(), &z, dh.clone());
+        let seen = clipped(z.clone(), cell.clip());
+        let dz = unclipped(&z, cell.clip(), slope(cell.activation(), &seen, dh.clone()));
         found.add_kernel(0, &self.dropped.input(0, self.x), &dz);
         found.add_recurrent(0, &self.dropped.recurrent(0, h), &dz);
         found.add_bias(0, 0, &dz);
@@ -311,6 +316,18 @@ fn slope(activation: Activation, z: &Array1<f64>, d: Array1<f64>) -> Array1<f64>
     let mut d = d.to_vec();
     activation.backward_in_f64(&z.to_vec(), &mut d);
     Array1::from_vec(d)
+}
+
+/// The gradient by z of the gradient by what is clipped: none where the limit is passed.
+fn unclipped(z: &Array1<f64>, limit: Option<f32>, mut d: Array1<f64>) -> Array1<f64> {
+    if let Some(limit) = limit.map(f64::from) {
+        for (d, z) in d.iter_mut().zip(z) {
+            if z.abs() > limit {
+                *d = 0.0;
+            }
+        }
+    }
+    d
 }
 
 impl CellGradients<f64> {

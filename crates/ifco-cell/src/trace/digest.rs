@@ -10,6 +10,7 @@
 //! that after 1/(1 − f) steps about a third of it (1/e) is left.
 
 use super::Trace;
+use super::gradient::keeping;
 use crate::CellKind;
 
 /// A gate below this is all but shut, one above 1 minus this all but open.
@@ -386,12 +387,7 @@ impl DigestBuilder {
                     .collect(),
             })
             .collect();
-        let gate = match self.kind {
-            CellKind::Lstm => Some("f"),
-            CellKind::Gru => Some("z"),
-            CellKind::SimpleRnn => None,
-        };
-        let memory = gate.and_then(|gate| {
+        let memory = keeping(self.kind).and_then(|gate| {
             let array = arrays.iter().find(|array| array.name == gate)?;
             let steps = array.units.iter().map(|unit| match unit.mean < 1.0 {
                 true => 1.0 / (1.0 - unit.mean),

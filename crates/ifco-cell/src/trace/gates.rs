@@ -267,6 +267,7 @@ impl Sums {
                         let weights = cell.weights();
                         let kernels = (weights.kernel(), weights.recurrent_kernel());
                         sums(kernels, weights.bias(), x, h, &mut z);
+                        clipped(z.view_mut(), cell.clip());
                     }
                 }
                 stretch.take(cell, z.view());
@@ -386,6 +387,7 @@ fn gru_sums(
     }
     let mut of_gates = z.slice_mut(gates);
     of_gates += &recurrent.slice(gates);
+    clipped(of_gates, cell.clip());
 
     let mut r = z.slice(s![.., GruGate::Reset.columns(units)]).to_owned();
     if let Some(r) = r.as_slice_mut() {
@@ -403,5 +405,13 @@ fn gru_sums(
             weights.recurrent_kernel(GruGate::Candidate),
             &mut z,
         );
+    }
+    clipped(z, cell.clip());
+}
+
+/// Keeps values between −limit and limit, where there is a limit. A NaN stays one.
+fn clipped(mut values: ArrayViewMut2<'_, f32>, limit: Option<f32>) {
+    if let Some(limit) = limit {
+        values.mapv_inplace(|value| value.clamp(-limit, limit));
     }
 }

@@ -108,6 +108,16 @@ impl Passage {
         gates::gates(self, &TraceOptions::default()).0
     }
 
+    /// Zeros in the shape of each state of every step, `(batch, time, units)`: the gradients of a
+    /// loss that does not depend on them.
+    pub fn zero_states(&self) -> Vec<Array3<f32>> {
+        let (batch, time, _) = self.h.dim();
+        let sizes = self.cell().state_sizes();
+        sizes
+            .map(|size| Array3::zeros((batch, time, size)))
+            .collect()
+    }
+
     /// Computes the whole trace.
     pub fn into_trace(self, options: &TraceOptions) -> Trace {
         let (mut arrays, pre_activations) = gates::gates(&self, options);

@@ -46,6 +46,18 @@ fn activation() -> impl Strategy<Value = Activation> {
     .iter()
     .map(|name| Activation::from_name(name).unwrap())
     .chain([
+        Activation::Affine {
+            alpha: 0.7,
+            beta: 0.2,
+        },
+        Activation::ScaledTanh {
+            alpha: 1.5,
+            beta: 0.6,
+        },
+        Activation::HardSigmoidOf {
+            alpha: 0.3,
+            beta: 0.4,
+        },
         Activation::HardSigmoidKeras2,
         Activation::Gelu { approximate: true },
         Activation::Celu { alpha: 0.3 },

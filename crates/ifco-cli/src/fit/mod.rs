@@ -114,6 +114,7 @@ impl New<'_> {
             reduce_lr: None,
             checkpoint_every: None,
             csv_log: options.csv_log.as_deref(),
+            tensorboard: None,
             goes_on: false,
             json: options.json,
         })?;

@@ -198,6 +198,8 @@ fn is_bounded(activation: Activation) -> bool {
             | Activation::Softmax
             | Activation::Sparsemax
             | Activation::SparseSigmoid
+            | Activation::ScaledTanh { .. }
+            | Activation::HardSigmoidOf { .. }
             | Activation::Relu {
                 negative_slope: 0.0,
                 max_value: Some(_),

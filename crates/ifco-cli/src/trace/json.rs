@@ -3,18 +3,19 @@
 use ifco::{ArrayDigest, Change};
 use serde_json::{Value, json};
 
-use super::Report;
+use super::{Report, flow};
 use crate::output::json_number;
 
 /// Raised when a field goes or changes its meaning; new fields do not raise it.
 const SCHEMA: u32 = 1;
 
-pub fn report(file: &str, reports: &[Report]) -> Value {
-    let cells: Vec<Value> = reports.iter().map(cell).collect();
+/// `of` is what the gradients are of, where there are any.
+pub fn report(file: &str, reports: &[Report], of: &str) -> Value {
+    let cells: Vec<Value> = reports.iter().map(|report| cell(report, of)).collect();
     json!({ "schema": SCHEMA, "file": file, "cells": cells })
 }
 
-fn cell(report: &Report) -> Value {
+fn cell(report: &Report, of: &str) -> Value {
     let digest = &report.digest;
     let memory = digest.memory.as_ref().map(|memory| {
         let units: Vec<Value> = memory.steps.iter().copied().map(json_number).collect();
@@ -33,6 +34,7 @@ fn cell(report: &Report) -> Value {
         "arrays": digest.arrays.iter().map(array).collect::<Vec<Value>>(),
         "memory": memory,
         "changes": { "state": digest.state(), "units": changes },
+        "gradient": report.flow.as_ref().map(|flow| flow::json(flow, of)),
     })
 }
 

@@ -62,7 +62,7 @@ pub fn run(
                 .collect();
             let traced = model.trace_all(&paths, &batch, options)?;
             for (path, trace) in &traced.traces {
-                sink.take(path, trace, Part::WHOLE)?;
+                sink.take(path, trace, &[], Part::WHOLE)?;
             }
             done += ((end - first) * time) as u64;
             progress.show(done);
@@ -106,7 +106,7 @@ fn run_row(
             first_step: first,
             is_last: end == time,
         };
-        sink.take(path, &trace, part)?;
+        sink.take(path, &trace, &[], part)?;
         show(end - first);
         first = end;
         if end == time {
@@ -117,7 +117,7 @@ fn run_row(
 }
 
 /// What one step of a cell's trace takes of memory, with what it is computed from.
-fn bytes_per_step(model: &Model, path: &str) -> usize {
+pub fn bytes_per_step(model: &Model, path: &str) -> usize {
     let Ok(cell) = model.cell(path) else { return 0 };
     let arrays = cell.kind().trace_names().len() + 2 * cell.kind().gates();
     let values = cell

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use ifco::Trace;
 use ifco::arrays::npz::Growing;
-use ndarray::Array2;
+use ifco::{GradientTrace, Trace};
+use ndarray::{Array2, Array3};
 
 use super::{Args, Cell};
 use crate::failure::Failure;
@@ -53,6 +53,13 @@ pub fn check_arrays(cells: &[(String, Cow<'_, ifco::Cell>)], args: &Args) -> Res
         for name in cell.kind().trace_names() {
             if !known.contains(name) {
                 known.push(name);
+            }
+        }
+        if args.gradient.gradient {
+            for name in GradientTrace::names(cell.kind()) {
+                if !known.contains(name) {
+                    known.push(name);
+                }
             }
         }
         let sums = cell.kind().pre_activations_name();
@@ -110,13 +117,20 @@ impl Save {
     }
 
     /// Adds what follows.
-    pub fn append(&mut self, path: &str, trace: &Trace) -> Result<(), Failure> {
+    pub fn append(
+        &mut self,
+        path: &str,
+        trace: &Trace,
+        gradients: &[(&'static str, Array3<f32>)],
+    ) -> Result<(), Failure> {
         let own = trace.kind().pre_activations_name();
         let asks = self.sums || self.asks(SUMS) || self.asks(own);
         let sums = trace.pre_activations.as_ref().filter(|_| asks);
         let sums = sums.map(|sums| (own, sums.view()));
+        let gradients = gradients.iter().map(|(name, array)| (*name, array.view()));
         let arrays: Vec<_> = trace
             .iter()
+            .chain(gradients)
             .filter(|(name, _)| self.wants(name))
             .chain(sums)
             .collect();

@@ -4,13 +4,14 @@ use std::fmt::Write;
 
 use ifco::{ArrayDigest, Digest};
 
-use super::Report;
+use super::{Report, flow};
 use crate::output::{count, short, table, thousands};
 
 /// Writes a line; to a `String` that does not fail.
 macro_rules! line {
     ($text:expr, $($arguments:tt)*) => {{ let _ = writeln!($text, $($arguments)*); }};
 }
+pub(super) use line;
 
 /// So many units are named.
 const NAMED: usize = 3;
@@ -18,13 +19,18 @@ const NAMED: usize = 3;
 /// A share of steps from which on something is said to be so most of the time.
 const MOSTLY: f64 = 0.5;
 
-pub fn report(reports: &[Report]) -> String {
+/// `of` is what the gradients are of, where there are any.
+pub fn report(reports: &[Report], of: &str) -> String {
     let mut text = String::new();
     for (index, report) in reports.iter().enumerate() {
         if index > 0 {
             text.push('\n');
         }
         cell(&mut text, report);
+        if let Some(flow) = &report.flow {
+            text.push('\n');
+            flow::text(&mut text, flow, of);
+        }
     }
     text
 }
@@ -224,7 +230,7 @@ fn meaning(gate: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// `unit 3`, `units 3, 5, 8`, `12 units (3, 5, 8, …)`.
-fn named(units: &[usize]) -> String {
+pub(super) fn named(units: &[usize]) -> String {
     let mut sorted = units.to_vec();
     sorted.sort_unstable();
     let list: Vec<String> = sorted.iter().take(8).map(usize::to_string).collect();

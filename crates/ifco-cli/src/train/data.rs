@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ifco::train::{Compile, Data, LossKind};
+use ifco::train::{Compile, Data, FitError, LossKind, OutputTraining, TrainError};
 use ifco::{Model, Port};
+use ndarray::ArrayD;
 
+use super::Args;
 use crate::failure::Failure;
 use crate::predict::inputs;
 
@@ -13,6 +15,8 @@ use crate::predict::inputs;
 pub struct Files<'a> {
     pub x: &'a [PathBuf],
     pub y: &'a [PathBuf],
+    /// What each sample counts for; none: 1.
+    pub sample_weight: &'a [PathBuf],
 }
 
 impl Files<'_> {
@@ -30,28 +34,25 @@ impl Files<'_> {
             .map(|port| port.name.as_str())
             .collect();
         let outputs = compile.outputs(&names)?;
-        let ports: Vec<Port> = model
-            .outputs()
-            .iter()
-            .zip(&outputs)
-            .map(|(port, output)| {
-                let mut port = port.clone();
-                let kind = output.loss.as_ref().map(|loss| &loss.kind);
-                // Its targets are numbers of classes: a table of them is as it stands.
-                if matches!(kind, Some(LossKind::SparseCategoricalCrossentropy { .. })) {
-                    port.shape = None;
-                }
-                port
-            })
-            .collect();
+        let ports = target_ports(model, &outputs);
         let targets = inputs::read(self.y, &ports)?;
+        let sample_weights = match self.sample_weight {
+            [] => Vec::new(),
+            files => {
+                let any = |port: &Port| Port {
+                    shape: None,
+                    ..port.clone()
+                };
+                inputs::read(files, &ports.iter().map(any).collect::<Vec<_>>())?
+            }
+        };
         let mut data = Data {
             inputs,
             targets,
-            sample_weights: Vec::new(),
+            sample_weights,
         };
         data.samples().map_err(|error| {
-            let files = [self.x, self.y].concat();
+            let files = [self.x, self.y, self.sample_weight].concat();
             Failure::from(error).at_unknown(inputs::names(&files))
         })?;
         if !weights.is_empty() {
@@ -64,6 +65,56 @@ impl Files<'_> {
         }
         Ok(data)
     }
+}
+
+/// What is wanted of a model's outputs, an array for each, from files.
+pub fn targets(
+    files: &[PathBuf],
+    model: &Model,
+    outputs: &[OutputTraining],
+) -> Result<Vec<ArrayD<f32>>, Failure> {
+    inputs::read(files, &target_ports(model, outputs))
+}
+
+/// The outputs as targets are read for them.
+fn target_ports(model: &Model, outputs: &[OutputTraining]) -> Vec<Port> {
+    let ports = model.outputs().iter().zip(outputs).map(|(port, output)| {
+        let mut port = port.clone();
+        let kind = output.loss.as_ref().map(|loss| &loss.kind);
+        // Its targets are numbers of classes: a table of them is as it stands.
+        if matches!(kind, Some(LossKind::SparseCategoricalCrossentropy { .. })) {
+            port.shape = None;
+        }
+        port
+    });
+    ports.collect()
+}
+
+/// An error of what training found in the data, with the file that they are from.
+pub fn at_its_file(error: FitError, args: &Args) -> Failure {
+    let what = match &error {
+        FitError::Train(TrainError::Shape { what, .. }) => what.as_str(),
+        FitError::Train(TrainError::Class { .. }) => "class",
+        _ => return error.into(),
+    };
+    let (files, help) = match what {
+        "class" => (
+            &args.y,
+            "classes are counted from 0; the model's last layer has as many units as there are",
+        ),
+        "sample_weight" => (
+            &args.sample_weight,
+            "weights are (samples), or of each step (samples, steps)",
+        ),
+        "y_true" => (
+            &args.y,
+            "targets have the shape of the model's outputs; numbers of classes want \
+             --loss sparse_categorical_crossentropy",
+        ),
+        _ => return error.into(),
+    };
+    let names = inputs::names(files);
+    Failure::from(error).at_unknown(names).help(help)
 }
 
 /// `CLASS=WEIGHT`.

@@ -1,10 +1,12 @@
 //! Training while somebody looks on: what `ifco train` and `ifco fit` do alike.
 
+mod board;
 mod watch;
 
 use std::path::Path;
 
 use ifco::train::{FitError, StateValue, TrainError, Trainer};
+use ifco::view::plot::History;
 use ifco::{Model, SaveOptions};
 
 use crate::failure::Failure;
@@ -24,6 +26,8 @@ pub struct Finished {
     pub best: Option<(usize, f64)>,
     /// The epoch and the step after which Ctrl-C ended it, from 0.
     pub stopped: Option<(usize, usize)>,
+    /// What was logged of each epoch.
+    pub history: History,
 }
 
 /// Saves the trained model, with the best weights where early stopping kept them.
@@ -60,6 +64,7 @@ pub fn finish(
         epochs: watcher.made,
         best: watcher.best,
         stopped,
+        history: watcher.history,
     })
 }
 

@@ -9,9 +9,12 @@ use std::time::Instant;
 use ifco::SaveOptions;
 use ifco::train::callback::{CsvLog, EarlyStopping, Logs, Mode, Monitor, ReduceOnPlateau};
 use ifco::train::{FitError, StepMade, Trainer, Watch};
+use ifco::view::plot::History;
+use indicatif::HumanDuration;
 use ndarray::ArrayD;
 use serde_json::{Map, json};
 
+use super::board::Board;
 use super::{remembered, save};
 use crate::failure::Failure;
 use crate::interrupt;
@@ -33,6 +36,8 @@ pub struct Plan<'a> {
     pub reduce_lr: Option<usize>,
     pub checkpoint_every: Option<NonZeroUsize>,
     pub csv_log: Option<&'a Path>,
+    /// The folder of what TensorBoard shows.
+    pub tensorboard: Option<&'a Path>,
     /// Whether it goes on with what a training before it left.
     pub goes_on: bool,
     pub json: bool,
@@ -50,6 +55,12 @@ pub struct Watcher<'a> {
     /// The weights after it, where they will be gone back to.
     pub(super) best_weights: Option<Vec<ArrayD<f32>>>,
     pub(super) progress: Option<Progress>,
+    /// When it all began, and how many steps were made since.
+    begun: Instant,
+    steps: u32,
+    /// What was logged so far.
+    pub(super) history: History,
+    board: Option<Board>,
     /// Of the epoch.
     start: Instant,
     /// How many epochs were made to their end.
@@ -80,6 +91,10 @@ impl<'a> Watcher<'a> {
             best: None,
             best_weights: None,
             progress: None,
+            begun: Instant::now(),
+            steps: 0,
+            history: History::default(),
+            board: Board::begin(plan.tensorboard)?,
             start: Instant::now(),
             made: 0,
             stopped: None,
@@ -96,17 +111,31 @@ impl<'a> Watcher<'a> {
 }
 
 impl Watch for Watcher<'_> {
-    fn step(&mut self, made: &StepMade) -> bool {
+    fn step(&mut self, trainer: &Trainer, made: &StepMade) -> bool {
         if !made.loss.is_finite() {
             self.is_lost = true;
             return false;
         }
         let steps = made.steps as u64;
-        let progress = self
-            .progress
-            .get_or_insert_with(|| Progress::new(steps, "steps"));
+        self.steps += 1;
+        let (epochs, begun, done) = (self.plan.epochs, self.begun, self.steps);
+        let progress = self.progress.get_or_insert_with(|| {
+            let name = format!("epoch {}/{epochs}", made.epoch + 1);
+            Progress::new(steps, "steps").named(name)
+        });
         progress.tell(made.step as u64 + 1, || {
-            format!("epoch {}, loss {}", made.epoch + 1, short(made.loss))
+            let logs = trainer.logs();
+            let mut words: Vec<String> = logs
+                .iter()
+                .map(|(name, value)| format!("{name} {}", short(*value)))
+                .collect();
+            let left = (epochs - made.epoch) * made.steps - made.step - 1;
+            if made.epoch + 1 < epochs {
+                let each = begun.elapsed() / done.max(1);
+                let left = each.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX));
+                words.push(format!("({} for all epochs)", HumanDuration(left)));
+            }
+            words.join("  ")
         });
         if self.stop.load(Ordering::Relaxed) {
             self.stopped = Some((made.epoch, made.step));
@@ -148,6 +177,10 @@ impl Watcher<'_> {
         if let Some(log) = &mut self.log {
             log.epoch(epoch, logs)?;
         }
+        if let Some(board) = &mut self.board {
+            board.epoch(epoch, logs)?;
+        }
+        self.keep(epoch, logs);
         let watched = logs.iter().find(|(name, _)| *name == self.plan.watched);
         if let Some((_, value)) = watched
             && self.best.is_none_or(|(_, best)| *value < best)
@@ -175,6 +208,22 @@ impl Watcher<'_> {
             save(trainer.model()?, saving, optimizer, self.plan.output)?;
         }
         Ok(goes_on)
+    }
+
+    /// For the picture of the curves.
+    fn keep(&mut self, epoch: usize, logs: &Logs<'_>) {
+        let history = &mut self.history;
+        if history.logs.is_empty() {
+            history.first_epoch = epoch + 1;
+            let names = logs
+                .iter()
+                .map(|(name, _)| ((*name).to_string(), Vec::new()));
+            history.logs = names.collect();
+        }
+        // Every epoch logs the same.
+        for ((_, values), (_, value)) in history.logs.iter_mut().zip(logs) {
+            values.push(*value);
+        }
     }
 
     /// A line for the epoch.

@@ -86,12 +86,6 @@ impl<'a> Archive<'a> {
         let (found, remedy) =
             if !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
                 ("a NumPy .npz".to_string(), "")
-            } else if any("saved_model.pb") {
-                (
-                    "a zipped TensorFlow SavedModel".to_string(),
-                    "load it with the Keras that wrote it and save it with \
-                 model.save(\"model.keras\")",
-                )
             } else if any("/config.json") {
                 (
                     "a zip with the model in a folder".to_string(),

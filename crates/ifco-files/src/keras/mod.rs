@@ -5,6 +5,7 @@
 //! | `.keras` | zip of `config.json` and `model.weights.h5` | [`archive`] |
 //! | `.weights.h5` | the weights of a `.keras` alone, a group per object | [`object_tree`] |
 //! | `.h5`, `.hdf5` | whole model or weights, a list of arrays per layer | [`legacy`] |
+//! | SavedModel, checkpoint | folders of TensorFlow, which the module `tensorflow` reads | [`saved_model`] |
 //!
 //! The words and the weights of Keras 1, and of layers that only a GPU could run, become
 //! those of Keras 2 in [`upgrade`] before a model is made of them.
@@ -15,6 +16,7 @@ mod legacy;
 mod object_tree;
 mod recipe;
 mod save;
+mod saved_model;
 mod sniff;
 mod training;
 mod upgrade;
@@ -27,12 +29,14 @@ use serde_json::Value;
 
 use crate::bytes::Bytes;
 use crate::hdf5::Hdf5;
+use crate::tensorflow::{self, Checkpoint};
 use crate::{FileError, Limits, Opened, audio};
 use sniff::Kind;
 
 pub(crate) use json::{check as check_json, parse as parse_json, some_of};
 pub(crate) use recipe::recipe;
 pub(crate) use save::{architecture, save_archive, save_h5, save_weights, weights};
+pub(crate) use saved_model::{open_saved_model, tells_architecture};
 pub(crate) use sniff::directory;
 pub use training::compile_config;
 pub(crate) use training::optimizer_state;
@@ -51,9 +55,12 @@ enum Layout {
 /// Opens whatever the bytes hold.
 pub(crate) fn open_any(bytes: Bytes, path: &Path, limits: &Limits) -> Result<Opened, FileError> {
     match sniff::kind(&bytes, path)? {
-        Kind::Zip => Ok(Opened::Model(Box::new(archive::open(
-            &bytes, path, limits,
-        )?))),
+        Kind::Zip => match tensorflow::zipped(&bytes, path, limits)? {
+            Some(place) => tensorflow::open(place, path, limits),
+            None => Ok(Opened::Model(Box::new(archive::open(
+                &bytes, path, limits,
+            )?))),
+        },
         Kind::Hdf5 => {
             let size = bytes.len();
             let file = Hdf5::open(bytes, path, size, limits)?;
@@ -122,6 +129,20 @@ pub(crate) fn open_with_architecture(
         Layout::Legacy(root) => legacy::load(&mut model, &architecture, &file, root)?,
         Layout::WholeModel => legacy::load(&mut model, &architecture, &file, "model_weights")?,
     }
+    Ok(model)
+}
+
+/// Makes the model that `json` describes and gives it the weights of a checkpoint.
+pub(crate) fn open_checkpoint(
+    mut checkpoint: Checkpoint,
+    path: &Path,
+    json: &Bytes,
+    json_path: &Path,
+    limits: &Limits,
+) -> Result<Model, FileError> {
+    let architecture = json::read(json, json_path, "the architecture", limits)?;
+    let mut model = from_architecture(architecture, json_path, Generation::Keras2)?;
+    saved_model::load(&mut model, &mut checkpoint, path)?;
     Ok(model)
 }
 

@@ -38,21 +38,17 @@ pub(super) fn kind(bytes: &Bytes, path: &Path) -> Result<Kind, FileError> {
     })
 }
 
-/// The error for a directory: TensorFlow saves models as such.
+/// The error for a directory in which TensorFlow has saved nothing.
 pub(crate) fn directory(path: &Path) -> FileError {
-    let (found, remedy) = if path.join("saved_model.pb").exists() {
-        (
-            "a TensorFlow SavedModel directory",
-            "load it with the Keras that wrote it and save it with model.save(\"model.keras\")",
-        )
-    } else if path.join("config.json").exists() && path.join("metadata.json").exists() {
-        (
-            "the unpacked directory of a .keras file",
-            "zip its files into one archive",
-        )
-    } else {
-        ("a directory", "")
-    };
+    let (found, remedy) =
+        if path.join("config.json").exists() && path.join("metadata.json").exists() {
+            (
+                "the unpacked directory of a .keras file",
+                "zip its files into one archive",
+            )
+        } else {
+            ("a directory", "")
+        };
     FileError::Unknown {
         path: path.into(),
         found: found.into(),

@@ -1,6 +1,6 @@
 //! ONNX files: a protobuf `ModelProto` that holds a graph of operators and its weights.
 //!
-//! [`wire`] reads protobuf, [`proto`] the messages, [`tensor`] the arrays, also those in files
+//! [`crate::wire`] reads protobuf, [`proto`] the messages, [`tensor`] the arrays, also those in files
 //! beside the model, and [`import`] makes a model of the nodes. [`lift`](mod@lift) makes Keras's
 //! layers of them where another format shall hold them.
 
@@ -12,16 +12,15 @@ mod proto;
 mod rows;
 mod save;
 mod tensor;
-mod wire;
 
 use std::path::Path;
 
 use ifco_model::Model;
 
 use crate::bytes::Bytes;
+use crate::wire::{Message, WireError};
 use crate::{FileError, Limits};
 use proto::{GraphProto, ModelProto};
-use wire::{Message, WireError};
 
 pub(crate) use lift::{Lifted, is_graph, lift};
 pub(crate) use save::{HOLDS, save};

@@ -1,7 +1,7 @@
 //! The messages of an ONNX file that ifco needs, as `onnx.proto` numbers their fields. What else
 //! there is, is passed over, as protobuf asks for.
 
-use super::wire::{Message, Value, WireError};
+use crate::wire::{Message, Value, WireError};
 
 /// Of one node. No operator of ONNX has 20.
 const MAX_ATTRIBUTES: usize = 256;

@@ -193,10 +193,14 @@ impl Search<'_, '_> {
 }
 
 /// Whether two names are counted, and the one comes before the other: `lstm1` before `lstm2`,
-/// `layers.2.norm` before `layers.10.lstm`.
+/// `layers.2.norm` before `layers.10.lstm`, `cell_0/lstm_cell` before `cell_1/lstm_cell`.
 fn is_before(modules: &[Module<'_>], one: usize, other: usize) -> bool {
     let (one, other) = (&modules[one].name, &modules[other].name);
-    let differing = one.split('.').zip(other.split('.')).find(|(a, b)| a != b);
+    let parts = ['.', '/'];
+    let differing = one
+        .split(parts)
+        .zip(other.split(parts))
+        .find(|(a, b)| a != b);
     let Some((a, b)) = differing else {
         return false;
     };

@@ -461,7 +461,10 @@ impl Builder {
                 config["reset_after"] = json!(reset_after);
             }
             if layer.forward.is_projected() {
-                config["ifco"] = json!({"proj_size": layer.forward.outputs()});
+                config["ifco"]["proj_size"] = json!(layer.forward.outputs());
+            }
+            if layer.forward.has_peepholes() {
+                config["ifco"]["peepholes"] = json!(true);
             }
             let mut weights = layer.forward.arrays();
             match &layer.backward {

@@ -81,6 +81,10 @@ impl Direction {
         matches!(self, Self::Lstm(weights) if weights.projection().is_some())
     }
 
+    pub fn has_peepholes(&self) -> bool {
+        matches!(self, Self::Lstm(weights) if weights.peepholes().is_some())
+    }
+
     /// The arrays that Keras's layer takes.
     pub fn arrays(&self) -> Vec<ArrayD<f32>> {
         fn list<D: Dimension>(
@@ -94,10 +98,11 @@ impl Direction {
         }
         match self.clone() {
             Self::Lstm(weights) => {
-                let projection = weights.projection().map(|view| view.to_owned().into_dyn());
+                let extras = [weights.projection(), weights.peepholes()];
+                let extras = extras.map(|view| view.map(|view| view.to_owned().into_dyn()));
                 let (kernel, recurrent_kernel, bias) = weights.into_parts();
                 let mut arrays = list(kernel, recurrent_kernel, bias);
-                arrays.extend(projection);
+                arrays.extend(extras.into_iter().flatten());
                 arrays
             }
             Self::Gru {
@@ -146,6 +151,12 @@ impl Recurrent {
             activation: None,
             layers: vec![RecurrentLayer { forward, backward }],
         }
+    }
+
+    /// The one direction that there is.
+    pub fn into_forward(mut self) -> Option<Direction> {
+        let only = self.layers.pop()?;
+        (self.layers.is_empty() && only.backward.is_none()).then_some(only.forward)
     }
 
     /// What the layer with this number is called: as the module, if there is one alone.

@@ -57,11 +57,11 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
         .get("merge_mode")
         .map(|mode| mode.as_str().unwrap_or(""))
     {
-        Some("concat") => Merge::Concat,
+        None if config.is_null("merge_mode") => Merge::Apart,
+        None | Some("concat") => Merge::Concat,
         Some("sum") => Merge::Sum,
         Some("mul") => Merge::Multiply,
         Some("ave") => Merge::Average,
-        None => Merge::Apart,
         Some(_) => {
             return Err(config.invalid("merge_mode", "concat, sum, mul, ave or null"));
         }
@@ -297,12 +297,17 @@ impl Layer for Bidirectional {
         let backward_states = states.split_off(split.min(states.len()));
         let use_mask =
             self.generation != Generation::Keras3 || states.is_empty() || call.mask_given;
-        let (forward, forward_last, forward_tape) = self
-            .forward
-            .run_for_training(sequence, use_mask, &states, training)?;
-        let (backward, backward_last, backward_tape) =
-            self.backward
-                .run_for_training(sequence, use_mask, &backward_states, training)?;
+        let tap = |direction| call.tap.as_ref().map(|tap| tap.below(direction));
+        let (forward, forward_last, forward_tape) =
+            self.forward
+                .run_for_training(sequence, use_mask, &states, tap(FORWARD), training)?;
+        let (backward, backward_last, backward_tape) = self.backward.run_for_training(
+            sequence,
+            use_mask,
+            &backward_states,
+            tap(BACKWARD),
+            training,
+        )?;
         let sides = [forward.data.clone(), backward.data.clone()];
         let mut outputs = self.merge(forward, backward)?;
         let merged = outputs.len();

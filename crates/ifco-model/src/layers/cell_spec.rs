@@ -1,6 +1,8 @@
 //! A recurrent cell as its configuration describes it, before it has weights.
 
-use ifco_cell::{Activation, Cell, GruCell, GruWeights, SimpleRnnCell, SimpleRnnWeights};
+use ifco_cell::{
+    Activation, Cell, GruCell, GruWeights, LstmOptionsError, SimpleRnnCell, SimpleRnnWeights,
+};
 use ndarray::{Array1, Array2, Array3, ArrayD, Axis, Ix1, Ix2};
 
 use super::lstm_extras::{self, LstmExtras};
@@ -34,8 +36,11 @@ enum CellKind {
     Gru {
         recurrent_activation: Activation,
         reset_after: bool,
+        clip: Option<f32>,
     },
-    SimpleRnn,
+    SimpleRnn {
+        clip: Option<f32>,
+    },
 }
 
 impl CellSpec {
@@ -61,8 +66,11 @@ impl CellSpec {
                 // Absent in files older than the option.
                 reset_after: config
                     .bool_or("reset_after", config.generation == Generation::Keras3)?,
+                clip: lstm_extras::only_clip(config)?,
             },
-            "SimpleRNN" => CellKind::SimpleRnn,
+            "SimpleRNN" => CellKind::SimpleRnn {
+                clip: lstm_extras::only_clip(config)?,
+            },
             _ => return Ok(None),
         };
         let units = config.usize("units")?;
@@ -76,7 +84,7 @@ impl CellSpec {
         Ok(Some(Self {
             dropout: rate("dropout")?,
             recurrent_dropout,
-            mask_per_gate: gates_apart && kind != CellKind::SimpleRnn,
+            mask_per_gate: gates_apart && !matches!(kind, CellKind::SimpleRnn { .. }),
             kind,
             units,
             activation: config.activation_or("activation", Activation::Tanh)?,
@@ -116,7 +124,7 @@ impl CellSpec {
         random: &mut Random,
     ) -> [Option<Array3<f32>>; 2] {
         let gates = match (self.mask_per_gate, self.kind) {
-            (false, _) | (_, CellKind::SimpleRnn) => 1,
+            (false, _) | (_, CellKind::SimpleRnn { .. }) => 1,
             (true, CellKind::Gru { .. }) => 3,
             (true, CellKind::Lstm { .. }) => 4,
         };
@@ -138,6 +146,7 @@ impl CellSpec {
         weights: &mut impl Iterator<Item = ArrayD<f32>>,
     ) -> Result<Cell, LayerError> {
         let mut next = || weights.next().ok_or(LayerError::NoWeights);
+        let wrong = |error: LstmOptionsError| LayerError::Other(error.to_string());
         let kernel = matrix("kernel", next()?)?;
         let recurrent = matrix("recurrent_kernel", next()?)?;
         let bias = if self.use_bias { Some(next()?) } else { None };
@@ -170,20 +179,19 @@ impl CellSpec {
             CellKind::Gru {
                 recurrent_activation,
                 reset_after,
+                clip,
             } => {
                 let bias = bias.map(gru_bias).transpose()?;
                 let weights = GruWeights::new(kernel, recurrent, bias)?;
-                Cell::Gru(GruCell::new(
-                    weights,
-                    self.activation,
-                    recurrent_activation,
-                    reset_after,
-                )?)
+                let cell =
+                    GruCell::new(weights, self.activation, recurrent_activation, reset_after)?;
+                Cell::Gru(cell.with_clip(clip).map_err(wrong)?)
             }
-            CellKind::SimpleRnn => {
+            CellKind::SimpleRnn { clip } => {
                 let bias = bias.map(|bias| vector("bias", bias)).transpose()?;
                 let weights = SimpleRnnWeights::new(kernel, recurrent, bias)?;
-                Cell::SimpleRnn(SimpleRnnCell::new(weights, self.activation))
+                let cell = SimpleRnnCell::new(weights, self.activation);
+                Cell::SimpleRnn(cell.with_clip(clip).map_err(wrong)?)
             }
         })
     }
@@ -191,7 +199,7 @@ impl CellSpec {
     pub fn states(&self) -> usize {
         match self.kind {
             CellKind::Lstm { .. } => 2,
-            CellKind::Gru { .. } | CellKind::SimpleRnn => 1,
+            CellKind::Gru { .. } | CellKind::SimpleRnn { .. } => 1,
         }
     }
 }

@@ -11,6 +11,10 @@
 //! | `epsilon` | of layer normalization |
 //! | `input_forget`, `clip`, `cell_clip`, `projection_clip`, `forget_bias`, `output_activation` | as in [`LstmOptions`] |
 //!
+//! A GRU or a SimpleRNN may have `clip` there. Activations that ONNX has and Keras has not are
+//! written `{"module": "ifco", "class_name": "Affine", "config": {"alpha": 2.0, "beta": 0.5}}`; also
+//! `ScaledTanh` and `HardSigmoid`.
+//!
 //! Its arrays follow `kernel`, `recurrent_kernel` and `bias`: `projection`, `peepholes`, and a gamma
 //! and a beta for each of `norm`, or `kernel_norm` and `recurrent_norm`, and `state_norm`.
 
@@ -38,6 +42,25 @@ const KEYS: [&str; 10] = [
     "forget_bias",
     "output_activation",
 ];
+
+/// What stands below the key, if anything does: nothing but these.
+fn below<'a>(config: &Config<'a>, keys: &[&str]) -> Result<Option<Config<'a>>, ConfigError> {
+    let Some(own) = config.get(KEY) else {
+        return Ok(None);
+    };
+    let mut found = own.as_object().into_iter().flat_map(|own| own.keys());
+    if let Some(strange) = found.find(|key| !keys.contains(&key.as_str())) {
+        let known = format!("nothing but {}, not {strange:?}", keys.join(", "));
+        return Err(config.invalid(KEY, &known));
+    }
+    Config::new(config.layer, config.generation, own).map(Some)
+}
+
+/// The `clip` of a GRU or a SimpleRNN, which have nothing else.
+pub(super) fn only_clip(config: &Config<'_>) -> Result<Option<f32>, ConfigError> {
+    let own = below(config, &["clip"])?;
+    own.map_or(Ok(None), |own| own.optional_f32("clip"))
+}
 
 /// The arrays of an LSTM beyond Keras's, in the order of [`LstmExtras::names`].
 pub(super) fn arrays(weights: &LstmWeights) -> Vec<ArrayD<f32>> {
@@ -70,17 +93,9 @@ enum NormKind {
 
 impl LstmExtras {
     pub fn from_config(config: &Config<'_>) -> Result<Self, ConfigError> {
-        let Some(own) = config.get(KEY) else {
+        let Some(own) = below(config, &KEYS)? else {
             return Ok(Self::default());
         };
-        if let Some(strange) = own
-            .as_object()
-            .and_then(|own| own.keys().find(|key| !KEYS.contains(&key.as_str())))
-        {
-            let known = format!("nothing but {}, not {strange:?}", KEYS.join(", "));
-            return Err(config.invalid(KEY, &known));
-        }
-        let own = Config::new(config.layer, config.generation, own)?;
         let proj_size = own.get("proj_size").map(|_| own.usize("proj_size"));
         let proj_size = proj_size.transpose()?;
         if proj_size == Some(0) {

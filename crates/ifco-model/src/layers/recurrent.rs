@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ifco_cell::{
-    Cell, Dropout, Precision, RecurrentLayer, Sequence, SequenceGradient, SequenceOptions,
-    SequenceOutput, Tape, WeightsError,
+    BackwardOptions, Cell, Dropout, Precision, RecurrentLayer, Sequence, SequenceGradient,
+    SequenceOptions, SequenceOutput, Tape, TapeOptions, WeightsError,
 };
 use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, ArrayView3, Axis, Ix2, Ix3};
 use serde_json::Value;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::cell_spec::{CellSpec, cell_weights, rnn_cells};
 use super::support::one;
 use crate::session::copy;
+use crate::trace::TapBack;
 use crate::{
     Array, Call, Config, ConfigError, Forward, Generation, Gradient, Layer, LayerError,
     LayerGradients, NotStreamable, Shape, Step, StepShape, Streamed, Tap, Tensor, Time, Training,
@@ -213,8 +214,16 @@ impl Recurrent {
         inputs: &Tensor,
         use_mask: bool,
         initial_state: &[Tensor],
+        tap: Option<Tap>,
         training: &mut Training,
     ) -> Result<(Tensor, Vec<Tensor>, RecurrentTape<'a>), LayerError> {
+        let options = TapeOptions {
+            recompute: training.recomputes(),
+        };
+        let wanted = BackwardOptions {
+            inputs: training.wants_inputs(),
+            ..BackwardOptions::default()
+        };
         let forward = |layer: &'a RecurrentLayer, run: Run<'_>| {
             let batch = run.inputs.dim().0;
             let mut dropout = Dropout::default();
@@ -226,16 +235,26 @@ impl Recurrent {
                     dropout.recurrent.push(recurrent);
                 }
             }
+            let (inputs, mask, states) = (run.inputs, run.mask, run.states);
+            let tap = match tap {
+                Some(tap) => tap.forward_for_training(layer, inputs, mask, states)?,
+                None => None,
+            };
             let (sequence, tape) =
-                layer.forward_for_training(run.inputs, run.mask, run.states, &dropout)?;
-            Ok((sequence, (layer, tape)))
+                layer.forward_for_training_with(inputs, mask, states, &dropout, &options)?;
+            Ok((sequence, (layer, tape, tap)))
         };
-        let (output, states, (layer, tape)) =
+        let (output, states, (layer, tape, tap)) =
             self.run_with(inputs, use_mask, initial_state, forward)?;
         let mask = inputs.mask.clone().filter(|_| use_mask);
         let tape = RecurrentTape {
             layer,
             tape,
+            wanted: BackwardOptions {
+                states: tap.is_some(),
+                ..wanted
+            },
+            tap,
             zeroed: mask.filter(|_| self.zeroes_unreversed()),
             output: output.shape().to_vec(),
             states: states.iter().map(|state| state.shape().to_vec()).collect(),
@@ -274,6 +293,9 @@ struct Run<'r> {
 pub(super) struct RecurrentTape<'a> {
     layer: &'a RecurrentLayer,
     tape: Tape,
+    /// Where the gradients by the states of each step go, if anybody asks for them.
+    tap: Option<TapBack>,
+    wanted: BackwardOptions,
     /// The mask by which outputs were zeroed as they stand.
     zeroed: Option<crate::Mask>,
     /// The shapes of the output and of the states.
@@ -304,7 +326,8 @@ impl RecurrentTape<'_> {
         let gradients = if output.ndim() == 2 {
             let output = flat(output)?;
             let output = SequenceGradient::Last(output.view());
-            self.tape.backward(self.layer, output, states)?
+            self.tape
+                .backward_with(self.layer, output, states, &self.wanted)?
         } else {
             let output = output.into_dimensionality::<Ix3>().map_err(|_| wrong())?;
             let mut output = output.into_owned();
@@ -316,8 +339,12 @@ impl RecurrentTape<'_> {
                 zero_masked(&mut output, mask);
             }
             let output = SequenceGradient::Sequences(output.view());
-            self.tape.backward(self.layer, output, states)?
+            self.tape
+                .backward_with(self.layer, output, states, &self.wanted)?
         };
+        if let (Some(tap), Some(states)) = (&self.tap, &gradients.states) {
+            tap.take(states);
+        }
         let states = gradients.initial_states.into_iter();
         let weights = gradients.cells.iter().flat_map(|cell| {
             let arrays = cell.arrays();
@@ -477,8 +504,13 @@ impl Layer for Recurrent {
         let (sequence, initial_state) = split_states(inputs, call, self.state_count())?;
         let use_mask =
             self.generation != Generation::Keras3 || initial_state.is_empty() || call.mask_given;
-        let (output, states, tape) =
-            self.run_for_training(sequence, use_mask, &initial_state, training)?;
+        let (output, states, tape) = self.run_for_training(
+            sequence,
+            use_mask,
+            &initial_state,
+            call.tap.clone(),
+            training,
+        )?;
         let mut outputs = vec![output];
         if self.return_state {
             outputs.extend(states);

@@ -19,12 +19,6 @@ pub(super) fn named(
         threshold,
     };
     let close = |value: f32, to: f32| (value - to).abs() <= 1e-6;
-    let missing = |what: String| {
-        Err(node.unsupported(
-            format!("the activation {what}, which ifco's cells do not have"),
-            "its weights can still be read with Python's onnx package",
-        ))
-    };
     Ok(match name.to_ascii_lowercase().as_str() {
         "tanh" => Activation::Tanh,
         "sigmoid" => Activation::Sigmoid,
@@ -48,23 +42,28 @@ pub(super) fn named(
                 () if close(alpha, 0.2) && close(beta, 0.5) => Activation::HardSigmoidKeras2,
                 () if close(alpha, 1.0 / 6.0) && close(beta, 0.5) => Activation::HardSigmoid,
                 () if close(alpha, 0.5) && close(beta, 0.5) => Activation::SparseSigmoid,
-                () => return missing(format!("HardSigmoid of alpha {alpha} and beta {beta}")),
+                () => Activation::HardSigmoidOf { alpha, beta },
             }
         }
         "affine" => {
             let (alpha, beta) = (alpha.next().unwrap_or(1.0), beta.next().unwrap_or(0.0));
             match alpha == 1.0 && beta == 0.0 {
                 true => Activation::Linear,
-                false => return missing(format!("Affine of alpha {alpha} and beta {beta}")),
+                false => Activation::Affine { alpha, beta },
             }
         }
         "scaledtanh" => {
             let (alpha, beta) = (alpha.next().unwrap_or(1.0), beta.next().unwrap_or(1.0));
             match alpha == 1.0 && beta == 1.0 {
                 true => Activation::Tanh,
-                false => return missing(format!("ScaledTanh of alpha {alpha} and beta {beta}")),
+                false => Activation::ScaledTanh { alpha, beta },
             }
         }
-        _ => return missing(format!("{name:?}")),
+        _ => {
+            return Err(node.unsupported(
+                format!("the activation {name:?}, which ONNX does not have"),
+                "its weights can still be read with Python's onnx package",
+            ));
+        }
     })
 }

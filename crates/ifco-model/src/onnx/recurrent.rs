@@ -94,8 +94,8 @@ impl Recurrent {
     /// [`weight_slots`](Layer::weight_slots) lists them.
     ///
     /// # Errors
-    /// When the node is not one of the three, asks for what ifco's cells do not have, such as a GRU
-    /// that clips, or its weights do not fit each other.
+    /// When the node is not one of the three, asks for what ifco's cells do not have, such as an
+    /// activation that ONNX does not know, or its weights do not fit each other.
     pub fn new(node: &Node) -> Result<(Self, Vec<ArrayD<f32>>), ConfigError> {
         const REMEDY: &str = "train or export the model without it";
         let gates = match node.op.as_str() {
@@ -107,10 +107,6 @@ impl Recurrent {
         let lacks = |what: &str| {
             Err(node.unsupported(format!("{what}, which ifco's cells do not have"), REMEDY))
         };
-        let clips = node.float("clip")?.is_some_and(|clip| clip != 0.0);
-        if clips && node.op != "LSTM" {
-            return lacks("the attribute clip");
-        }
         let reverse: &[bool] = match node.string_or("direction", "forward")? {
             "forward" => &[false],
             "reverse" => &[true],

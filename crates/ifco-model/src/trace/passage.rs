@@ -72,7 +72,7 @@ impl Model {
         let tap = Tap::new(paths, states.collect());
         let outputs = self.run_traced(&inputs, Some(&tap))?;
         Ok(ModelPassage {
-            passages: tap.finish(),
+            passages: tap.passages(),
             outputs: outputs.into_iter().map(Tensor::into_owned).collect(),
         })
     }

@@ -256,7 +256,7 @@ impl TraceStream<'_> {
         let inputs = Tensor::new(inputs.into_dyn()).with_mask(mask);
         let called = self.entry.layer.call(&[inputs], &call);
         called.map_err(|source| self.entry.error(source))?;
-        let mut passages = tap.finish();
+        let mut passages = tap.passages();
         let states = passages
             .iter()
             .flat_map(|(_, passage)| passage.last_states());

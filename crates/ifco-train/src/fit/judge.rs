@@ -61,7 +61,9 @@ pub(super) fn judge(
             let y_pred = prediction.view();
             if training {
                 let mut result = loss.with_gradient(&y_true, &y_pred, &weighting)?;
-                result.gradient *= output.loss_weight;
+                if output.loss_weight != 1.0 {
+                    result.gradient *= output.loss_weight;
+                }
                 (value, slope) = (result.total, Some(result.gradient));
             } else {
                 value = loss.value(&y_true, &y_pred, &weighting)?;

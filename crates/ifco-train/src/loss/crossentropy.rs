@@ -3,6 +3,8 @@
 //! From probabilities, q = clip(p, ε, 1 − ε) is taken first; where that changes p, the gradient
 //! is zero, as TensorFlow has it.
 
+use ifco_cell::Activation;
+
 use super::LossKind;
 use super::elementwise::{each_row, mean};
 use crate::{EPSILON, TrainError};
@@ -109,44 +111,96 @@ pub(super) fn sparse(
     else {
         return Ok(Vec::new());
     };
-    let mut values = Vec::with_capacity(y.len());
-    let mut slopes = slopes.chunks_mut(width.max(1));
-    let mut logits = vec![0.0_f32; width];
-    for (row, (class, p)) in y.iter().zip(p.chunks(width.max(1))).enumerate() {
-        let slopes = slopes.next().unwrap_or_default();
-        if ignore_class.is_some_and(|ignored| *class == ignored as f32) {
-            values.push(0.0);
-            continue;
-        }
+    let known = |class: &f32| ignore_class.is_some_and(|ignored| *class == ignored as f32);
+    for (row, class) in y.iter().enumerate() {
         // A fraction is cut off, as by Keras's cast.
         let whole = class.trunc();
-        if !(whole > -1.0 && whole < width as f32) {
+        if !(known(class) || whole > -1.0 && whole < width as f32) {
             return Err(TrainError::Class {
                 row,
                 found: class.to_string(),
                 last: width.saturating_sub(1),
             });
         }
-        let class = whole as usize;
-        match from_logits {
-            true => logits.copy_from_slice(p),
-            false => {
-                for (logit, p) in logits.iter_mut().zip(p) {
-                    *logit = p.clamp(EPSILON, ALMOST_ONE).ln();
-                }
-            }
+    }
+    let mut values = vec![0.0; y.len()];
+    let of_row = |class: &f32, p: &[f32], slopes: &mut [f32]| match known(class) {
+        true => 0.0,
+        false => sparse_row(class.trunc() as usize, p, from_logits, slopes),
+    };
+    rows_on_threads(ifco_cell::threads(), y, p, &mut values, slopes, &of_row);
+    Ok(values)
+}
+
+/// So many exponentials are worth a thread of their own.
+const WORTH_A_THREAD: usize = 1 << 15;
+
+/// Each row's value, and its slopes where they are wanted; the same on however many threads.
+fn rows_on_threads(
+    threads: usize,
+    y: &[f32],
+    p: &[f32],
+    values: &mut [f32],
+    slopes: &mut [f32],
+    of_row: &(impl Fn(&f32, &[f32], &mut [f32]) -> f32 + Sync),
+) {
+    let width = p.len() / y.len().max(1);
+    if threads > 1 && y.len() > 1 && p.len() >= 2 * WORTH_A_THREAD {
+        let here = threads / 2;
+        let half = (y.len() * here / threads).max(1);
+        let (y, y_rest) = y.split_at(half);
+        let (p, p_rest) = p.split_at(half * width);
+        let (values, values_rest) = values.split_at_mut(half);
+        let (slopes, slopes_rest) = slopes.split_at_mut(slopes.len().min(half * width));
+        ifco_cell::join(
+            || rows_on_threads(here, y, p, values, slopes, of_row),
+            || {
+                rows_on_threads(
+                    threads - here,
+                    y_rest,
+                    p_rest,
+                    values_rest,
+                    slopes_rest,
+                    of_row,
+                )
+            },
+        );
+        return;
+    }
+    let mut slopes = slopes.chunks_mut(width.max(1));
+    for ((class, p), value) in y.iter().zip(p.chunks(width.max(1))).zip(values) {
+        *value = of_row(class, p, slopes.next().unwrap_or_default());
+    }
+}
+
+/// ln Σ eˣ − x of the class; the slopes are softmax(x), less one at the class.
+fn sparse_row(class: usize, p: &[f32], from_logits: bool, slopes: &mut [f32]) -> f32 {
+    let logits: Vec<f32>;
+    let x = match from_logits {
+        true => p,
+        false => {
+            let logit = |p: &f32| p.clamp(EPSILON, ALMOST_ONE).ln();
+            logits = p.iter().map(logit).collect();
+            &logits
         }
-        let log_sum = log_sum_exp(&logits);
-        values.push(log_sum - logits[class]);
-        for (k, slope) in slopes.iter_mut().enumerate() {
-            *slope = (logits[k] - log_sum).exp() - f32::from(k == class);
-            if !from_logits {
-                let inside = (EPSILON..=ALMOST_ONE).contains(&p[k]);
-                *slope = if inside { *slope / p[k] } else { 0.0 };
-            }
+    };
+    if slopes.is_empty() {
+        return log_sum_exp(x) - x[class];
+    }
+    slopes.copy_from_slice(x);
+    Activation::Softmax.apply(slopes);
+    let share = slopes[class];
+    slopes[class] -= 1.0;
+    if !from_logits {
+        for (slope, p) in slopes.iter_mut().zip(p) {
+            let inside = (EPSILON..=ALMOST_ONE).contains(p);
+            *slope = if inside { *slope / p } else { 0.0 };
         }
     }
-    Ok(values)
+    match share > f32::MIN_POSITIVE {
+        true => -share.ln(),
+        false => log_sum_exp(x) - x[class],
+    }
 }
 
 /// What a target is multiplied by and what is added to it.

@@ -53,6 +53,11 @@ pub struct Parameter<'a> {
     pub values: ArrayViewMutD<'a, f32>,
     /// The gradient of the loss; without one the parameter stays as it is.
     pub gradient: Option<ArrayViewD<'a, f32>>,
+    /// What is taken for the gradient's squares, where that is something else: of an embedding's
+    /// rows that were read more than once Keras on TensorFlow squares each gradient before it adds
+    /// them up. A norm that is clipped is the root of their sum; what is clipped or accumulated is
+    /// one gradient then.
+    pub squares: Option<ArrayViewD<'a, f32>>,
     /// Applied after the step.
     pub constraint: Option<&'a Constraint>,
 }
@@ -63,6 +68,7 @@ impl<'a> Parameter<'a> {
         Self {
             values,
             gradient: Some(gradient),
+            squares: None,
             constraint: None,
         }
     }
@@ -205,7 +211,7 @@ impl Optimizer {
             None => true,
         };
         if due {
-            gradients::clip(&mut gradients, options.clip);
+            gradients::clip(&mut gradients, parameters, options.clip);
             state.update(&self.kind, options, rate, updates, parameters, &gradients);
         }
         if options.use_ema {

@@ -7,10 +7,12 @@
 
 use ndarray::{ArrayD, IxDyn};
 
+use super::gradients::Gradients;
 use super::kind::Slot;
 use super::rules::{self, Step};
 use super::{LearningRate, OptimizerKind, OptimizerOptions, Parameter};
 use crate::TrainError;
+use crate::arrays::standard;
 
 /// One of an optimizer's variables.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +104,12 @@ impl State {
                 }
                 _ => {}
             }
+            match &parameter.squares {
+                Some(squares) if squares.shape() != shape => {
+                    return wrong("the gradient's squares of", squares.shape());
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -114,7 +122,7 @@ impl State {
         learning_rate: f32,
         updates: i64,
         parameters: &mut [Parameter<'_>],
-        gradients: &[Option<Vec<f32>>],
+        gradients: &Gradients<'_>,
     ) {
         if let (OptimizerKind::Nadam { beta_1, .. }, Some(product)) = (kind, &mut self.u_product) {
             let decay = 1.0 - 0.5 * 0.96_f32.powf((updates + 1) as f32);
@@ -126,6 +134,10 @@ impl State {
             u_product: self.u_product.unwrap_or(1.0),
         };
         let decay = options.weight_decay.map(|decay| decay as f32);
+        // Clipping and accumulating make one gradient of those of a row.
+        let are_apart = options.clip.is_none()
+            && options.gradient_accumulation_steps.is_none()
+            && options.loss_scale_factor.is_none();
         for (index, (parameter, gradient)) in parameters.iter_mut().zip(gradients).enumerate() {
             let Some(gradient) = gradient else { continue };
             let mut slots: Vec<&mut [f32]> = Vec::with_capacity(3);
@@ -133,11 +145,14 @@ impl State {
                 // Made by us, and so in row-major order.
                 slots.extend(arrays[index].as_slice_mut());
             }
+            let squares = parameter.squares.take().filter(|_| are_apart);
+            let squares = squares.as_ref().map(standard);
+            let squares = squares.as_deref();
             let mut move_values = |w: &mut [f32]| {
                 if let Some(decay) = decay {
                     w.iter_mut().for_each(|w| *w -= *w * decay * learning_rate);
                 }
-                rules::update(kind, &step, w, gradient, &mut slots);
+                rules::update(kind, &step, w, (gradient, squares), &mut slots);
             };
             match parameter.values.as_slice_mut() {
                 Some(values) => move_values(values),

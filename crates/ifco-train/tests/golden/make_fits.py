@@ -1,8 +1,8 @@
 """Makes fits.json: small models that Keras 3 trains for 200 steps from drawn weights on drawn data.
 
 On TensorFlow a row of an Embedding that a batch has several times comes as several gradients, and
-Adam adds up the squares of each, not the square of their sum as on JAX and PyTorch. Where it
-matters, `summed` has the gradients added up before the optimizer sees them.
+Adam and others add up the squares of each, not the square of their sum as on JAX and PyTorch. With
+a clipped norm ifco does not follow: there `summed` has them added up before the optimizer sees them.
 
 Needs keras and tensorflow. Weights and data are not stored: `draw` of common.py and of `tests/common`
 gives the same.
@@ -88,6 +88,16 @@ case("both directions, weights", keras.Sequential([
      [x(6, 5, 2)], [classes(7, 2, 1)], weights=[draw(8, 0, (40,)) + np.float32(1)])
 words(keras.optimizers.SGD(0.1, momentum=0.9))
 words(summed(keras.optimizers.AdamW(0.01, clipnorm=0.5)))
+for optimizer in [
+    keras.optimizers.Adam(0.01),
+    keras.optimizers.Adam(0.01, amsgrad=True),
+    keras.optimizers.RMSprop(0.01),
+    keras.optimizers.Nadam(0.01),
+    keras.optimizers.Adagrad(0.1),
+    keras.optimizers.Adadelta(1.0),
+    keras.optimizers.Ftrl(0.05),
+]:
+    words(optimizer)
 i = keras.Input((5, 2), name="x")
 h = L.LSTM(4, return_sequences=True, name="h")(i)
 case("two outputs", keras.Model(i, [L.Dense(1, name="a")(h), L.Dense(3, activation="softmax", name="b")(L.LSTM(3)(h))]),

@@ -1,12 +1,15 @@
 //! A request in, an answer out: the page without a network.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use ifco_cell::Cell;
+use ifco_model::Unit;
 use serde_json::{Value, json};
 
+use super::flow::{Choice, RunFlow};
 use super::planes::{Scale, Shows, bytes, curve, picture, planes};
-use super::run::Progress;
+use super::run::{Progress, Run, Steps};
 use super::{Page, PageError, assets, facts};
 use crate::parts::fused;
 
@@ -175,6 +178,21 @@ impl Page {
                 let numbers: Vec<f32> = values.iter().copied().collect();
                 Answer::numbers(numbers.iter())
             }
+            "flow" => {
+                let (flow, path) = self.flow_of(&query)?;
+                let facts = flow.facts(&path);
+                Answer::json(&facts.ok_or(Wrong::Parameter("trace"))?)
+            }
+            "parts" => {
+                let (run, choice, path) = self.flow_asked(&query)?;
+                Answer::json(&self.parts(&run, choice, &path)?)
+            }
+            "flowmaps" => self.answer_flow_maps(&query)?,
+            "flowstep" => {
+                let (flow, path) = self.flow_of(&query)?;
+                let numbers = flow.step(&path, query.number("step")?);
+                Answer::numbers(numbers.ok_or(Wrong::Parameter("step"))?.iter())
+            }
             "step" => {
                 let (run, trace) = self.trace_of(&query)?;
                 let numbers = run.step(trace, query.number("step")?);
@@ -194,6 +212,56 @@ impl Page {
             trace if trace < progress.traces().len() => Ok((progress, trace)),
             _ => Err(Wrong::Parameter("trace")),
         }
+    }
+
+    /// A run, what of it to go back from, and the name of one of its traces. `of` is what of the output's units
+    /// it goes back from: 0 for what fits, 1 the sum, 2 the largest, from 3 on a unit; `at` a step of
+    /// the output, 0 for all, counted from 1.
+    fn flow_asked(&self, query: &Query<'_>) -> Result<(Arc<Run>, Choice, String), Wrong> {
+        let run = self
+            .run_of(query.number("run")? as u64)
+            .ok_or(Wrong::Gone)?;
+        let trace = query.number("trace")?;
+        let path = run.lock().traces().get(trace).map(|(path, _)| path.clone());
+        let path = path.ok_or(Wrong::Parameter("trace"))?;
+        let unit = match query.number("of")? {
+            0 => None,
+            1 => Some(Unit::Sum),
+            2 => Some(Unit::Largest),
+            unit => Some(Unit::Number(unit - 3)),
+        };
+        let step = match query.number("at")?.checked_sub(1) {
+            None => None,
+            Some(step) => Some(isize::try_from(step).map_err(|_| Wrong::Parameter("at"))?),
+        };
+        Ok((run, (query.number("output")?, unit, step), path))
+    }
+
+    /// The way back that is asked for, and the name of the trace.
+    fn flow_of(&self, query: &Query<'_>) -> Result<(Arc<RunFlow>, String), Wrong> {
+        let (run, choice, path) = self.flow_asked(query)?;
+        Ok((self.flow(&run, choice)?, path))
+    }
+
+    /// The heat maps of the gradients, one after the other: of the decimal logarithms of their sizes.
+    fn answer_flow_maps(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
+        let (flow, path) = self.flow_of(query)?;
+        let sizes = flow.sizes(&path).ok_or(Wrong::Parameter("trace"))?;
+        let (from, to) = (query.number("from")?, query.number("to")?);
+        let bins = query.number("bins")?;
+        let mut maps = Vec::new();
+        for (array, scale) in &sizes {
+            if from >= to || to > array.nrows() {
+                return Err(Wrong::Parameter("to"));
+            }
+            if bins == 0 {
+                return Err(Wrong::Parameter("bins"));
+            }
+            let values = Steps::of(array.view());
+            let shows = &[Shows::Largest];
+            maps.extend(planes(&values, from..to, bins, 0..bins, *scale, shows));
+        }
+        Ok(Answer::of(BYTES, maps))
     }
 
     fn cell_of(&self, query: &Query<'_>) -> Result<&Cell, Wrong> {

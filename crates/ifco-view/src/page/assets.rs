@@ -42,6 +42,7 @@ pub(super) fn script() -> String {
         include_str!("assets/cell.js"),
         include_str!("assets/units.js"),
         include_str!("assets/trace.js"),
+        include_str!("assets/flow.js"),
         include_str!("assets/model.js"),
         include_str!("assets/ahead.js"),
         include_str!("assets/start.js"),

@@ -9,6 +9,7 @@ mod answer;
 mod assets;
 mod export;
 mod facts;
+mod flow;
 mod planes;
 mod run;
 mod serve;
@@ -147,6 +148,9 @@ pub enum PageError {
         /// The limit.
         most: usize,
     },
+    /// The way back needs all steps.
+    #[error("the run is not done: its gradient goes back from the last step")]
+    NotDone,
     /// A cell has what the page's sums and arrays have no place for.
     #[error("the page has no place yet for what LSTM {path:?} has beyond Keras's: {extras}")]
     Extras {
@@ -185,7 +189,7 @@ impl PageError {
             Self::NoModel => "give the architecture too",
             Self::NoBatch => "give the inputs as a file of arrays",
             Self::Texts { .. } => "give one for each input, in order",
-            Self::Row { .. } => return None,
+            Self::Row { .. } | Self::NotDone => return None,
             Self::TooLong { .. } => "give fewer steps",
             Self::Extras { .. } => SHOWN_ELSEWHERE,
         };
@@ -298,8 +302,7 @@ impl Page {
     /// Whether every cell is one that the page can show.
     pub(super) fn check(&self) -> Result<(), PageError> {
         for (path, cell) in self.cells() {
-            let Cell::Lstm(lstm) = cell else { continue };
-            let extras = lstm.extras();
+            let extras = cell.extras();
             if !extras.is_empty() {
                 let extras = extras.join(", ");
                 return Err(PageError::Extras { path, extras });

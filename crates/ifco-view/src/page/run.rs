@@ -6,6 +6,8 @@ use ifco_cell::Passage;
 use ifco_model::ModelPassage;
 use ndarray::{Array3, ArrayD, ArrayView2, ArrayView3, Axis, s};
 
+use super::flow::{Choice, MOST_KEPT, RunFlow};
+
 /// A run on one row.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -15,6 +17,8 @@ pub(super) struct Run {
     /// `(1, ...)` each.
     pub inputs: Vec<ArrayD<f32>>,
     progress: Mutex<Progress>,
+    /// The ways back that somebody asked for, the last one last.
+    flows: Mutex<Vec<Arc<RunFlow>>>,
 }
 
 /// How far a run has come.
@@ -266,7 +270,6 @@ pub(super) struct Steps<'a> {
 
 impl<'a> Steps<'a> {
     /// An array that is whole.
-    #[cfg(test)]
     pub fn of(array: ArrayView2<'a, f32>) -> Self {
         Self {
             size: array.nrows().max(1),
@@ -302,7 +305,30 @@ impl Run {
             row,
             inputs,
             progress: Mutex::new(progress),
+            flows: Mutex::default(),
         }
+    }
+
+    /// A way back that is kept.
+    pub fn flow(&self, choice: Choice) -> Option<Arc<RunFlow>> {
+        let flows = self.lock_flows();
+        flows.iter().find(|flow| flow.choice == choice).cloned()
+    }
+
+    /// Keeps a way back.
+    pub fn keep_flow(&self, flow: RunFlow) -> Arc<RunFlow> {
+        let flow = Arc::new(flow);
+        let mut flows = self.lock_flows();
+        if flows.len() == MOST_KEPT {
+            flows.remove(0);
+        }
+        flows.push(Arc::clone(&flow));
+        flow
+    }
+
+    fn lock_flows(&self) -> MutexGuard<'_, Vec<Arc<RunFlow>>> {
+        // They are put in whole.
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How far it has come, as of now.
@@ -315,7 +341,7 @@ impl Run {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it takes once all of its gates are computed.
+    /// What it takes once all of its gates are computed, with the ways back that are kept.
     fn size(&self) -> usize {
         let progress = self.lock();
         let sizes = (0..progress.traces().len()).map(|trace| {
@@ -325,7 +351,9 @@ impl Run {
             let arrays = passage.cell().kind().trace_names().len();
             batch * progress.all_time(trace) * (units * arrays + features)
         });
-        sizes.sum::<usize>() * size_of::<f32>()
+        let flows = self.lock_flows();
+        let flows: usize = flows.iter().map(|flow| flow.size()).sum();
+        sizes.sum::<usize>() * size_of::<f32>() + flows
     }
 }
 

@@ -168,7 +168,7 @@ impl Page {
     }
 
     /// The right to run the model.
-    fn alone(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

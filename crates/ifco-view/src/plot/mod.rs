@@ -26,6 +26,7 @@
 
 mod axis;
 mod cell;
+mod curves;
 mod gates;
 mod heat;
 mod lettering;
@@ -38,6 +39,7 @@ mod signal;
 use std::fmt;
 
 pub use cell::cell;
+pub use curves::{History, curves};
 pub use gates::{Sort, gates};
 pub use packing::packing;
 pub use saturation::saturation;

@@ -62,11 +62,11 @@ class Command:
             with np.load(path) as arrays:
                 return {name: arrays[name] for name in arrays.files}
 
-    def trace(self, model, inputs, layer):
+    def trace(self, model, inputs, layer, *more):
         """Every array of a layer: what `ifco trace` writes."""
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "trace.npz")
-            self.run("trace", model, inputs, "--layer", layer, "-o", path)
+            self.run("trace", model, inputs, "--layer", layer, "-o", path, *more)
             with np.load(path) as arrays:
                 return {name: arrays[name] for name in arrays.files}
 

@@ -318,6 +318,53 @@ def units_are_sorted_and_found(ifco, browser):
         tab.close()
 
 
+def the_gradient_is_watched(ifco, browser):
+    """It is asked for when it is opened alone, and its numbers are those of `ifco trace --gradient`."""
+    for name, layer, target in [("sunspots", "lstm", "0"), ("questions", "bidirectional/backward", "sum"), ("dates", "encoder", "largest")]:
+        model, x = EXAMPLES[name][:2]
+        arrays = ifco.trace(model, x, layer, "--gradient", "--target", target)
+        with ifco.serving(*EXAMPLES[name]) as url:
+            tab = Tab(browser, url)
+            tab.choose_layer(layer)
+            assert not [url for url in tab.requests if "/flow" in url], "nobody has asked"
+            tab.page.click("#flow > summary")
+            tab.settle()
+            tab.page.wait_for_selector("#flow-maps canvas[data-flow=dc]")
+            tab.settle()
+            lead = tab.page.inner_text("#flow-lead")
+            assert "∂L/∂c" in lead and "L is" in lead, lead
+            for array in ["dh", "dc", "forget_product"]:
+                assert tab.colors(f".map:has(canvas[data-flow={array}]) canvas >> nth=0") > 3, (name, array)
+            for step in [0, 5, arrays["dh"].shape[1] - 1]:
+                tab.go(2, step)
+                for array in ["dh", "dc", "forget_product"]:
+                    found = np.float32(tab.page.locator(f"#flow-here [data-number={array}]").get_attribute("data-value"))
+                    expected = arrays[array][0, step, 2]
+                    assert abs(found - expected) <= 1e-5 * max(1e-6, np.abs(arrays[array]).max()), (name, array, step)
+            # What each step contributes, as `ifco explain` says it.
+            told = json.loads(ifco.run("explain", model, x, "--row", "0", "--points", "32", "--json"))
+            expected = np.array(told["rows"][0]["inputs"][0]["steps"])
+            tab.page.wait_for_selector("#flow-parts[data-steps]")
+            found = np.array(json.loads(tab.page.locator("#flow-parts").get_attribute("data-steps")))
+            assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max(), (name, found, expected)
+            assert tab.colors("#flow-parts canvas >> nth=0") > 2, name
+            if name == "dates":
+                tab.page.select_option("#flow-at", "1")
+                tab.settle()
+                assert "at step 9" in tab.page.inner_text("#flow-lead"), tab.page.inner_text("#flow-lead")
+                tab.page.select_option("#flow-of", "3")
+                tab.settle()
+                assert "L is unit 0" in tab.page.inner_text("#flow-lead")
+            # Another input has another gradient.
+            if name == "sunspots":
+                before = tab.page.locator("#flow-here [data-number=dh]").get_attribute("data-value")
+                tab.page.fill("#row", "7")
+                tab.page.press("#row", "Enter")
+                tab.settle()
+                assert tab.page.locator("#flow-here [data-number=dh]").get_attribute("data-value") != before
+            tab.close()
+
+
 def the_file_works_without_a_server(ifco, browser):
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in EXAMPLES.items():
@@ -514,6 +561,7 @@ TESTS = [
     without_an_input,
     other_cells_show_too,
     units_are_sorted_and_found,
+    the_gradient_is_watched,
     the_file_works_without_a_server,
     hostile_names_are_text,
     only_with_the_token,

@@ -26,6 +26,10 @@ pub enum What {
     Step,
     /// A whole model: Embedding, LSTM, Dense to one output.
     Model,
+    /// A training step of a layer.
+    Train,
+    /// A training step of a whole model: Embedding, two LSTM, Dense with softmax.
+    TrainModel,
 }
 
 /// A case and where its files are.
@@ -70,6 +74,8 @@ impl Case {
             what: match json["what"].as_str() {
                 Some("step") => What::Step,
                 Some("model") => What::Model,
+                Some("train") => What::Train,
+                Some("train-model") => What::TrainModel,
                 _ => What::Sequence,
             },
             batch: number("batch")?,
@@ -109,7 +115,12 @@ impl Case {
 
     /// The model's input: indices of words.
     pub fn tokens(&self) -> Result<Vec<i32>> {
-        let bytes = fs::read(self.folder.join("tokens.i32"))?;
+        self.indices("tokens")
+    }
+
+    /// An array of indices of the case, such as `labels`.
+    pub fn indices(&self, name: &str) -> Result<Vec<i32>> {
+        let bytes = fs::read(self.folder.join(format!("{name}.i32")))?;
         let (chunks, _) = bytes.as_chunks::<4>();
         Ok(chunks
             .iter()

@@ -31,8 +31,8 @@ impl<S: Simd, const N: usize> Simd for Beside<S, N> {
     type F32 = [S::F32; N];
     const LANES: usize = N * S::LANES;
     const SUMS: usize = S::SUMS / N;
-    const FUSED: bool = S::FUSED;
     const OCTAVE_BITS: u32 = S::OCTAVE_BITS;
+    const REST_FROM_ZERO: bool = S::REST_FROM_ZERO;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
@@ -67,6 +67,15 @@ impl<S: Simd, const N: usize> Simd for Beside<S, N> {
         }
     }
 
+    #[inline(always)]
+    fn exp2_parts(self, y: Self::F32) -> (Self::F32, Self::F32) {
+        let (mut powers, mut rests) = (y, y);
+        for n in 0..N {
+            (powers[n], rests[n]) = self.0.exp2_parts(y[n]);
+        }
+        (powers, rests)
+    }
+
     each! {
         add(a, b);
         sub(a, b);
@@ -76,8 +85,6 @@ impl<S: Simd, const N: usize> Simd for Beside<S, N> {
         neg_mul_add(a, b, c);
         at_most(limit, value);
         at_least(limit, value);
-        abs(a);
-        with_sign(size, sign);
         scale(a, shifted);
         power_of_two(shifted);
         power_of_two_error(shifted);

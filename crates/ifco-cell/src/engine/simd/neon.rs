@@ -24,7 +24,6 @@ impl Simd for Neon {
     type F32 = float32x4_t;
     const LANES: usize = 4;
     const SUMS: usize = 24;
-    const FUSED: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> float32x4_t {
@@ -90,16 +89,6 @@ impl Simd for Neon {
     #[inline(always)]
     fn at_least(self, limit: float32x4_t, value: float32x4_t) -> float32x4_t {
         unsafe { vmaxq_f32(limit, value) }
-    }
-
-    #[inline(always)]
-    fn abs(self, a: float32x4_t) -> float32x4_t {
-        unsafe { vabsq_f32(a) }
-    }
-
-    #[inline(always)]
-    fn with_sign(self, size: float32x4_t, sign: float32x4_t) -> float32x4_t {
-        unsafe { vbslq_f32(vdupq_n_u32(1 << 31), sign, size) }
     }
 
     #[inline(always)]

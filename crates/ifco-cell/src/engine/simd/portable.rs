@@ -20,7 +20,6 @@ impl<const LANES: usize> Simd for Portable<LANES> {
     type F32 = [f32; LANES];
     const LANES: usize = LANES;
     const SUMS: usize = 4;
-    const FUSED: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> [f32; LANES] {
@@ -92,16 +91,6 @@ impl<const LANES: usize> Simd for Portable<LANES> {
             value,
             |limit, value| if limit > value { limit } else { value },
         )
-    }
-
-    #[inline(always)]
-    fn abs(self, a: [f32; LANES]) -> [f32; LANES] {
-        a.map(f32::abs)
-    }
-
-    #[inline(always)]
-    fn with_sign(self, size: [f32; LANES], sign: [f32; LANES]) -> [f32; LANES] {
-        each(size, sign, f32::copysign)
     }
 
     #[inline(always)]

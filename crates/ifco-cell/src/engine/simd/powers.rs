@@ -40,13 +40,24 @@ const ERRORS: [f32; 16] = [
     5.140_609e-9,
 ];
 
+/// 2^(j / `STEPS`)
+pub(super) const fn steps<const STEPS: usize>() -> [u32; STEPS] {
+    let mut steps = [0; STEPS];
+    let mut j = 0;
+    while j < STEPS {
+        steps[j] = POWERS[j * (16 / STEPS)];
+        j += 1;
+    }
+    steps
+}
+
 /// 2^(j / `STEPS`), with its place in the octave taken off: adding n << (23 − log2 `STEPS`), of
 /// which that place is a part, then gives 2^(n / `STEPS`) for n = j + `STEPS`·octave.
 pub(super) const fn powers<const STEPS: usize>() -> [u32; STEPS] {
-    let mut powers = [0; STEPS];
+    let mut powers = steps::<STEPS>();
     let mut j = 0;
     while j < STEPS {
-        powers[j] = POWERS[j * (16 / STEPS)] - ((j as u32) << (23 - STEPS.trailing_zeros()));
+        powers[j] -= (j as u32) << (23 - STEPS.trailing_zeros());
         j += 1;
     }
     powers

@@ -4,8 +4,9 @@ pub(super) mod dots;
 
 use std::arch::x86_64::*;
 
-use super::powers::{errors, powers};
-use super::{Kernel, Simd};
+use super::powers::{errors, powers, steps};
+use super::{Kernel, Simd, nearest_exp2_parts};
+use crate::math::ROUND;
 
 /// Vectors of 16.
 #[derive(Clone, Copy)]
@@ -16,15 +17,15 @@ pub(super) struct Avx512(());
 pub(super) struct Avx2<const SUMS: usize>(());
 
 /// # Safety
-/// The CPU has AVX-512F, BW and VL, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+/// The CPU has AVX-512F, BW, DQ and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
 
 /// # Safety
-/// The CPU has AVX-512F, BW and VL, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+/// The CPU has AVX-512F, BW, DQ and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn run_avx512_half<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2::<24>(()))
 }
@@ -43,7 +44,6 @@ impl Simd for Avx512 {
     type F32 = __m512;
     const LANES: usize = 16;
     const SUMS: usize = 24;
-    const FUSED: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -109,23 +109,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn abs(self, a: __m512) -> __m512 {
-        unsafe { _mm512_abs_ps(a) }
-    }
-
-    #[inline(always)]
-    fn with_sign(self, size: __m512, sign: __m512) -> __m512 {
-        // size | (sign & the sign bit), in one instruction (its truth table is 0xF8)
-        unsafe {
-            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xF8>(
-                _mm512_castps_si512(size),
-                _mm512_castps_si512(sign),
-                _mm512_set1_epi32(i32::MIN),
-            ))
-        }
-    }
-
-    #[inline(always)]
     fn scale(self, a: __m512, shifted: __m512) -> __m512 {
         unsafe {
             let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
@@ -134,6 +117,7 @@ impl Simd for Avx512 {
     }
 
     const OCTAVE_BITS: u32 = 4;
+    const REST_FROM_ZERO: bool = true;
 
     #[inline(always)]
     fn power_of_two(self, shifted: __m512) -> __m512 {
@@ -144,6 +128,23 @@ impl Simd for Avx512 {
             // The lookup takes the low 4 bits of n.
             let power = _mm512_permutexvar_epi32(n, table);
             _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_slli_epi32::<19>(n)))
+        }
+    }
+
+    /// The power below and not the nearest one, so that one instruction scales it by all of y's
+    /// octaves and another one takes the rest: both know what to do with any y.
+    #[inline(always)]
+    fn exp2_parts(self, y: __m512) -> (__m512, __m512) {
+        const STEPS: [u32; 16] = steps();
+        const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+        /// Sixteenths, down.
+        const REST: i32 = 4 << 4 | _MM_FROUND_TO_NEG_INF;
+        unsafe {
+            let n = _mm512_add_round_ps::<DOWN>(y, _mm512_set1_ps(ROUND / 16.0));
+            let table = _mm512_loadu_si512(STEPS.as_ptr().cast());
+            let power = _mm512_permutexvar_epi32(_mm512_castps_si512(n), table);
+            let power = _mm512_scalef_ps(_mm512_castsi512_ps(power), y);
+            (power, _mm512_reduce_ps::<REST>(y))
         }
     }
 
@@ -161,7 +162,6 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
     type F32 = __m256;
     const LANES: usize = 8;
     const SUMS: usize = REGISTERS;
-    const FUSED: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m256 {
@@ -228,16 +228,6 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
     }
 
     #[inline(always)]
-    fn abs(self, a: __m256) -> __m256 {
-        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
-    }
-
-    #[inline(always)]
-    fn with_sign(self, size: __m256, sign: __m256) -> __m256 {
-        unsafe { _mm256_or_ps(size, _mm256_and_ps(_mm256_set1_ps(-0.0), sign)) }
-    }
-
-    #[inline(always)]
     fn scale(self, a: __m256, shifted: __m256) -> __m256 {
         unsafe {
             let n = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted));
@@ -246,6 +236,8 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
     }
 
     const OCTAVE_BITS: u32 = 3;
+    // With AVX-512's registers its instructions are there too.
+    const REST_FROM_ZERO: bool = REGISTERS > 16;
 
     #[inline(always)]
     fn power_of_two(self, shifted: __m256) -> __m256 {
@@ -256,6 +248,23 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
             // The lookup takes the low 3 bits of n.
             let power = _mm256_permutevar8x32_epi32(table, n);
             _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_slli_epi32::<20>(n)))
+        }
+    }
+
+    #[inline(always)]
+    fn exp2_parts(self, y: __m256) -> (__m256, __m256) {
+        if !Self::REST_FROM_ZERO {
+            return nearest_exp2_parts(self, y);
+        }
+        // As for whole vectors, in eighths.
+        const STEPS: [u32; 8] = steps::<8>();
+        const DOWN: i32 = 3 << 4 | _MM_FROUND_TO_NEG_INF;
+        unsafe {
+            let n = _mm256_add_ps(_mm256_roundscale_ps::<DOWN>(y), _mm256_set1_ps(ROUND / 8.0));
+            let table = _mm256_loadu_si256(STEPS.as_ptr().cast());
+            let power = _mm256_permutevar8x32_epi32(table, _mm256_castps_si256(n));
+            let power = _mm256_scalef_ps(_mm256_castsi256_ps(power), y);
+            (power, _mm256_reduce_ps::<DOWN>(y))
         }
     }
 

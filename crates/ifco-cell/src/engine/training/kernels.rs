@@ -5,6 +5,15 @@
 
 use super::super::gates::{Phis, Sigmas, Sigmoid, Tanh, lstm_states};
 use super::super::simd::{Isa, Kernel, Simd};
+use crate::math::{SIGMOID_EXPONENT, TANH_EXPONENT};
+
+/// What makes exponents of the sums of i, f, c̃ and o.
+const LSTM_EXPONENTS: [f32; 4] = [
+    SIGMOID_EXPONENT,
+    SIGMOID_EXPONENT,
+    TANH_EXPONENT,
+    SIGMOID_EXPONENT,
+];
 
 /// A step of some rows of an LSTM. Of the gates `[row][gate][unit]`, of the states `[row][unit]`.
 pub(super) struct LstmForward<'a> {
@@ -41,7 +50,8 @@ impl Kernel for LstmForward<'_> {
                     let gates = self.gates.as_mut_ptr().add(row * 4 * units + unit);
                     let mut sums = [s.splat(0.0); 4];
                     for (gate, sum) in sums.iter_mut().enumerate() {
-                        *sum = s.load(gates.add(gate * units));
+                        let exponent = s.splat(LSTM_EXPONENTS[gate]);
+                        *sum = s.mul(exponent, s.load(gates.add(gate * units)));
                     }
                     let c = s.load(self.c.as_ptr().add(state));
                     let (c, h) = lstm_states(s, sums, c, Sigmoid, Tanh);
@@ -64,6 +74,8 @@ pub(super) struct LstmBackward<'a> {
     pub(super) c: &'a [f32],
     pub(super) new_c: &'a [f32],
     pub(super) dh: &'a [f32],
+    /// What the output adds to `dh`.
+    pub(super) d_out: &'a [f32],
     /// Of c after the step; then of c before.
     pub(super) dc: &'a mut [f32],
     /// By the sums, as the gates lie.
@@ -76,7 +88,7 @@ impl LstmBackward<'_> {
         let states = self.dh.len();
         assert!(self.c.len() >= states && self.new_c.len() >= states && self.dc.len() >= states);
         assert!(self.gates.len() >= 4 * states && self.dz.len() >= 4 * states);
-        assert!(self.units.is_multiple_of(isa.lanes()));
+        assert!(self.d_out.len() >= states && self.units.is_multiple_of(isa.lanes()));
         isa.run(self);
     }
 }
@@ -100,8 +112,10 @@ impl Kernel for LstmBackward<'_> {
                         s.load(gates.add(2 * units)),
                         s.load(gates.add(3 * units)),
                     ];
-                    let shown = Tanh.of(s, s.load(self.new_c.as_ptr().add(state)));
-                    let dh = s.load(self.dh.as_ptr().add(state));
+                    let new_c = s.load(self.new_c.as_ptr().add(state));
+                    let shown = Tanh.of(s, s.mul(s.splat(TANH_EXPONENT), new_c));
+                    let d_out = s.load(self.d_out.as_ptr().add(state));
+                    let dh = s.add(s.load(self.dh.as_ptr().add(state)), d_out);
                     let dc = self.dc.as_mut_ptr().add(state);
                     let d_shown = s.mul(dh, o);
                     let slope = s.neg_mul_add(shown, shown, one);
@@ -155,11 +169,13 @@ impl Kernel for GruForward<'_> {
                 // SAFETY: `run` has asserted that the rows are there, in whole vectors.
                 unsafe {
                     let gates = self.gates.as_mut_ptr().add(row * 3 * units + unit);
-                    let (z, r) = (s.load(gates), s.load(gates.add(units)));
+                    let exponent = s.splat(SIGMOID_EXPONENT);
+                    let z = s.mul(exponent, s.load(gates));
+                    let r = s.mul(exponent, s.load(gates.add(units)));
                     let from_h = (s.load(self.recurrent.as_ptr().add(state)), None);
                     let reset = Sigmoid.times(s, r, from_h);
-                    let x = s.load(gates.add(2 * units));
-                    let candidate = Tanh.of(s, s.add(x, reset));
+                    let sum = s.add(s.load(gates.add(2 * units)), reset);
+                    let candidate = Tanh.of(s, s.mul(s.splat(TANH_EXPONENT), sum));
                     let h = s.load(self.h.as_ptr().add(state));
                     let change = (s.sub(h, candidate), None);
                     let h = s.add(candidate, Sigmoid.times(s, z, change));
@@ -180,6 +196,8 @@ pub(super) struct GruBackward<'a> {
     pub(super) h: &'a [f32],
     /// Of h after the step; then what comes to h before it past the gates.
     pub(super) dh: &'a mut [f32],
+    /// What the output adds to `dh`.
+    pub(super) d_out: &'a [f32],
     /// By the sums of z and r, by x·W and by h·U of the candidate: `[row][4][unit]`.
     pub(super) dz: &'a mut [f32],
     pub(super) units: usize,
@@ -190,6 +208,7 @@ impl GruBackward<'_> {
         let states = self.dh.len();
         assert!(self.gates.len() >= 3 * states && self.recurrent.len() >= states);
         assert!(self.h.len() >= states && self.dz.len() >= 4 * states);
+        assert!(self.d_out.len() >= states);
         assert!(self.units.is_multiple_of(isa.lanes()));
         isa.run(self);
     }
@@ -213,7 +232,7 @@ impl Kernel for GruBackward<'_> {
                     let recurrent = s.load(self.recurrent.as_ptr().add(state));
                     let h = s.load(self.h.as_ptr().add(state));
                     let dh = self.dh.as_mut_ptr().add(state);
-                    let d = s.load(dh);
+                    let d = s.add(s.load(dh), s.load(self.d_out.as_ptr().add(state)));
                     s.store(dh, s.mul(d, z));
                     let slope = s.neg_mul_add(candidate, candidate, one);
                     let d_candidate = s.mul(s.neg_mul_add(d, z, d), slope);
@@ -225,6 +244,75 @@ impl Kernel for GruBackward<'_> {
                     s.store(dz.add(2 * units), d_candidate);
                     s.store(dz.add(3 * units), s.mul(d_candidate, r));
                 }
+            }
+        }
+    }
+}
+
+/// A step of some rows of a SimpleRNN: h' = tanh(z).
+pub(super) struct SimpleForward<'a> {
+    /// The sums; then h'.
+    pub(super) gates: &'a mut [f32],
+    pub(super) new_h: &'a mut [f32],
+}
+
+impl SimpleForward<'_> {
+    pub(super) fn run(self, isa: Isa) {
+        let states = self.new_h.len();
+        assert!(self.gates.len() >= states && states.is_multiple_of(isa.lanes()));
+        isa.run(self);
+    }
+}
+
+impl Kernel for SimpleForward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for state in (0..self.new_h.len()).step_by(S::LANES) {
+            // SAFETY: `run` has asserted that the values are there, in whole vectors.
+            unsafe {
+                let gate = self.gates.as_mut_ptr().add(state);
+                let h = Tanh.of(s, s.mul(s.splat(TANH_EXPONENT), s.load(gate)));
+                s.store(gate, h);
+                s.store(self.new_h.as_mut_ptr().add(state), h);
+            }
+        }
+    }
+}
+
+/// A step of some rows of a SimpleRNN, back.
+pub(super) struct SimpleBackward<'a> {
+    pub(super) gates: &'a [f32],
+    pub(super) dh: &'a [f32],
+    /// What the output adds to `dh`.
+    pub(super) d_out: &'a [f32],
+    pub(super) dz: &'a mut [f32],
+}
+
+impl SimpleBackward<'_> {
+    pub(super) fn run(self, isa: Isa) {
+        let states = self.dh.len();
+        assert!(self.gates.len() >= states && self.dz.len() >= states);
+        assert!(self.d_out.len() >= states && states.is_multiple_of(isa.lanes()));
+        isa.run(self);
+    }
+}
+
+impl Kernel for SimpleBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let one = s.splat(1.0);
+        for state in (0..self.dh.len()).step_by(S::LANES) {
+            // SAFETY: `run` has asserted that the values are there, in whole vectors.
+            unsafe {
+                let h = s.load(self.gates.as_ptr().add(state));
+                let d_out = s.load(self.d_out.as_ptr().add(state));
+                let d = s.add(s.load(self.dh.as_ptr().add(state)), d_out);
+                let dz = s.mul(d, s.neg_mul_add(h, h, one));
+                s.store(self.dz.as_mut_ptr().add(state), dz);
             }
         }
     }

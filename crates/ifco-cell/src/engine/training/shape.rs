@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2};
 
 use super::super::simd::Isa;
-use super::matrix::Factor;
+use super::matrix::{Factor, Gates};
 use super::wide;
 use crate::{Activation, Cell, Dropout};
 
@@ -79,7 +79,10 @@ impl Shape {
                 (4, of == plain, vec![group(0..2, 0), group(2..3, 3)])
             }
             Cell::Gru(_) => (3, false, vec![group(0..2, 0), group(2..3, 2)]),
-            Cell::SimpleRnn(_) => (1, false, vec![group(0..1, 0)]),
+            Cell::SimpleRnn(cell) => {
+                let is_fused = cell.activation() == Activation::Tanh;
+                (1, is_fused, vec![group(0..1, 0)])
+            }
         };
         let masks = |masks: Option<&ndarray::Array3<f32>>| masks.map(|masks| masks.dim().0);
         let of_recurrent = masks(dropout.recurrent_of(index));
@@ -100,43 +103,34 @@ impl Shape {
         }
     }
 
-    /// Some gates' columns of a fused matrix, each in whole vectors, below them rows of zeros up to
-    /// so many.
-    fn widened(
-        &self,
-        matrix: ArrayView2<'_, f32>,
-        gates: &Range<usize>,
-        rows: usize,
-    ) -> Array2<f32> {
-        let (units, wide) = (self.units, self.wide_units);
-        let mut widened = Array2::zeros((rows.max(matrix.nrows()), gates.len() * wide));
-        for (place, gate) in gates.clone().enumerate() {
-            let from = matrix.slice(s![.., gate * units..(gate + 1) * units]);
-            let columns = place * wide..place * wide + units;
-            widened
-                .slice_mut(s![..matrix.nrows(), columns])
-                .assign(&from);
+    fn gates_of<'a>(&self, matrix: ArrayView2<'a, f32>, group: &Group) -> Gates<'a> {
+        Gates {
+            matrix,
+            gates: group.gates.clone(),
+            units: self.units,
+            wide: self.wide_units,
         }
-        widened
     }
 
     /// W or U of a group, to multiply with.
     pub(super) fn factor(&self, matrix: ArrayView2<'_, f32>, group: &Group) -> Factor {
-        Factor::new(self.isa, self.widened(matrix, &group.gates, 0).view())
+        Factor::of_gates(self.isa, &self.gates_of(matrix, group))
     }
 
     /// Wᵀ or Uᵀ of a group, to multiply with; its columns in whole vectors.
     pub(super) fn transposed(&self, matrix: ArrayView2<'_, f32>, group: &Group) -> Factor {
-        let columns = wide(matrix.nrows());
-        Factor::new(self.isa, self.widened(matrix, &group.gates, columns).t())
+        Factor::of_turned_gates(self.isa, &self.gates_of(matrix, group))
     }
 
     /// Back from whole vectors: the gates side by side.
     pub(super) fn narrowed(&self, wide: &[f32], rows: usize) -> Array2<f32> {
-        let (units, stride) = (self.units, self.wide_units);
-        Array2::from_shape_fn((rows, self.gates * units), |(row, column)| {
-            wide[(row * self.gates + column / units) * stride + column % units]
-        })
+        let mut narrow = Array2::zeros((rows, self.gates * self.units));
+        let values = narrow.as_slice_mut().unwrap_or_default();
+        let all = values.chunks_mut(self.units);
+        for (to, from) in all.zip(wide.chunks(self.wide_units)) {
+            to.copy_from_slice(&from[..self.units]);
+        }
+        narrow
     }
 
     /// A bias in whole vectors.

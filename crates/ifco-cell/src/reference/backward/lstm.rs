@@ -3,7 +3,7 @@
 use ndarray::{Array1, Axis, s};
 
 use super::super::{clipped, joined, lstm_step_of, lstm_sum, wide, wide2};
-use super::{Step, slope};
+use super::{Step, slope, unclipped};
 use crate::{CellGradients, Gate, LayerNorm, LstmCell, Norm, NormedSums};
 
 impl Step<'_, '_> {
@@ -154,18 +154,6 @@ impl Step<'_, '_> {
         }
         (dx, dh)
     }
-}
-
-/// The gradient by z of the gradient by what is clipped: none where the limit is passed.
-fn unclipped(z: &Array1<f64>, limit: Option<f32>, mut d: Array1<f64>) -> Array1<f64> {
-    if let Some(limit) = limit.map(f64::from) {
-        for (d, z) in d.iter_mut().zip(z) {
-            if z.abs() > limit {
-                *d = 0.0;
-            }
-        }
-    }
-    d
 }
 
 /// Values less their mean, by their deviation.

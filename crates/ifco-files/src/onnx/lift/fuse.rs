@@ -77,6 +77,7 @@ impl Lift<'_> {
         let class = self.stages[before].class;
         let has_weights = matches!(class, "Dense" | "Conv1D");
         let is_linear = self.stages[before].config.get("activation").is_none();
+        let is_vector = own.weights.first().is_some_and(|array| array.ndim() == 1);
         match own.class {
             SHIFT
                 if is_only
@@ -88,6 +89,19 @@ impl Lift<'_> {
                 let bias = std::mem::take(&mut self.stages[stage].weights);
                 self.stages[before].weights.extend(bias);
                 self.stages[before].config["use_bias"] = json!(true);
+            }
+            // A normalization that was spelled out, and what was multiplied and added behind.
+            SCALE if is_only && self.is_bare_norm(before, "scale") && is_vector => {
+                let weights = std::mem::take(&mut self.stages[stage].weights);
+                let config = &mut self.stages[before].config;
+                config["scale"] = json!(true);
+                config["center"] = json!(weights.len() > 1);
+                self.stages[before].weights = weights;
+            }
+            SHIFT if is_only && self.is_bare_norm(before, "center") && is_vector => {
+                let shift = std::mem::take(&mut self.stages[stage].weights);
+                self.stages[before].weights.extend(shift);
+                self.stages[before].config["center"] = json!(true);
             }
             // One number for each feature, or one for all.
             SHIFT
@@ -119,6 +133,14 @@ impl Lift<'_> {
         }
         self.replace(stage, made, input, outputs);
         true
+    }
+
+    /// Whether it is a LayerNormalization that has not got this yet, nor what comes behind it.
+    fn is_bare_norm(&self, stage: usize, what: &str) -> bool {
+        let own = &self.stages[stage];
+        own.class == "LayerNormalization"
+            && own.config["center"] == false
+            && (what == "center" || own.config["scale"] == false)
     }
 
     /// x·σ(x), x·tanh(softplus(x)) and x·(1 + erf(x/√2))/2.

@@ -5,9 +5,16 @@
 //! shapes a list of [`Size`](sizes::Size)s. The rest becomes [`Stage`]s, of which [`fuse`] then
 //! makes one where Keras has one layer, such as MatMul, Add and Relu; [`write`] makes the model.
 
+mod dense;
+mod functions;
 mod fuse;
+mod join;
+mod layout;
+mod norm;
 mod operators;
+mod part;
 mod recurrent;
+mod reduce;
 mod sizes;
 mod view;
 mod windows;
@@ -19,6 +26,7 @@ use ndarray::ArrayD;
 use serde_json::{Value as Json, json};
 
 use crate::SaveError;
+use norm::{Found, Part};
 use sizes::Size;
 use view::{Atom, Atoms, BATCH, Group, View};
 
@@ -44,18 +52,24 @@ pub(crate) fn lift(model: &Model) -> Result<Lifted, SaveError> {
     let mut lift = Lift {
         model,
         made: Vec::with_capacity(calls.len()),
+        parts: Vec::with_capacity(calls.len()),
         atoms: Atoms::default(),
         stages: Vec::new(),
+        inputs: Vec::new(),
         tensors: Vec::new(),
         notes: Vec::new(),
     };
     let int_inputs = int_inputs(&calls);
     for (index, call) in calls.iter().enumerate() {
-        let made = match call.input {
-            Some(input) => vec![lift.input(input, int_inputs.contains(&index))?],
+        let (made, part) = match call.input {
+            Some(input) => {
+                let input = lift.input(input, int_inputs.contains(&index))?;
+                (vec![input], None)
+            }
             None => lift.follow(call)?,
         };
         lift.made.push(made);
+        lift.parts.push(part);
     }
     lift.finish(&outputs)
 }
@@ -162,8 +176,12 @@ struct Lift<'m> {
     model: &'m Model,
     /// By call and output.
     made: Vec<Vec<Value>>,
+    /// By call, what of a normalization its output is.
+    parts: Vec<Option<Part>>,
     atoms: Atoms,
     stages: Vec<Stage>,
+    /// Which input of the file each InputLayer is: its number, and that of the stage.
+    inputs: Vec<(usize, usize)>,
     tensors: Vec<Tensor>,
     notes: Vec<String>,
 }
@@ -216,6 +234,7 @@ impl Lift<'_> {
             config["dtype"] = json!("int32");
         }
         let stage = self.push(&name, LAYERS, "InputLayer", config, vec![]);
+        self.inputs.push((index, stage));
         let mut own: Vec<Group> = axes
             .iter()
             .filter(|group| !group.is_empty())
@@ -227,8 +246,8 @@ impl Lift<'_> {
         Ok(Value::View(View::of(tensor, axes)))
     }
 
-    /// What a node makes.
-    fn follow(&mut self, call: &ModelCall<'_>) -> Result<Vec<Value>, SaveError> {
+    /// What a node makes, and what of a normalization that is.
+    fn follow(&mut self, call: &ModelCall<'_>) -> Result<(Vec<Value>, Option<Part>), SaveError> {
         let Some(node) = call.layer.layer.as_node() else {
             return Err(SaveError::Layer {
                 layer: call.layer.name.clone(),
@@ -251,22 +270,27 @@ impl Lift<'_> {
         });
         let operands: Vec<Operand> = operands.collect();
         if matches!(node.op.as_str(), "LSTM" | "GRU" | "RNN") {
-            return self.recurrent(call, node, &operands);
+            return Ok((self.recurrent(call, node, &operands)?, None));
         }
         if let Some(sizes) = self.sizes(node, &operands) {
-            return Ok(vec![sizes; node.outputs.max(1)]);
+            return Ok((vec![sizes; node.outputs.max(1)], None));
         }
+        let part = match self.normalization(node, call, &operands) {
+            Some(Found::Layer(view)) => return Ok((vec![Value::View(view)], None)),
+            Some(Found::Part(part)) => Some(*part),
+            None => None,
+        };
         // The first cause is the one to tell.
         let cause = operands.iter().find_map(|operand| match operand {
             Operand::Value(Value::Other(why)) => Some(why.clone()),
             _ => None,
         });
         if let Some(why) = cause {
-            return Ok(vec![Value::Other(why); node.outputs.max(1)]);
+            return Ok((vec![Value::Other(why); node.outputs.max(1)], part));
         }
         // Nothing may come of it that anybody needs, such as a branch for the shapes alone.
         match self.operator(node, &operands) {
-            Ok(values) => Ok(values),
+            Ok(values) => Ok((values, part)),
             Err(SaveError::Layer {
                 layer,
                 class,
@@ -274,7 +298,7 @@ impl Lift<'_> {
                 ..
             }) => {
                 let why = Value::Other(format!("node {layer:?} ({class}): {reason}"));
-                Ok(vec![why; node.outputs.max(1)])
+                Ok((vec![why; node.outputs.max(1)], part))
             }
             Err(error) => Err(error),
         }

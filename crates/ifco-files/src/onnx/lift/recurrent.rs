@@ -8,6 +8,7 @@ use ifco_model::ModelCall;
 use ifco_model::onnx::Node;
 use serde_json::{Value as Json, json};
 
+use super::operators::tidy;
 use super::sizes::is_whole;
 use super::{BATCH, Group, LAYERS, Lift, Operand, Slot, Value, View, Way, refuse};
 use crate::SaveError;
@@ -218,15 +219,28 @@ fn config(cell: &Cell) -> Result<Json, String> {
             }
             config
         }
-        Cell::Gru(cell) => json!({
-            "units": cell.weights().units(), "activation": word(cell.activation())?,
-            "recurrent_activation": word(cell.recurrent_activation())?,
-            "use_bias": cell.weights().fused_bias().is_some(), "reset_after": cell.reset_after(),
-        }),
-        Cell::SimpleRnn(cell) => json!({
-            "units": cell.weights().units(), "activation": word(cell.activation())?,
-            "use_bias": cell.weights().bias().is_some(),
-        }),
+        Cell::Gru(cell) => {
+            let mut config = json!({
+                "units": cell.weights().units(), "activation": word(cell.activation())?,
+                "recurrent_activation": word(cell.recurrent_activation())?,
+                "use_bias": cell.weights().fused_bias().is_some(),
+                "reset_after": cell.reset_after(),
+            });
+            if let Some(clip) = cell.clip() {
+                config["ifco"] = json!({"clip": clip});
+            }
+            config
+        }
+        Cell::SimpleRnn(cell) => {
+            let mut config = json!({
+                "units": cell.weights().units(), "activation": word(cell.activation())?,
+                "use_bias": cell.weights().bias().is_some(),
+            });
+            if let Some(clip) = cell.clip() {
+                config["ifco"] = json!({"clip": clip});
+            }
+            config
+        }
         _ => return Err("its cell is none of Keras's".into()),
     })
 }
@@ -250,16 +264,38 @@ fn beyond(cell: &LstmCell) -> Result<Option<Json>, String> {
     Ok((!own.is_empty()).then_some(Json::Object(own)))
 }
 
-/// Keras 3's word for an activation; the reason if it has none.
+/// Keras 3's word for an activation, the layer that it is there, or ifco's own for what ONNX alone
+/// has; the reason if there is none.
 fn word(activation: Activation) -> Result<Json, String> {
+    let layer = |class: &str, config: Json| {
+        Ok(json!({
+            "module": LAYERS, "class_name": class, "config": config, "registered_name": null,
+        }))
+    };
+    let own = |class: &str, alpha: f32, beta: f32| {
+        let config = json!({"alpha": tidy(alpha), "beta": tidy(beta)});
+        Ok(json!({"module": "ifco", "class_name": class, "config": config}))
+    };
     let name = activation.name();
-    match Activation::from_name(name) == Some(activation) {
-        true => Ok(json!(name)),
-        false if activation == Activation::HardSigmoidKeras2 => Err(
-            "its activation is HardSigmoid of alpha 0.2, which Keras 3 has not: its own is of 1/6"
-                .into(),
-        ),
-        false => Err(format!(
+    match activation {
+        _ if Activation::from_name(name) == Some(activation) => Ok(json!(name)),
+        Activation::Relu {
+            negative_slope,
+            max_value: None,
+            threshold: 0.0,
+        } if negative_slope > 0.0 => {
+            layer("LeakyReLU", json!({"negative_slope": tidy(negative_slope)}))
+        }
+        Activation::Threshold {
+            threshold,
+            default_value: 0.0,
+        } if threshold >= 0.0 => layer("ReLU", json!({"threshold": tidy(threshold)})),
+        Activation::Elu { alpha } => layer("ELU", json!({"alpha": tidy(alpha)})),
+        Activation::HardSigmoidKeras2 => own("HardSigmoid", 0.2, 0.5),
+        Activation::Affine { alpha, beta } => own("Affine", alpha, beta),
+        Activation::ScaledTanh { alpha, beta } => own("ScaledTanh", alpha, beta),
+        Activation::HardSigmoidOf { alpha, beta } => own("HardSigmoid", alpha, beta),
+        _ => Err(format!(
             "its activation is {activation:?}, and Keras 3's {name} is another"
         )),
     }

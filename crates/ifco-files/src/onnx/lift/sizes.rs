@@ -14,6 +14,20 @@ pub(super) enum Size {
     Mixed,
 }
 
+impl Size {
+    /// As PyTorch's new exporter joins axes.
+    fn times(&self, other: &Size) -> Size {
+        match (self, other) {
+            (Size::Known(1), other) => other.clone(),
+            (one, Size::Known(1)) => one.clone(),
+            (Size::Known(one), Size::Known(other)) => {
+                one.checked_mul(*other).map_or(Size::Mixed, Size::Known)
+            }
+            _ => Size::Mixed,
+        }
+    }
+}
+
 /// Longer lists are no shapes.
 const MOST: usize = 64;
 
@@ -140,7 +154,19 @@ impl Lift<'_> {
                 [one] => Value::Repeated(one.clone()),
                 _ => return None,
             },
-            // A product of sizes, or a comparison: somebody may need it no more.
+            "Mul" => {
+                let ((one, is_number), (other, is_other)) = (own()?, operands.get(1)?.sizes()?);
+                let count = one.len().max(other.len());
+                let is_alike = |sizes: &[Size]| sizes.len() == count || sizes.len() == 1;
+                if !is_alike(&one) || !is_alike(&other) {
+                    return None;
+                }
+                // One number goes with all of them.
+                let pairs = one.iter().cycle().zip(other.iter().cycle()).take(count);
+                let products = pairs.map(|(one, other)| one.times(other));
+                Value::Sizes(products.collect(), is_number && is_other)
+            }
+            // Another sum of sizes, or a comparison: somebody may need it no more.
             _ => Value::Sizes(vec![Size::Mixed; own()?.0.len()], own()?.1),
         })
     }

@@ -56,6 +56,8 @@ impl Lift<'_> {
         }
         self.fuse(&mut ends)?;
         self.join_ways(&mut ends);
+        // In the file's order, whichever was met first.
+        self.inputs.sort_unstable();
         let names = self.names();
         let mut layers = Vec::new();
         let mut weights = Vec::new();
@@ -78,10 +80,9 @@ impl Lift<'_> {
             }
         }
         let history = |tensor: &usize| self.history(*tensor, &names, &ends);
-        let inputs = self.stages.iter().enumerate();
-        let inputs = inputs.filter(|(_, stage)| stage.class == "InputLayer");
+        let inputs = self.inputs.iter();
         let inputs: Vec<Json> = inputs
-            .map(|(index, _)| json!([names[index], 0, 0]))
+            .map(|(_, stage)| json!([names[*stage], 0, 0]))
             .collect();
         let outputs: Vec<Json> = ends.iter().map(history).collect();
         let single = |mut all: Vec<Json>| match all.len() {

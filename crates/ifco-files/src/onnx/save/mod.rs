@@ -20,7 +20,15 @@ use graph::{Dimension, Graph};
 const FLOAT: i64 = 1;
 
 /// What of an LSTM beyond Keras's the operator has: `LstmCell::extras`.
-pub(crate) const HOLDS: &[&str] = &["peepholes", "input_forget", "clip", "output_activation"];
+pub(crate) const HOLDS: &[&str] = &[
+    "peepholes",
+    "input_forget",
+    "clip",
+    "forget_bias",
+    "output_activation",
+    "activation",
+    "recurrent_activation",
+];
 
 /// The model as `.onnx`.
 pub(crate) fn save(model: &Model, options: &SaveOptions) -> Result<Saved, SaveError> {

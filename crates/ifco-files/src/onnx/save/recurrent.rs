@@ -4,8 +4,8 @@
 //! Runtime. So a layer is Transpose, the operator, and Squeeze and Transpose behind it.
 
 use ifco_cell::packing;
-use ifco_cell::{Activation, Cell};
-use ndarray::{Array1, Array2, ArrayD, Axis, concatenate};
+use ifco_cell::{Activation, Cell, Gate};
+use ndarray::{Array1, Array2, ArrayD, Axis, concatenate, s};
 
 use super::graph::{Attribute, Graph};
 
@@ -79,13 +79,15 @@ pub(super) fn run(
         Cell::SimpleRnn(_) => ("RNN", None),
         _ => return Err("its cell is none of ONNX's".into()),
     };
+    let shared = |cell: &Cell| match cell {
+        Cell::Lstm(cell) => (cell.options().input_forget, cell.options().clip),
+        Cell::Gru(cell) => (false, cell.clip()),
+        Cell::SimpleRnn(cell) => (false, cell.clip()),
+        _ => (false, None),
+    };
     let is_same = |cell: &&Cell| {
         let reset = match cell {
             Cell::Gru(cell) => Some(cell.reset_after()),
-            _ => None,
-        };
-        let shared = |cell: &Cell| match cell {
-            Cell::Lstm(cell) => Some((cell.options().input_forget, cell.options().clip)),
             _ => None,
         };
         cell.kind() == first.kind() && reset == reset_after && shared(cell) == shared(first)
@@ -102,14 +104,12 @@ pub(super) fn run(
         let value = Attribute::Int(i64::from(reset_after));
         attributes.push(("linear_before_reset", value));
     }
-    if let Cell::Lstm(cell) = first {
-        let options = cell.options();
-        if options.input_forget {
-            attributes.push(("input_forget", Attribute::Int(1)));
-        }
-        if let Some(clip) = options.clip {
-            attributes.push(("clip", Attribute::Float(clip)));
-        }
+    let (input_forget, clip) = shared(first);
+    if input_forget {
+        attributes.push(("input_forget", Attribute::Int(1)));
+    }
+    if let Some(clip) = clip {
+        attributes.push(("clip", Attribute::Float(clip)));
     }
     if !alpha.is_empty() {
         attributes.push(("activation_alpha", Attribute::Floats(alpha)));
@@ -175,7 +175,9 @@ fn activations_of(cell: &Cell) -> Vec<Activation> {
 
 fn has_bias(cell: &Cell) -> bool {
     match cell {
-        Cell::Lstm(cell) => cell.weights().fused_bias().is_some(),
+        Cell::Lstm(cell) => {
+            cell.weights().fused_bias().is_some() || cell.options().forget_bias != 0.0
+        }
         Cell::Gru(cell) => cell.weights().fused_bias().is_some(),
         Cell::SimpleRnn(cell) => cell.weights().bias().is_some(),
         _ => false,
@@ -199,6 +201,19 @@ fn word(activation: Activation) -> Option<(&'static str, Vec<f32>)> {
         Activation::Softsign => ("Softsign", vec![]),
         Activation::Softplus => ("Softplus", vec![]),
         Activation::Elu { alpha } => ("Elu", vec![alpha]),
+        Activation::Threshold {
+            threshold,
+            default_value: 0.0,
+        }
+        | Activation::Relu {
+            negative_slope: 0.0,
+            max_value: None,
+            threshold,
+        } => ("ThresholdedRelu", vec![threshold]),
+        Activation::SparseSigmoid => ("HardSigmoid", vec![0.5, 0.5]),
+        Activation::HardSigmoidOf { alpha, beta } => ("HardSigmoid", vec![alpha, beta]),
+        Activation::Affine { alpha, beta } => ("Affine", vec![alpha, beta]),
+        Activation::ScaledTanh { alpha, beta } => ("ScaledTanh", vec![alpha, beta]),
         _ => return None,
     })
 }
@@ -220,7 +235,18 @@ fn packed(cell: &Cell) -> Result<[ArrayD<f32>; 3], String> {
             let text = |error: packing::PackingError| error.to_string();
             let zeros = Array1::zeros(4 * weights.units());
             let bias = weights.fused_bias().unwrap_or(zeros.view());
-            let biases = packing.bias_from_keras(bias, None).map_err(text)?;
+            let mut biases = packing.bias_from_keras(bias, None).map_err(text)?;
+            let forget_bias = cell.options().forget_bias;
+            if forget_bias != 0.0 {
+                // In the recurrent one, which is zeros: so the other one keeps its bits.
+                let mut own = Array1::zeros(4 * weights.units());
+                let columns = Gate::Forget.columns(weights.units());
+                own.slice_mut(s![columns]).fill(forget_bias);
+                let own = packing.bias_from_keras(own.view(), None).map_err(text)?;
+                if let (Some(recurrent), Some(own)) = (biases.get_mut(1), own.first()) {
+                    recurrent.assign(own);
+                }
+            }
             let biases: Vec<_> = biases.iter().map(|bias| bias.view()).collect();
             let bias = concatenate(Axis(0), &biases).map_err(|error| error.to_string())?;
             [

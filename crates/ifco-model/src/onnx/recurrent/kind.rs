@@ -21,9 +21,11 @@ pub(super) enum Kind {
         recurrent: Activation,
         activation: Activation,
         reset_after: bool,
+        clip: Option<f32>,
     },
     Rnn {
         activation: Activation,
+        clip: Option<f32>,
     },
 }
 
@@ -50,6 +52,10 @@ pub(super) fn kinds(node: &Node, directions: usize) -> Result<Vec<Kind>, ConfigE
     let mut alpha = node.floats("activation_alpha")?.into_iter();
     let mut beta = node.floats("activation_beta")?.into_iter();
     let reset_after = node.int_or("linear_before_reset", 0)? != 0;
+    let clip = node.float("clip")?.filter(|clip| *clip != 0.0);
+    if let Some(clip) = clip.filter(|clip| clip.is_nan() || *clip < 0.0) {
+        return Err(node.invalid("clip", clip.to_string(), "0 (none) or more"));
+    }
     let mut kinds = Vec::new();
     for names in names.chunks_exact(each) {
         let mut functions = Vec::new();
@@ -60,13 +66,10 @@ pub(super) fn kinds(node: &Node, directions: usize) -> Result<Vec<Kind>, ConfigE
             [recurrent, activation, output] => {
                 let options = LstmOptions {
                     input_forget: node.int_or("input_forget", 0)? != 0,
-                    clip: node.float("clip")?.filter(|clip| *clip != 0.0),
+                    clip,
                     output_activation: (output != activation).then_some(output),
                     ..LstmOptions::default()
                 };
-                if let Some(clip) = options.clip.filter(|clip| clip.is_nan() || *clip < 0.0) {
-                    return Err(node.invalid("clip", clip.to_string(), "0 (none) or more"));
-                }
                 Kind::Lstm {
                     recurrent,
                     activation,
@@ -77,8 +80,9 @@ pub(super) fn kinds(node: &Node, directions: usize) -> Result<Vec<Kind>, ConfigE
                 recurrent,
                 activation,
                 reset_after,
+                clip,
             },
-            [activation, ..] => Kind::Rnn { activation },
+            [activation, ..] => Kind::Rnn { activation, clip },
             [] => return Err(node.invalid("activations", "empty", "one or more")),
         });
     }
@@ -217,6 +221,7 @@ impl Kind {
                 recurrent,
                 activation,
                 reset_after,
+                clip,
             } => {
                 let bias = match bias {
                     Some(bias) if reset_after => {
@@ -234,12 +239,18 @@ impl Kind {
                     None => None,
                 };
                 let weights = GruWeights::new(kernel, recurrent_kernel, bias)?;
-                GruCell::new(weights, activation, recurrent, reset_after)?.into()
+                GruCell::new(weights, activation, recurrent, reset_after)?
+                    .with_clip(clip)
+                    .map_err(|error| LayerError::Other(error.to_string()))?
+                    .into()
             }
-            Kind::Rnn { activation } => {
+            Kind::Rnn { activation, clip } => {
                 let bias = bias.map(vector).transpose()?;
                 let weights = SimpleRnnWeights::new(kernel, recurrent_kernel, bias)?;
-                SimpleRnnCell::new(weights, activation).into()
+                SimpleRnnCell::new(weights, activation)
+                    .with_clip(clip)
+                    .map_err(|error| LayerError::Other(error.to_string()))?
+                    .into()
             }
         })
     }

@@ -160,6 +160,7 @@ const sortUnits = latest(async (isLatest) => {
   order = next;
   scores = values;
   drawMaps();
+  drawFlow();
 });
 
 /** The unit in a row of the maps, and the row of a unit. */
@@ -206,12 +207,7 @@ const drawMaps = latest(async (isLatest) => {
     const map = colorMap(isGateArray(heat.name) ? "sequential" : "diverging");
     const crop = [((state.from - from) / (to - from)) * columns, ((state.to - from) / (to - from)) * columns];
     drawBytes(heat.base, bytes, rows, columns, map, order, crop, [same, until]);
-    context.fillStyle = theme().blank;
-    for (const step of trace().skipped) {
-      if (step < state.from || step >= state.to) continue;
-      const [x, w] = columnOf(step, width);
-      context.fillRect(Math.floor(x), 0, Math.ceil(x + w) - Math.floor(x), mapHeight);
-    }
+    drawMasked(context, width);
     heat.scale.append(legend(map, low, high));
     // The steps are the same in every map: they are named below the last ones.
     heat.axis.hidden = index < below;
@@ -219,6 +215,27 @@ const drawMaps = latest(async (isLatest) => {
   });
   drawCursor();
 });
+
+/** The masked steps of a map. */
+function drawMasked(context, width) {
+  context.fillStyle = theme().blank;
+  for (const step of trace().skipped) {
+    if (step < state.from || step >= state.to) continue;
+    const [x, w] = columnOf(step, width);
+    context.fillRect(Math.floor(x), 0, Math.ceil(x + w) - Math.floor(x), mapHeight);
+  }
+}
+
+/** The chosen unit and step of a map. */
+function drawPlace(context, width, rows) {
+  const h = mapHeight / rows;
+  const y = rowOf(state.unit) * h;
+  const [x, w] = columnOf(state.step, width);
+  context.strokeStyle = theme().ink;
+  context.lineWidth = 1;
+  context.strokeRect(-1, Math.round(y) - 0.5, width + 2, Math.max(3, Math.round(h)) + 1);
+  context.strokeRect(Math.round(x) - 0.5, -1, Math.max(3, Math.round(w)) + 1, mapHeight + 2);
+}
 
 const gridColumns = () => getComputedStyle(byId("maps")).gridTemplateColumns.split(" ").length;
 
@@ -296,13 +313,7 @@ function drawCursor() {
       context.fillRect(x, 0, width - x, mapHeight);
       context.globalAlpha = 1;
     }
-    const h = mapHeight / heat.plane.rows;
-    const y = rowOf(state.unit) * h;
-    const [x, w] = columnOf(state.step, width);
-    context.strokeStyle = theme().ink;
-    context.lineWidth = 1;
-    context.strokeRect(-1, Math.round(y) - 0.5, width + 2, Math.max(3, Math.round(h)) + 1);
-    context.strokeRect(Math.round(x) - 0.5, -1, Math.max(3, Math.round(w)) + 1, mapHeight + 2);
+    drawPlace(context, width, heat.plane.rows);
   }
 }
 

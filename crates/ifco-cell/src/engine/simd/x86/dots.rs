@@ -7,29 +7,29 @@ use super::{Avx2, Avx512};
 use crate::engine::simd::Simd;
 
 /// # Safety
-/// The CPU has AVX-512F, BW, VL and BF16, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
+/// The CPU has AVX-512F, BW, DQ, VL and BF16, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 pub(crate) unsafe fn run_avx512_pairs<K: DotKernel>(kernel: K) {
     kernel.run(Avx512(()), Pairs(()));
 }
 
 /// # Safety
 /// As for [`run_avx512_pairs`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 pub(crate) unsafe fn run_half_pairs<K: DotKernel>(kernel: K) {
     kernel.run(Avx2::<24>(()), Pairs(()));
 }
 
 /// # Safety
-/// The CPU has AVX-512F, BW, VL and VNNI, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
+/// The CPU has AVX-512F, BW, DQ, VL and VNNI, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
 pub(crate) unsafe fn run_avx512_quads<K: DotKernel>(kernel: K) {
     kernel.run(Avx512(()), Quads(()));
 }
 
 /// # Safety
 /// As for [`run_avx512_quads`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
 pub(crate) unsafe fn run_half_quads<K: DotKernel>(kernel: K) {
     kernel.run(Avx2::<24>(()), Quads(()));
 }

@@ -4,14 +4,14 @@
 
 /// A message: bytes of the file, and where in it they begin.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     pub bytes: &'a [u8],
     pub offset: usize,
 }
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Varint(u64),
     Fixed64([u8; 8]),
     /// A string, bytes, a message, or packed numbers.
@@ -21,7 +21,7 @@ pub(super) enum Value<'a> {
 
 /// What is wrong with a message.
 #[derive(Debug)]
-pub(super) struct WireError {
+pub(crate) struct WireError {
     /// From the start of the file.
     pub offset: usize,
     pub reason: &'static str,
@@ -100,7 +100,7 @@ impl<'a> Message<'a> {
 }
 
 /// The fields of a message.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: Message<'a>,
 }
 

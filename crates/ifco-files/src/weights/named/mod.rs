@@ -13,17 +13,22 @@
 //! | `gru_cell/gates/kernel`, `gru_cell/candidate/kernel` | TensorFlow 1's GRUCell | r z, c |
 //!
 //! Source: the code of `flax.linen.recurrent` 0.12, `haiku._src.recurrent` 0.0.16 and
-//! `tf.compat.v1.nn.rnn_cell`; Flax's and Haiku's are held to their own outputs by `fixtures/jax`, TensorFlow 1's are not
-//! held to its yet.
+//! `tf.compat.v1.nn.rnn_cell`. Flax's and Haiku's are held to their own outputs by `fixtures/jax`,
+//! TensorFlow 1's by `fixtures/tensorflow`, but for CudnnLSTM's.
+
+mod flax;
+mod fused;
+mod haiku;
+mod keras;
+mod tensorflow;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use ifco_cell::packing::{self, Packing};
-use ifco_cell::{CellKind, GruWeights, LstmWeights, SimpleRnnWeights};
-use ndarray::{
-    Array1, Array2, ArrayD, ArrayView1, ArrayView2, Axis, Ix1, Ix2, concatenate, s, stack,
-};
+use fused::fused;
+use ifco_cell::CellKind;
+use ifco_cell::packing::{self, GruPacking, Packing};
+use ndarray::{ArrayD, ArrayView1, ArrayView2, Ix1, Ix2};
 
 use super::module::{Kind, Module};
 use super::spec::ModuleSpec;
@@ -119,7 +124,7 @@ pub(crate) fn file(tensors: Tensors, is_tensorflow: bool, notes: Vec<String>) ->
         });
         groups[place].arrays.push((leaf, array));
     }
-    let groups = joined(groups);
+    let groups = joined(groups, source);
     WeightsFile {
         groups,
         source,
@@ -192,7 +197,7 @@ fn is_part(part: &str, parts: &[String], source: WeightsSource) -> bool {
 }
 
 /// Keras's cells under their layer's name, and the two directions of a layer together.
-fn joined(groups: Vec<WeightsGroup>) -> Vec<WeightsGroup> {
+fn joined(groups: Vec<WeightsGroup>, source: WeightsSource) -> Vec<WeightsGroup> {
     let mut out: Vec<WeightsGroup> = Vec::new();
     for mut group in groups {
         let has = |group: &WeightsGroup, leaf: &str| group.arrays.iter().any(|(l, _)| l == leaf);
@@ -214,19 +219,32 @@ fn joined(groups: Vec<WeightsGroup>) -> Vec<WeightsGroup> {
                 Some((outer.to_owned(), way))
             });
             if let Some((outer, way)) = way {
-                for (leaf, _) in &mut group.arrays {
-                    *leaf = format!("{way}/{leaf}");
-                }
-                group.path = outer;
-                if let Some(other) = out.iter_mut().find(|other| other.path == group.path) {
-                    other.arrays.append(&mut group.arrays);
-                    continue;
-                }
+                into_direction(&mut group, outer, way);
             }
+        } else if source == WeightsSource::TensorFlow
+            && let Some((outer, way)) = tensorflow::direction(&group.path)
+        {
+            into_direction(&mut group, outer, way);
+        }
+        let is_half = group
+            .arrays
+            .first()
+            .is_some_and(|(leaf, _)| leaf.starts_with("forward/") || leaf.starts_with("backward/"));
+        if is_half && let Some(other) = out.iter_mut().find(|other| other.path == group.path) {
+            other.arrays.append(&mut group.arrays);
+            continue;
         }
         out.push(group);
     }
     out
+}
+
+/// Makes the group one direction of the layer at `path`.
+fn into_direction(group: &mut WeightsGroup, path: String, way: &str) {
+    for (leaf, _) in &mut group.arrays {
+        *leaf = format!("{way}/{leaf}");
+    }
+    group.path = path;
 }
 
 /// What the group is; the reason where that cannot be told.
@@ -390,11 +408,16 @@ impl<'a> Found<'a> {
                     arrays: &inner,
                     ..*self
                 };
-                found.only(&["kernel", "recurrent_kernel", "bias"])?;
-                found.keras()
+                match found.recurrent(source)? {
+                    Some((recurrent, guess)) => Ok((recurrent.into_forward(), guess)),
+                    None => Err(format!("its {way} is no recurrent layer that ifco knows")),
+                }
             };
             let (forward, guess) = way("forward/")?;
             let (backward, _) = way("backward/")?;
+            let (Some(forward), Some(backward)) = (forward, backward) else {
+                return Err("its directions go two ways themselves".into());
+            };
             if forward.kind() != backward.kind() || forward.features() != backward.features() {
                 return Err("its two directions do not fit each other".into());
             }
@@ -429,7 +452,7 @@ impl<'a> Found<'a> {
             self.only(&["linear/w", "linear/b"])?;
             let (haiku, bias) = (row("haiku")?, self.vector("linear/b")?);
             (
-                fused(haiku, self.matrix("linear/w")?, bias, None, None)?,
+                Direction::Lstm(fused(haiku, self.matrix("linear/w")?, bias, None, None)?),
                 None,
             )
         } else if self.has("w_i") && self.has("w_h") {
@@ -471,292 +494,6 @@ impl<'a> Found<'a> {
             )),
         }
     }
-
-    /// Keras's: the number of columns tells which.
-    fn keras(&self) -> Result<(Direction, Guess), String> {
-        let kernel = self.matrix("kernel")?;
-        let recurrent_kernel = self.matrix("recurrent_kernel")?;
-        let (units, columns) = recurrent_kernel.dim();
-        let wrong = || {
-            format!(
-                "its kernel {:?} and recurrent_kernel {:?} are those of no LSTM (…, 4·units), GRU \
-                 (…, 3·units) or SimpleRNN (…, units)",
-                kernel.shape(),
-                recurrent_kernel.shape()
-            )
-        };
-        if units == 0 || kernel.ncols() != columns || kernel.nrows() == 0 {
-            return Err(wrong());
-        }
-        let (kernel, recurrent_kernel) = (kernel.to_owned(), recurrent_kernel.to_owned());
-        let text = |error: ifco_cell::WeightsError| error.to_string();
-        if columns == 4 * units {
-            let bias = self.vector("bias")?.map(|bias| bias.to_owned());
-            let weights = LstmWeights::new(kernel, recurrent_kernel, bias).map_err(text)?;
-            return Ok((Direction::Lstm(weights), None));
-        }
-        if columns == units {
-            let bias = self.vector("bias")?.map(|bias| bias.to_owned());
-            let weights = SimpleRnnWeights::new(kernel, recurrent_kernel, bias).map_err(text)?;
-            return Ok((Direction::SimpleRnn(weights), None));
-        }
-        if columns != 3 * units {
-            return Err(wrong());
-        }
-        let bias = match self.arrays.get("bias") {
-            Some(bias) if bias.ndim() == 2 => Some(self.matrix("bias")?.to_owned()),
-            _ => self
-                .vector("bias")?
-                .map(|bias| bias.to_owned().insert_axis(Axis(0))),
-        };
-        let (reset_after, guess) = match (&bias, self.told.reset_after) {
-            (Some(bias), _) => (bias.nrows() == 2, None),
-            (None, Some(told)) => (told, None),
-            (None, None) => {
-                let guess = "is taken for a GRU with reset_after (reset_after = false)";
-                (true, Some(guess.to_owned()))
-            }
-        };
-        if bias
-            .as_ref()
-            .is_some_and(|bias| !matches!(bias.nrows(), 1 | 2))
-        {
-            return Err("its bias is none of a GRU".into());
-        }
-        let weights = GruWeights::new(kernel, recurrent_kernel, bias).map_err(text)?;
-        Ok((
-            Direction::Gru {
-                weights,
-                reset_after,
-            },
-            guess,
-        ))
-    }
-
-    /// The Denses of Flax's gates side by side: kernels `(rows, gates·units)`, and the biases, where
-    /// one that is missing is zeros.
-    fn flax(&self, gates: &[&str]) -> Result<(Array2<f32>, Option<Array1<f32>>), String> {
-        let mut kernels = Vec::new();
-        let mut biases = Vec::new();
-        let mut has_bias = false;
-        for gate in gates {
-            let kernel = self.matrix(&format!("{gate}/kernel"))?;
-            let bias = self.vector(&format!("{gate}/bias"))?;
-            has_bias |= bias.is_some();
-            let units = kernel.ncols();
-            if bias.is_some_and(|bias| bias.len() != units) || units == 0 {
-                return Err(format!(
-                    "its {gate}/kernel and {gate}/bias do not fit each other"
-                ));
-            }
-            biases.push(bias.map_or_else(|| Array1::zeros(units), |bias| bias.to_owned()));
-            kernels.push(kernel);
-        }
-        let differ = |_| "its gates have different shapes".to_owned();
-        let kernel = concatenate(Axis(1), &kernels).map_err(differ)?;
-        let units = biases.first().map_or(0, Array1::len);
-        if biases.iter().any(|bias| bias.len() != units) {
-            return Err("its gates have different shapes".into());
-        }
-        let biases: Vec<_> = biases.iter().map(|bias| bias.view()).collect();
-        let bias = concatenate(Axis(0), &biases).map_err(differ)?;
-        Ok((kernel, has_bias.then_some(bias)))
-    }
-
-    fn flax_lstm(&self) -> Result<Direction, String> {
-        let flax = row("flax")?;
-        let names = |side: char| -> [String; 4] {
-            flax.order
-                .map(|gate| format!("{side}{}", flax.letter(gate)))
-        };
-        let (input, hidden) = (names('i'), names('h'));
-        let known: Vec<String> = input
-            .iter()
-            .chain(&hidden)
-            .flat_map(|gate| [format!("{gate}/kernel"), format!("{gate}/bias")])
-            .collect();
-        self.only(&known.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let (kernel, input_bias) = self.flax(&input.each_ref().map(String::as_str))?;
-        let (recurrent, bias) = self.flax(&hidden.each_ref().map(String::as_str))?;
-        if input_bias.is_some() {
-            return Err("its input side has biases, which Flax's LSTM has not".into());
-        }
-        let text = |error: packing::PackingError| error.to_string();
-        let kernel = flax.matrix_to_keras(kernel.view()).map_err(text)?;
-        let recurrent = flax.matrix_to_keras(recurrent.view()).map_err(text)?;
-        let bias = match bias {
-            Some(bias) => Some(flax.bias_to_keras(&[bias.view()], None).map_err(text)?),
-            None => None,
-        };
-        let weights = LstmWeights::new(kernel, recurrent, bias);
-        Ok(Direction::Lstm(weights.map_err(|error| error.to_string())?))
-    }
-
-    /// Flax's GRU: r and z have one bias, on the input's side; n has one on each.
-    fn flax_gru(&self) -> Result<Direction, String> {
-        if self.any_below("if") || self.any_below("hf") {
-            return Err("it is an MGUCell, which ifco has not".into());
-        }
-        let known = ["ir", "iz", "in", "hr", "hz", "hn"];
-        if let Some(part) = known.iter().find(|part| !self.any_below(part)) {
-            return Err(format!("it has no {part}"));
-        }
-        let (kernel, input_bias) = self.flax(&["iz", "ir", "in"])?;
-        let (recurrent, hidden_bias) = self.flax(&["hz", "hr", "hn"])?;
-        let width = kernel.ncols();
-        let zeros = || Array1::zeros(width);
-        let bias = match (input_bias, hidden_bias) {
-            (None, None) => None,
-            (input, hidden) => {
-                let rows = [input.unwrap_or_else(zeros), hidden.unwrap_or_else(zeros)];
-                let rows = stack(Axis(0), &[rows[0].view(), rows[1].view()]);
-                Some(rows.map_err(|error| error.to_string())?)
-            }
-        };
-        let weights =
-            GruWeights::new(kernel, recurrent, bias).map_err(|error| error.to_string())?;
-        Ok(Direction::Gru {
-            weights,
-            reset_after: true,
-        })
-    }
-
-    /// An RNN of two Denses, the biases summed.
-    fn two_denses(
-        &self,
-        input: &str,
-        hidden: &str,
-        biases: [&str; 2],
-    ) -> Result<Direction, String> {
-        let (kernel, recurrent) = (
-            self.matrix(input)?.to_owned(),
-            self.matrix(hidden)?.to_owned(),
-        );
-        let bias = match (self.vector(biases[0])?, self.vector(biases[1])?) {
-            (Some(one), Some(other)) if one.len() == other.len() => Some(&one + &other),
-            (Some(_), Some(_)) => return Err("its two biases have different lengths".into()),
-            (one, other) => one.or(other).map(|bias| bias.to_owned()),
-        };
-        let weights = SimpleRnnWeights::new(kernel, recurrent, bias);
-        Ok(Direction::SimpleRnn(
-            weights.map_err(|error| error.to_string())?,
-        ))
-    }
-
-    /// Haiku's GRU: `h' = (1 − z) ⊙ h + z ⊙ a`, so that its z is 1 − z of Keras's, which is that of
-    /// the negated weights: σ(−x) = 1 − σ(x).
-    fn haiku_gru(&self) -> Result<Direction, String> {
-        let negated = |array: ArrayView2<'_, f32>, units: usize| {
-            let mut array = array.to_owned();
-            array
-                .slice_mut(s![.., ..units])
-                .mapv_inplace(|value| -value);
-            array
-        };
-        let (kernel, recurrent) = (self.matrix("w_i")?, self.matrix("w_h")?);
-        let units = recurrent.nrows();
-        if Some(recurrent.ncols()) != units.checked_mul(3) || kernel.ncols() != recurrent.ncols() {
-            return Err(format!(
-                "its w_i {:?} and w_h {:?} are those of no GRU (…, 3·units)",
-                kernel.shape(),
-                recurrent.shape()
-            ));
-        }
-        let bias = match self.vector("b")? {
-            Some(bias) if bias.len() == 3 * units => {
-                Some(negated(bias.insert_axis(Axis(0)), units))
-            }
-            Some(bias) => return Err(format!("its b has shape {:?}", bias.shape())),
-            None => None,
-        };
-        let weights = GruWeights::new(negated(kernel, units), negated(recurrent, units), bias);
-        Ok(Direction::Gru {
-            weights: weights.map_err(|error| error.to_string())?,
-            reset_after: false,
-        })
-    }
-
-    /// TensorFlow 1's GRUCell: gates r u in one matrix, the candidate in another, each with the input's
-    /// rows first; u is Keras's z.
-    fn tensorflow_gru(&self) -> Result<Direction, String> {
-        let (gates, candidate) = (
-            self.matrix("gates/kernel")?,
-            self.matrix("candidate/kernel")?,
-        );
-        let (rows, units) = candidate.dim();
-        let features = rows
-            .checked_sub(units)
-            .filter(|features| *features > 0 && units > 0);
-        let Some(features) = features.filter(|_| gates.dim() == (rows, 2 * units)) else {
-            return Err(format!(
-                "its gates/kernel {:?} and candidate/kernel {:?} are those of no GRUCell",
-                gates.shape(),
-                candidate.shape()
-            ));
-        };
-        let blocks = [
-            gates.slice(s![.., units..]),
-            gates.slice(s![.., ..units]),
-            candidate,
-        ];
-        let all = concatenate(Axis(1), &blocks).map_err(|error| error.to_string())?;
-        let bias = match (self.vector("gates/bias")?, self.vector("candidate/bias")?) {
-            (Some(gates), Some(candidate))
-                if gates.len() == 2 * units && candidate.len() == units =>
-            {
-                let blocks = [
-                    gates.slice(s![units..]),
-                    gates.slice(s![..units]),
-                    candidate,
-                ];
-                let bias = concatenate(Axis(0), &blocks).map_err(|error| error.to_string())?;
-                Some(bias.insert_axis(Axis(0)))
-            }
-            (None, None) => None,
-            _ => return Err("its biases are those of no GRUCell".into()),
-        };
-        let kernel = all.slice(s![..features, ..]).to_owned();
-        let recurrent = all.slice(s![features.., ..]).to_owned();
-        let weights =
-            GruWeights::new(kernel, recurrent, bias).map_err(|error| error.to_string())?;
-        Ok(Direction::Gru {
-            weights,
-            reset_after: false,
-        })
-    }
-
-    fn tensorflow_lstm(&self, is_told: bool) -> Result<(Direction, Guess), String> {
-        self.only(&["kernel", "bias", "projection/kernel"])?;
-        let projection = match self.has("projection/kernel") {
-            true => Some(self.matrix("projection/kernel")?),
-            false => None,
-        };
-        let (kernel, bias) = (self.matrix("kernel")?, self.vector("bias")?);
-        let tf1 = row("tf1")?;
-        let lstm = fused(tf1, kernel, bias, projection, self.told.forget_bias)?;
-        let mut said = Vec::new();
-        if !is_told {
-            said.push("is taken for a fused LSTM of TensorFlow 1, for its name");
-        }
-        if self.told.forget_bias.is_none() {
-            said.push("1 is added to its forget gate (forget_bias = …)");
-        }
-        Ok((lstm, (!said.is_empty()).then(|| said.join("; "))))
-    }
-
-    fn tensorflow_rnn(&self) -> Result<Direction, String> {
-        self.only(&["kernel", "bias"])?;
-        let kernel = self.matrix("kernel")?;
-        let (rows, units) = kernel.dim();
-        let features = rows.checked_sub(units).filter(|features| *features > 0);
-        let features = features.ok_or("its kernel is none of a BasicRNNCell")?;
-        let bias = self.vector("bias")?.map(|bias| bias.to_owned());
-        let (input, hidden) = kernel.split_at(Axis(0), features);
-        let weights = SimpleRnnWeights::new(input.to_owned(), hidden.to_owned(), bias);
-        Ok(Direction::SimpleRnn(
-            weights.map_err(|error| error.to_string())?,
-        ))
-    }
 }
 
 /// A row of the one table of gate orders.
@@ -764,48 +501,7 @@ fn row(key: &str) -> Result<&'static Packing, String> {
     packing::find(key).ok_or_else(|| format!("the gate order {key:?} is not known"))
 }
 
-/// An LSTM of one matrix `(features + outputs, 4·units)`, the input's rows first. What the framework
-/// adds to the forget gate when a model runs is put into the bias.
-fn fused(
-    packing: &Packing,
-    matrix: ArrayView2<'_, f32>,
-    bias: Option<ArrayView1<'_, f32>>,
-    projection: Option<ArrayView2<'_, f32>>,
-    forget_bias: Option<f32>,
-) -> Result<Direction, String> {
-    let (rows, columns) = matrix.dim();
-    let units = columns / 4;
-    let outputs = match projection {
-        Some(projection) if projection.nrows() == units => projection.ncols(),
-        Some(projection) => {
-            return Err(format!("its projection has shape {:?}", projection.shape()));
-        }
-        None => units,
-    };
-    let features = rows.checked_sub(outputs).filter(|features| *features > 0);
-    let Some(features) = features.filter(|_| units > 0 && columns == 4 * units) else {
-        return Err(format!(
-            "its matrix of shape {:?} is none of a fused LSTM (features + units, 4·units)",
-            matrix.shape()
-        ));
-    };
-    let text = |error: packing::PackingError| error.to_string();
-    let keras = packing.matrix_to_keras(matrix).map_err(text)?;
-    let bias = match bias {
-        Some(bias) if bias.len() == columns => bias.to_owned(),
-        Some(bias) => return Err(format!("its bias has shape {:?}", bias.shape())),
-        None => Array1::zeros(columns),
-    };
-    let bias = packing
-        .bias_to_keras(&[bias.view()], forget_bias)
-        .map_err(text)?;
-    let kernel = keras.slice(s![..features, ..]).to_owned();
-    let recurrent = keras.slice(s![features.., ..]).to_owned();
-    let weights = match projection {
-        Some(projection) => {
-            LstmWeights::projected(kernel, recurrent, Some(bias), projection.to_owned())
-        }
-        None => LstmWeights::new(kernel, recurrent, Some(bias)),
-    };
-    Ok(Direction::Lstm(weights.map_err(|error| error.to_string())?))
+/// A row of the one table of a GRU's gate orders.
+fn gru_row(key: &str) -> Result<&'static GruPacking, String> {
+    packing::find_gru(key).ok_or_else(|| format!("the gate order {key:?} is not known"))
 }

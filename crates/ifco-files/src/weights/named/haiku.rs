@@ -1,0 +1,58 @@
+//! Haiku's GRU, and RNNs of two Denses, as Haiku and Flax have them.
+
+use ifco_cell::{GruWeights, SimpleRnnWeights};
+use ndarray::{ArrayView2, Axis};
+
+use super::{Direction, Found, gru_row};
+
+impl Found<'_> {
+    /// An RNN of two Denses, the biases summed.
+    pub(super) fn two_denses(
+        &self,
+        input: &str,
+        hidden: &str,
+        biases: [&str; 2],
+    ) -> Result<Direction, String> {
+        let (kernel, recurrent) = (
+            self.matrix(input)?.to_owned(),
+            self.matrix(hidden)?.to_owned(),
+        );
+        let bias = match (self.vector(biases[0])?, self.vector(biases[1])?) {
+            (Some(one), Some(other)) if one.len() == other.len() => Some(&one + &other),
+            (Some(_), Some(_)) => return Err("its two biases have different lengths".into()),
+            (one, other) => one.or(other).map(|bias| bias.to_owned()),
+        };
+        let weights = SimpleRnnWeights::new(kernel, recurrent, bias);
+        Ok(Direction::SimpleRnn(
+            weights.map_err(|error| error.to_string())?,
+        ))
+    }
+
+    /// Haiku's GRU.
+    pub(super) fn haiku_gru(&self) -> Result<Direction, String> {
+        let haiku = gru_row("haiku")?;
+        let (kernel, recurrent) = (self.matrix("w_i")?, self.matrix("w_h")?);
+        let units = recurrent.nrows();
+        let to_keras = |packed: ArrayView2<'_, f32>| haiku.matrix_to_keras(packed);
+        let matrices = to_keras(kernel).zip(to_keras(recurrent));
+        let Some((kernel, recurrent)) = matrices.filter(|(kernel, recurrent)| {
+            recurrent.ncols() == 3 * units && kernel.ncols() == recurrent.ncols()
+        }) else {
+            return Err(format!(
+                "its w_i {:?} and w_h {:?} are those of no GRU (…, 3·units)",
+                kernel.shape(),
+                recurrent.shape()
+            ));
+        };
+        let bias = match self.vector("b")? {
+            Some(bias) if bias.len() == 3 * units => to_keras(bias.insert_axis(Axis(0))),
+            Some(bias) => return Err(format!("its b has shape {:?}", bias.shape())),
+            None => None,
+        };
+        let weights = GruWeights::new(kernel, recurrent, bias);
+        Ok(Direction::Gru {
+            weights: weights.map_err(|error| error.to_string())?,
+            reset_after: false,
+        })
+    }
+}
