@@ -76,7 +76,7 @@ fn show_as_json_keeps_its_schema() {
     let report = read(&["show", "--json", &model("stacked.keras")]);
     assert_eq!(
         keys(&report),
-        "schema file kind name parameters inputs outputs layers about cells"
+        "schema file kind name parameters inputs outputs layers about recipe cells"
     );
     assert_eq!(report["schema"], 1);
     assert_eq!(
@@ -107,7 +107,7 @@ fn show_as_json_keeps_its_schema() {
     assert!((forget["bias_mean"].as_f64().unwrap() - mean).abs() < 1e-6);
 
     let report = read(&["show", "--json", &model("stacked.weights.h5")]);
-    assert_eq!(keys(&report), "schema file kind parameters groups cells");
+    assert_eq!(keys(&report), "schema file kind parameters groups recipe cells");
     assert_eq!(keys(&report["groups"][0]), "path name arrays");
 }
 
