@@ -107,7 +107,10 @@ fn show_as_json_keeps_its_schema() {
     assert!((forget["bias_mean"].as_f64().unwrap() - mean).abs() < 1e-6);
 
     let report = read(&["show", "--json", &model("stacked.weights.h5")]);
-    assert_eq!(keys(&report), "schema file kind parameters groups recipe cells");
+    assert_eq!(
+        keys(&report),
+        "schema file kind parameters groups recipe cells"
+    );
     assert_eq!(keys(&report["groups"][0]), "path name arrays");
 }
 
