@@ -137,7 +137,11 @@ impl Lift<'_> {
         let ways = self.stages[stage].ways;
         // One direction of a recurrent layer.
         if group.len() == 1 && last.len() == 2 && last[0] == group[0] && ways == 2 {
-            let way = Way::One(usize::from(index != 0));
+            let way = Way::One(match index {
+                0 | -2 => 0,
+                1 | -1 => 1,
+                _ => return Err(refuse(node, "there are two directions")),
+            });
             let slot = match slot {
                 Slot::Steps(_) => Slot::Steps(way),
                 Slot::Last(_) => Slot::Last(way),
