@@ -6,6 +6,7 @@ use ifco_cell::Passage;
 use ifco_model::ModelPassage;
 use ndarray::{Array3, ArrayD, ArrayView2, ArrayView3, Axis, s};
 
+use super::PageError;
 use super::flow::{Choice, MOST_KEPT, RunFlow};
 
 /// A run on one row.
@@ -366,6 +367,21 @@ pub(super) struct Runs {
 
 /// What the traces of the runs that are kept may take.
 pub(super) const MOST_MEMORY: usize = 2 << 30;
+
+/// That so many steps, each of so many values, are no more than [`MOST_MEMORY`].
+pub(super) fn check_size(steps: usize, per_step: usize) -> Result<(), PageError> {
+    let size = per_step
+        .saturating_mul(steps)
+        .saturating_mul(size_of::<f32>());
+    match size > MOST_MEMORY {
+        true => Err(PageError::TooLong {
+            steps,
+            size: size >> 20,
+            most: MOST_MEMORY >> 20,
+        }),
+        false => Ok(()),
+    }
+}
 
 impl Runs {
     pub fn get(&self, id: u64) -> Option<Arc<Run>> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ifco_model::{Model, ModelPassage, Port};
 use ndarray::{ArrayD, ArrayViewD, Axis, Slice};
 
-use super::run::{MOST_MEMORY, Progress, Run, Stretch};
+use super::run::{Progress, Run, Stretch, check_size};
 use super::text::{Writing, numbers_from_text, text_from_tokens, tokens_from_text};
 use super::{Page, PageError, Subject, TextError};
 
@@ -121,7 +121,7 @@ impl Page {
         let Subject::Model(model) = &self.subject else {
             return Err(PageError::NoModel);
         };
-        check_size(model, &inputs)?;
+        check_size(most_steps(model, &inputs), per_step(model))?;
         let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
         let inputs: Vec<ArrayD<f32>> = model
             .fit_inputs(&views)?
@@ -274,22 +274,10 @@ fn most_steps(model: &Model, inputs: &[ArrayD<f32>]) -> usize {
     steps.max().unwrap_or(0)
 }
 
-fn check_size(model: &Model, inputs: &[ArrayD<f32>]) -> Result<(), PageError> {
-    let steps = most_steps(model, inputs);
-    let per_step = model
-        .cells()
-        .into_iter()
-        .map(|(_, cell)| cell.units() * cell.kind().trace_names().len() + cell.features());
-    let size = per_step
-        .sum::<usize>()
-        .saturating_mul(steps)
-        .saturating_mul(size_of::<f32>());
-    match size > MOST_MEMORY {
-        true => Err(PageError::TooLong {
-            steps,
-            size: size >> 20,
-            most: MOST_MEMORY >> 20,
-        }),
-        false => Ok(()),
-    }
+/// Values of a step of a run.
+fn per_step(model: &Model) -> usize {
+    let cells = model.cells().into_iter();
+    cells
+        .map(|(_, cell)| cell.units() * cell.kind().trace_names().len() + cell.features())
+        .sum()
 }
