@@ -64,9 +64,9 @@ def shuffled(count, seed):
 class Forecast:
     name = "hourly oil temperature, 24 h ahead (ETTh1)"
     score = "MAE"
-    options = ["--target", "OT", "--window", "96", "--horizon", "24", "--split", "8640,2880,2880"]
-    options += ["--units", "32", "--epochs", "8", "--batch-size", "64", "--learning-rate", "1e-3"]
-    epochs, batch = 8, 64
+    options = ["--target", "OT", "--inputs", "OT", "--window", "96", "--horizon", "24"]
+    options += ["--split", "8640,2880,2880", "--units", "32", "--epochs", "10", "--batch-size", "64", "--learning-rate", "1e-3"]
+    epochs, batch = 10, 64
 
     def __init__(self, arguments):
         self.data = arguments.forecast
@@ -203,7 +203,13 @@ class Tag(Forecast):
                   epochs=self.epochs, verbose=0, callbacks=callbacks)
 
     def judge(self, model, test):
-        return model.evaluate(self.batches(test, False), verbose=0)[1] * 100
+        right = words = 0
+        for told, tags in self.batches(test, False):
+            counts = np.asarray(tags) != 0
+            said = model.predict_on_batch(told).argmax(-1)
+            right += np.sum((said == tags) & counts)
+            words += np.sum(counts)
+        return right / words * 100
 
 
 def train_ifco(task, ifco, seed, folder, threads):

@@ -5,7 +5,6 @@ pub mod data;
 use std::path::{Path, PathBuf};
 
 use ifco::train::{Compile, Data, FitOptions, LearningRate, Samples, Shuffle, StateValue, Trainer};
-use ifco::view::plot::{self, History, Style};
 use ifco::{Format, Model, SaveOptions};
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ use crate::opening::ModelArgs;
 use crate::output::{json_number, print, short, thousands};
 use crate::precision::note;
 use crate::threads::ThreadsArgs;
-use crate::training::{self, Plan, Watcher};
+use crate::training::{self, Plan, Records, Watcher};
 
 use data::Files;
 
@@ -138,17 +137,8 @@ pub struct Args {
     #[arg(long)]
     resume: bool,
 
-    /// Write a line for each epoch, as Keras's CSVLogger
-    #[arg(long, value_name = "CSV")]
-    csv_log: Option<PathBuf>,
-
-    /// At the end, draw the loss and the metrics of each epoch: .svg or .png
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
-
-    /// Write the loss and the metrics of each epoch for TensorBoard, in DIR/train and DIR/validation
-    #[arg(long, value_name = "DIR")]
-    tensorboard: Option<PathBuf>,
+    #[command(flatten)]
+    records: Records,
 
     /// Take less memory for long sequences and a third more time: of recurrent layers the states of
     /// a few steps alone are kept, and the others computed again on the way back
@@ -219,8 +209,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         early_stopping: args.early_stopping,
         reduce_lr: args.reduce_lr,
         checkpoint_every: args.checkpoint_every,
-        csv_log: args.csv_log.as_deref(),
-        tensorboard: args.tensorboard.as_deref(),
+        records: &args.records,
         goes_on,
         json: args.json,
     })?;
@@ -243,14 +232,7 @@ fn finish(trainer: Trainer, watcher: Watcher<'_>, args: &Args) -> Result<(), Fai
     let name = watcher.watched();
     let finished = training::finish(trainer, watcher, false)?;
     let (steps, stopped, best) = (finished.steps, finished.stopped, finished.best);
-    if let Some(path) = &args.plot {
-        match finished.history.logs.is_empty() {
-            true => note(format_args!(
-                "no epoch came to its end: there are no curves to draw"
-            )),
-            false => draw(&finished.history, &args.output, path)?,
-        }
-    }
+    args.records.draw(&finished.history, &args.output)?;
     if args.json {
         return print(&format!(
             "{}\n",
@@ -284,17 +266,6 @@ fn finish(trainer: Trainer, watcher: Watcher<'_>, args: &Args) -> Result<(), Fai
     ))
 }
 
-/// The picture of the curves.
-fn draw(history: &History, model: &Path, path: &Path) -> Result<(), Failure> {
-    let name = model.file_name().unwrap_or(model.as_os_str());
-    let style = Style {
-        title: Some(format!("How {} was trained", name.display())),
-        ..Style::default()
-    };
-    let picture = plot::curves(history, &style)?;
-    crate::plot::write(&picture, path, 2.0)
-}
-
 fn check_output(args: &Args, goes_on: bool) -> Result<(), Failure> {
     let Some(format) = Format::of(&args.output).filter(|format| format.saves()) else {
         let what = "the output's name does not end as one of a format that ifco saves";
@@ -306,14 +277,8 @@ fn check_output(args: &Args, goes_on: bool) -> Result<(), Failure> {
         return Err(Failure::usage(what).at_file(&args.output));
     }
     check_place(&args.output, &[&args.model.model], args.force || goes_on)?;
-    if let Some(plot) = &args.plot {
-        crate::plot::check_name(plot)?;
-    }
-    for path in args.csv_log.iter().chain(&args.plot) {
-        let taken = [&args.model.model, &args.output];
-        check_place(path, &taken.map(PathBuf::as_path), args.force || goes_on)?;
-    }
-    Ok(())
+    let taken = [&args.model.model, &args.output].map(PathBuf::as_path);
+    args.records.check(&taken, args.force || goes_on)
 }
 
 /// What the model was compiled with, with what the command line says in its place.

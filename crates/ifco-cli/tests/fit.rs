@@ -66,6 +66,8 @@ fn a_forecaster_learns_a_wave() {
     assert_eq!(last["samples"]["train"], 280 - 16 - 4 + 1);
     assert_eq!(last["samples"]["test"], 80 - 4 + 1);
     assert_eq!(last["judged_on"], "test");
+    // A net so small does better than the last value, and worse than what knows the season.
+    assert_eq!(last["unbeaten"], serde_json::json!(["seasonal_naive"]));
     let mae = |key: &str| last["scores"][key]["mae"].as_f64().unwrap();
     // The season is found, and errs by the slope alone: 12 steps of 0.1.
     assert!((mae("seasonal_naive") - 1.2).abs() < 0.01, "{last}");
@@ -108,6 +110,23 @@ fn a_forecaster_learns_a_wave() {
     assert_eq!(weights(&out), weights(&again));
     works(&[&repeat[..], &["--seed", "1", "--force"]].concat());
     assert_ne!(weights(&out), weights(&again));
+}
+
+#[test]
+fn a_fit_draws_its_curves_and_says_what_to_try() {
+    let folder = folder("fit_curves");
+    let data = write(&folder, "waves.csv", &waves(200));
+    let (out, curves) = (path(&folder, "waves.keras"), path(&folder, "curves.svg"));
+    let board = path(&folder, "board");
+    let fit = ["fit", "forecast", &data, "--target", "load", "-o", &out];
+    let small = ["--window", "8", "--units", "2", "--epochs", "1"];
+    let records = ["--plot", &curves, "--tensorboard", &board];
+    let text = works(&[&fit[..], &small, &records].concat());
+    let advice = text.lines().find(|line| line.starts_with("no better than"));
+    assert!(advice.unwrap().contains(": try --inputs"), "{text}");
+    let picture = std::fs::read_to_string(&curves).unwrap();
+    assert!(picture.contains("How waves.keras was trained"));
+    assert!(std::fs::read_dir(format!("{board}/validation")).is_ok());
 }
 
 #[test]

@@ -58,17 +58,23 @@ impl Graph {
         self.push(class, "keras.layers", name, config, nodes, sizes);
     }
 
-    /// `x[:, -1, column : column + 1]`, the last step's value in one column.
-    pub fn last_step(&mut self, name: &str, column: usize, from: &str) {
-        let slice = |start: Option<usize>, stop: Option<usize>| {
-            json!({"class_name": "__slice__",
-            "config": {"start": start, "stop": stop, "step": null}})
-        };
+    /// `x[:, -1:, :]`, the last step, `[1, columns]`.
+    pub fn last_step(&mut self, name: &str, columns: Option<usize>, from: &str) {
+        let place = json!([slice(None, None), slice(Some(-1), None), slice(None, None)]);
+        self.item(name, place, from, &[Some(1), columns]);
+    }
+
+    /// `x[:, -1, column : column + 1]`, the last step's value in one column, `[1]`.
+    pub fn last_value(&mut self, name: &str, column: usize, from: &str) {
+        let column = column as i64;
         let place = json!([slice(None, None), -1, slice(Some(column), Some(column + 1))]);
+        self.item(name, place, from, &[Some(1)]);
+    }
+
+    fn item(&mut self, name: &str, place: Value, from: &str, sizes: Sizes<'_>) {
         let nodes = json!([{"args": [self.tensor(from), place], "kwargs": {}}]);
         let config = json!({"name": name});
-        let module = "keras.src.ops.numpy";
-        self.push("GetItem", module, name, config, nodes, &[Some(1)]);
+        self.push("GetItem", "keras.src.ops.numpy", name, config, nodes, sizes);
     }
 
     /// Recurrent layers on each other, each with its dropout; the name of what the last gives.
@@ -159,6 +165,10 @@ impl Graph {
 pub(crate) struct Recurrent {
     pub all_steps: bool,
     pub both_ways: bool,
+}
+
+fn slice(start: Option<i64>, stop: Option<i64>) -> Value {
+    json!({"class_name": "__slice__", "config": {"start": start, "stop": stop, "step": null}})
 }
 
 fn batch(sizes: Sizes<'_>) -> Vec<Option<usize>> {

@@ -8,14 +8,13 @@ use ifco::tasks::classify::{Classify, Labelled, Told, majority};
 use ifco::tasks::forecast::Scaling;
 use ifco::tasks::tag::Right;
 use ifco::tasks::text::Level;
-use ifco::tasks::{Recipe, Size, predictions, shuffled};
+use ifco::tasks::{Recipe, Size, shuffled};
 use ndarray::{Axis, Ix1};
 
 use super::forecast::{column_of, numbers};
 use super::report::{Judged, Report, Score, typed};
 use super::{Defaults, New, Options};
 use crate::failure::Failure;
-use crate::progress::Progress;
 
 const AFTER_HELP: &str = "\
 DATA is a CSV, a line for each sample, under a line that names the columns. What is told of a sample
@@ -170,25 +169,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         false => &test,
     };
     let mut model = Right::default();
-    let mut progress = Progress::new(judge.labels().len() as u64, "samples");
-    predictions(
-        fitted.model(),
-        judge,
-        fitted.batch_size,
-        &mut |data, answer| {
-            let came = data.targets.iter().flatten();
-            for (chances, came) in answer.outer_iter().zip(came) {
-                let chances = chances.into_dimensionality::<Ix1>();
-                let chances: Vec<f32> = chances.iter().flatten().copied().collect();
-                let said = task
-                    .answer(&chances)
-                    .and_then(|(label, _)| task.number(label));
-                model.add(said == Some(*came as usize));
-            }
-        },
-        &mut |done| progress.show(done as u64),
-    )?;
-    drop(progress);
+    fitted.answers(judge, "samples", |data, answer| {
+        let came = data.targets.iter().flatten();
+        for (chances, came) in answer.outer_iter().zip(came) {
+            let chances = chances.into_dimensionality::<Ix1>();
+            let chances: Vec<f32> = chances.iter().flatten().copied().collect();
+            let said = task
+                .answer(&chances)
+                .and_then(|(label, _)| task.number(label));
+            model.add(said == Some(*came as usize));
+        }
+    })?;
     let most = majority(train.labels());
     let mut without = Right::default();
     judge
@@ -214,6 +205,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 scores: accuracy(without),
             },
         ],
+        advice: "try more --epochs, --dropout 0.5, or more samples; is the label in the data at all?",
         next: (next, "gives a label and its chance for each line"),
     }
     .print(&args.options, &fitted, &output)

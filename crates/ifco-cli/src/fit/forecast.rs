@@ -5,14 +5,13 @@ use std::path::PathBuf;
 
 use ifco::records::Table;
 use ifco::tasks::forecast::{Errors, Forecast, Naive};
-use ifco::tasks::{Recipe, Size, predictions};
+use ifco::tasks::{Recipe, Size};
 use ndarray::{Array2, s};
 
 use super::report::{Judged, Report, Score, typed};
 use super::{Defaults, New, Options};
 use crate::failure::Failure;
 use crate::opening::closest;
-use crate::progress::Progress;
 
 const AFTER_HELP: &str = "\
 DATA is a CSV, a line for each step in the order of time, under a line that names the columns.
@@ -108,21 +107,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         _ => &parts.test,
     };
     let mut errors = Errors::default();
-    let mut progress = Progress::new(judge.count() as u64, "windows");
-    predictions(
-        fitted.model(),
-        judge,
-        fitted.batch_size,
-        &mut |data, answer| {
-            let came = data.targets.iter().flatten();
-            answer
-                .iter()
-                .zip(came)
-                .for_each(|(y, came)| errors.add(&[*y], &[*came]));
-        },
-        &mut |done| progress.show(done as u64),
-    )?;
-    drop(progress);
+    fitted.answers(judge, "windows", |data, answer| {
+        let came = data.targets.iter().flatten();
+        answer
+            .iter()
+            .zip(came)
+            .for_each(|(y, came)| errors.add(&[*y], &[*came]));
+    })?;
     let scores = |errors: Errors| {
         vec![
             Score::of("mae", "MAE", errors.mae()),
@@ -158,6 +149,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         unit: "window",
         samples: [&parts.train, &parts.validation, &parts.test].map(|part| part.count()),
         judged,
+        advice: "try --inputs with the target alone, another --window, fewer --units, --dropout 0.2",
         next: (next, "forecasts the steps behind the last row"),
     }
     .print(&args.options, &fitted, &output)

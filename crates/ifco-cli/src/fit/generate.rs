@@ -6,12 +6,11 @@ use std::path::PathBuf;
 
 use ifco::tasks::generate::{Counts, Parts, Surprise};
 use ifco::tasks::text::Level;
-use ifco::tasks::{Recipe, Size, predictions};
+use ifco::tasks::{Recipe, Size};
 
 use super::report::{Judged, Report, Score, typed};
 use super::{Defaults, New, Options};
 use crate::failure::Failure;
-use crate::progress::Progress;
 
 const AFTER_HELP: &str = "\
 TEXT is read as it is, in UTF-8. The network reads it piece by piece, characters or words, and
@@ -96,22 +95,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         _ => &parts.test,
     };
     let mut surprise = Surprise::default();
-    let mut progress = Progress::new(judge.count() as u64, "samples");
-    predictions(
-        fitted.model(),
-        judge,
-        fitted.batch_size,
-        &mut |data, answer| {
-            let came = data.targets.iter().flatten();
-            let chances = answer.lanes(ndarray::Axis(answer.ndim().saturating_sub(1)));
-            for (chances, came) in chances.into_iter().zip(came) {
-                let chance = chances.get(*came as usize).copied().unwrap_or(0.0);
-                surprise.add(f64::from(chance));
-            }
-        },
-        &mut |done| progress.show(done as u64),
-    )?;
-    drop(progress);
+    fitted.answers(judge, "samples", |data, answer| {
+        let came = data.targets.iter().flatten();
+        let chances = answer.lanes(ndarray::Axis(answer.ndim().saturating_sub(1)));
+        for (chances, came) in chances.into_iter().zip(came) {
+            let chance = chances.get(*came as usize).copied().unwrap_or(0.0);
+            surprise.add(f64::from(chance));
+        }
+    })?;
     let piece = match args.level {
         Level::Char => "bits a character",
         Level::Word => "bits a word",
@@ -137,6 +128,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             of("unigram", "by how often each comes", ones),
             of("uniform", "all as likely", uniform),
         ],
+        advice: "try more --epochs or --units, or more text",
         next: (next, "writes on; --prompt, --length, --temperature"),
     }
     .print(&args.options, &fitted, &output)

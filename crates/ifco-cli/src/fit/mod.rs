@@ -10,12 +10,14 @@ mod tag;
 use std::path::Path;
 use std::time::Instant;
 
-use ifco::tasks::{DataError, Recipe, Size};
-use ifco::train::{Compile, FitOptions, Samples, Shuffle, Trainer, initialize};
+use ifco::tasks::{DataError, Recipe, Size, predictions};
+use ifco::train::{Compile, Data, FitOptions, Samples, Shuffle, Trainer, initialize};
 use ifco::{Generation, Model, SaveOptions};
+use ndarray::ArrayD;
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::progress::Progress;
 use crate::training::{self, Finished, Plan, Watcher};
 
 pub use forecast::{column_of, numbers};
@@ -101,8 +103,9 @@ impl New<'_> {
         let compile = Compile::from_keras(&self.compile)?;
         let config = compile.to_keras();
         let mut trainer = Trainer::new(model, compile)?;
-        let epochs = options.epochs(defaults);
         let batch_size = options.batch_size(defaults);
+        let steps = self.train.samples()?.div_ceil(batch_size.max(1));
+        let epochs = options.epochs(defaults, steps);
         let mut watcher = Watcher::begin(Plan {
             output,
             saving: SaveOptions::new()
@@ -110,11 +113,10 @@ impl New<'_> {
                 .recipe(Some(self.recipe)),
             watched: "val_loss",
             epochs,
-            early_stopping: Some(options.patience(defaults)),
+            early_stopping: Some(options.patience(defaults, steps)),
             reduce_lr: None,
             checkpoint_every: None,
-            csv_log: options.csv_log.as_deref(),
-            tensorboard: None,
+            records: &options.records,
             goes_on: false,
             json: options.json,
         })?;
@@ -129,8 +131,10 @@ impl New<'_> {
         let start = Instant::now();
         trainer.fit_watched(self.train, &fit, &mut watcher)?;
         let seconds = start.elapsed().as_secs_f64();
+        let finished = training::finish(trainer, watcher, true)?;
+        options.records.draw(&finished.history, output)?;
         Ok(Fitted {
-            finished: training::finish(trainer, watcher, true)?,
+            finished,
             seconds,
             batch_size,
         })
@@ -140,6 +144,19 @@ impl New<'_> {
 impl Fitted {
     fn model(&self) -> &Model {
         &self.finished.model
+    }
+
+    /// Lets the model answer to `samples`, which are `what`; `each` takes a batch and the answers.
+    fn answers(
+        &self,
+        samples: &dyn Samples,
+        what: &'static str,
+        mut each: impl FnMut(&Data, &ArrayD<f32>),
+    ) -> Result<(), Failure> {
+        let mut progress = Progress::new(samples.samples()? as u64, what);
+        let show = &mut |done| progress.show(done as u64);
+        predictions(self.model(), samples, self.batch_size, &mut each, show)?;
+        Ok(())
     }
 }
 

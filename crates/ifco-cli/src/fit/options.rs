@@ -10,6 +10,7 @@ use super::Defaults;
 use crate::destination::check_place;
 use crate::failure::Failure;
 use crate::threads::ThreadsArgs;
+use crate::training::Records;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -33,7 +34,8 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     dropout: Option<f32>,
 
-    /// How many times to go through the training part, at most
+    /// How many times to go through the training part, at most [default: 10 or 20; more where the
+    /// samples are few]
     #[arg(long, value_name = "N")]
     epochs: Option<NonZeroUsize>,
 
@@ -57,9 +59,8 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
-    /// Write a line for each epoch, as Keras's CSVLogger
-    #[arg(long, value_name = "CSV")]
-    pub csv_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub records: Records,
 
     #[command(flatten)]
     pub threads: ThreadsArgs,
@@ -84,9 +85,7 @@ impl Options {
             return Err(Failure::usage(what).at_file(&output).help(help));
         }
         check_place(&output, &[data], self.force)?;
-        if let Some(log) = &self.csv_log {
-            check_place(log, &[data, &output], self.force)?;
-        }
+        self.records.check(&[data, &output], self.force)?;
         Ok(output)
     }
 
@@ -99,8 +98,10 @@ impl Options {
         }
     }
 
-    pub fn epochs(&self, defaults: &Defaults) -> usize {
-        self.epochs.map_or(defaults.epochs, NonZeroUsize::get)
+    /// Of epochs that take so many steps each.
+    pub fn epochs(&self, defaults: &Defaults, steps: usize) -> usize {
+        let default = defaults.epochs * times(steps);
+        self.epochs.map_or(default, NonZeroUsize::get)
     }
 
     pub fn batch_size(&self, defaults: &Defaults) -> usize {
@@ -112,8 +113,10 @@ impl Options {
         self.learning_rate.unwrap_or(defaults.learning_rate)
     }
 
-    pub fn patience(&self, defaults: &Defaults) -> usize {
-        self.early_stopping.unwrap_or(defaults.patience)
+    /// For epochs that take so many steps each.
+    pub fn patience(&self, defaults: &Defaults, steps: usize) -> usize {
+        self.early_stopping
+            .unwrap_or(defaults.patience * times(steps))
     }
 
     pub fn split(&self, default: [f64; 3]) -> Result<Split, Failure> {
@@ -122,6 +125,12 @@ impl Options {
             None => Ok(Split::new(default)?),
         }
     }
+}
+
+/// An epoch of a few steps changes little: up to ten times as many then.
+fn times(steps: usize) -> usize {
+    const ENOUGH: usize = 50;
+    (ENOUGH / steps.max(1)).clamp(1, 10)
 }
 
 fn share(text: &str) -> Result<f32, String> {

@@ -62,11 +62,35 @@ pub struct Report<'a> {
     pub samples: [usize; 3],
     /// The model first.
     pub judged: Vec<Judged>,
+    /// What may help when the model does no better than without one.
+    pub advice: &'static str,
     /// The next command to type, and what it does.
     pub next: (String, &'static str),
 }
 
+impl Judged {
+    /// Whether its first score is better than that of `other`: a larger share, or a smaller error.
+    fn beats(&self, other: &Judged) -> bool {
+        match (self.scores.first(), other.scores.first()) {
+            (Some(own), Some(other)) if own.is_share => own.value > other.value,
+            (Some(own), Some(other)) => own.value < other.value,
+            _ => true,
+        }
+    }
+}
+
 impl Report<'_> {
+    /// The ways to do without that are no worse than the model.
+    fn unbeaten(&self) -> impl Iterator<Item = &Judged> {
+        let (model, others) = match self.judged.split_first() {
+            Some((model, others)) => (Some(model), others),
+            None => (None, &[][..]),
+        };
+        others
+            .iter()
+            .filter(move |other| model.is_some_and(|model| !model.beats(other)))
+    }
+
     pub fn print(&self, options: &Options, fitted: &Fitted, output: &Path) -> Result<(), Failure> {
         let layers = fitted.model().layers().iter();
         let parameters: usize = layers.filter_map(|layer| layer.parameters).sum();
@@ -100,6 +124,7 @@ impl Report<'_> {
             })),
             "judged_on": self.judged_on(),
             "scores": scores,
+            "unbeaten": self.unbeaten().map(|judged| judged.key).collect::<Vec<_>>(),
             "next": self.next.0,
         })
     }
@@ -138,10 +163,19 @@ impl Report<'_> {
             [judged.name.clone()].into_iter().chain(scores).collect()
         };
         let rows = self.judged.iter().map(row).collect();
+        let unbeaten: Vec<&str> = self.unbeaten().map(|judged| &judged.name[..]).collect();
+        let advice = match unbeaten[..] {
+            [] => String::new(),
+            _ => format!(
+                "no better than {}: {}\n\n",
+                unbeaten.join(", "),
+                self.advice
+            ),
+        };
         format!(
             "\n{}: {}\n\
              {} parameters, trained on {} for {} in {:.1} s{stopped}{best}\n\
-             {judged}\n\n{}\nnext: {}\n      {}\n",
+             {judged}\n\n{}\n{advice}next: {}\n      {}\n",
             output.display(),
             self.recipe.summary(),
             thousands(parameters),

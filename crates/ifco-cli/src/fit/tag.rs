@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use ifco::arrays::ArrayFileError;
 use ifco::records::conllu;
 use ifco::tasks::tag::{MostFrequent, Right, Sentence, Tag, steps};
-use ifco::tasks::{DataError, Recipe, Size, predictions, shuffled};
+use ifco::tasks::{DataError, Recipe, Size, shuffled};
 
 use super::report::{Judged, Report, Score, typed};
 use super::{Defaults, New, Options};
 use crate::failure::Failure;
-use crate::progress::Progress;
 
 const AFTER_HELP: &str = "\
 DATA is CoNLL-U, as Universal Dependencies are: a line for each word, ten columns with tabs between
@@ -103,26 +102,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let naive = MostFrequent::of(&train);
     let mut model = Judge::default();
     let mut without = Judge::default();
-    let mut progress = Progress::new(judge.len() as u64, "sentences");
     let mut sentences = judge.iter();
-    predictions(
-        fitted.model(),
-        &task.samples(judge),
-        fitted.batch_size,
-        &mut |_, answer| {
-            let rows = answer.shape().first().copied().unwrap_or(0);
-            for (row, sentence) in (0..rows).zip(sentences.by_ref()) {
-                let words = sentence.words.iter().zip(&sentence.tags);
-                for ((word, tag), chances) in words.zip(steps(answer, row)) {
-                    let is_known = naive.knows(word);
-                    model.add(is_known, task.answer(&chances) == Some(tag));
-                    without.add(is_known, naive.tag(word) == tag);
-                }
+    fitted.answers(&task.samples(judge), "sentences", |_, answer| {
+        let rows = answer.shape().first().copied().unwrap_or(0);
+        for (row, sentence) in (0..rows).zip(sentences.by_ref()) {
+            let words = sentence.words.iter().zip(&sentence.tags);
+            for ((word, tag), chances) in words.zip(steps(answer, row)) {
+                let is_known = naive.knows(word);
+                model.add(is_known, task.answer(&chances) == Some(tag));
+                without.add(is_known, naive.tag(word) == tag);
             }
-        },
-        &mut |done| progress.show(done as u64),
-    )?;
-    drop(progress);
+        }
+    })?;
     let next = format!("ifco predict {} -", typed(&output));
     Report {
         recipe: &recipe,
@@ -132,6 +123,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             model.judged("model", "this model"),
             without.judged("most_frequent", "each word's most frequent label"),
         ],
+        advice: "try more --epochs or more sentences",
         next: (next, "labels the words that you type, a sentence a line"),
     }
     .print(&args.options, &fitted, &output)

@@ -1,6 +1,8 @@
 //! Training while somebody looks on: what `ifco train` and `ifco fit` do alike.
 
 mod board;
+
+mod records;
 mod watch;
 
 use std::path::Path;
@@ -12,6 +14,7 @@ use ifco::{Model, SaveOptions};
 use crate::failure::Failure;
 use crate::interrupt;
 
+pub use records::Records;
 pub use watch::{Plan, Watcher};
 
 /// What a training has come to.

@@ -15,7 +15,7 @@ use ndarray::ArrayD;
 use serde_json::{Map, json};
 
 use super::board::Board;
-use super::{remembered, save};
+use super::{Records, remembered, save};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::{json_number, print, short};
@@ -35,9 +35,7 @@ pub struct Plan<'a> {
     /// After how many the learning rate is lowered.
     pub reduce_lr: Option<usize>,
     pub checkpoint_every: Option<NonZeroUsize>,
-    pub csv_log: Option<&'a Path>,
-    /// The folder of what TensorBoard shows.
-    pub tensorboard: Option<&'a Path>,
+    pub records: &'a Records,
     /// Whether it goes on with what a training before it left.
     pub goes_on: bool,
     pub json: bool,
@@ -86,7 +84,7 @@ impl<'a> Watcher<'a> {
                 Some(patience) => Some(ReduceOnPlateau::new(monitor(1e-4)?, 0.1, patience)),
                 None => None,
             },
-            log: Log::begin(plan.csv_log, plan.goes_on)?,
+            log: Log::begin(plan.records.csv_log.as_deref(), plan.goes_on)?,
             stop: interrupt::watch(),
             best: None,
             best_weights: None,
@@ -94,7 +92,7 @@ impl<'a> Watcher<'a> {
             begun: Instant::now(),
             steps: 0,
             history: History::default(),
-            board: Board::begin(plan.tensorboard)?,
+            board: Board::begin(plan.records.tensorboard.as_deref())?,
             start: Instant::now(),
             made: 0,
             stopped: None,
