@@ -1,10 +1,12 @@
 //! `ifco train`: Keras's `model.fit`.
 
 pub mod data;
+mod samples;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ifco::train::{Compile, Data, FitOptions, LearningRate, Samples, Shuffle, StateValue, Trainer};
+use ifco::train::{Compile, FitOptions, LearningRate, Samples, Shuffle, StateValue, Trainer};
 use ifco::{Format, Model, SaveOptions};
 use serde_json::{Value, json};
 
@@ -17,11 +19,13 @@ use crate::threads::ThreadsArgs;
 use crate::training::{self, Plan, Records, Watcher};
 
 use data::Files;
+use samples::Part;
 
 const AFTER_HELP: &str = "\
 X and Y are files as `ifco predict` takes them (.npy, .npz, .csv), several of each for a model with
 several inputs or outputs. Targets of sparse_categorical_crossentropy are the classes' numbers.
---sample-weight is one more such file, (samples) or (samples, steps).
+--sample-weight is one more such file, (samples) or (samples, steps). A .npy of 256 MiB or more stays
+in its file: each batch is read when it is its turn.
 
 Optimizer, loss and metrics are those that the model's file was compiled with; the options override
 them, by Keras's names. What the optimizer remembers is taken from a .keras and saved in one, so
@@ -169,7 +173,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         y: &args.y,
         sample_weight: &args.sample_weight,
     };
-    let all = files.read(&model, &compile, &args.class_weight)?;
+    let all = files.open(&model, &compile, &args.class_weight)?;
     let (data, validation) = split(all, &model, &compile, args)?;
     let mut trainer = Trainer::new(model, compile).map_err(|error| at_source(error.into()))?;
     trainer.set_recompute(args.recompute);
@@ -309,25 +313,28 @@ fn compile(model: &Model, args: &Args) -> Result<Compile, Failure> {
 
 /// The samples to train on, and those to validate with.
 fn split(
-    all: Data,
+    all: Part,
     model: &Model,
     compile: &Compile,
     args: &Args,
-) -> Result<(Data, Option<Data>), Failure> {
+) -> Result<(Part, Option<Part>), Failure> {
     if !args.validation_x.is_empty() {
         let files = Files {
             x: &args.validation_x,
             y: &args.validation_y,
             sample_weight: &[],
         };
-        return Ok((all, Some(files.read(model, compile, &[])?)));
+        return Ok((all, Some(files.open(model, compile, &[])?)));
     }
     let Some(share) = args.validation_split else {
         return Ok((all, None));
     };
     let (train, validate) = ifco::train::validation_split(all.samples()?, share)?;
-    let rows = |range: std::ops::Range<usize>| all.rows(&range.collect::<Vec<_>>());
-    Ok((rows(train), Some(rows(validate))))
+    let part = |rows| Part {
+        of: Arc::clone(&all.of),
+        rows,
+    };
+    Ok((part(train), Some(part(validate))))
 }
 
 /// Goes on with what the optimizer of a `.keras` remembers, unless it is another optimizer.

@@ -212,7 +212,7 @@ impl Samples for Labelled {
         Ok(self.labels.len())
     }
 
-    fn rows(&self, rows: &[usize]) -> Data {
+    fn rows(&self, rows: &[usize]) -> Result<Data, FitError> {
         let input: ArrayD<f32> = match &self.told {
             Rows::Texts(texts) => {
                 let longest = rows.iter().map(|row| texts[*row].len()).max().unwrap_or(1);
@@ -228,10 +228,10 @@ impl Samples for Labelled {
             }
         };
         let label = |(row, _): (usize, usize)| self.labels[rows[row]] as f32;
-        Data::new(
+        Ok(Data::new(
             input,
             Array2::from_shape_fn((rows.len(), 1), label).into_dyn(),
-        )
+        ))
     }
 }
 
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(told.numbers(" "), [1]);
         let numbers = texts.iter().map(|text| told.numbers(text)).collect();
         let samples = Labelled::texts(numbers, vec![1, 0]);
-        let data = samples.rows(&[1, 0]);
+        let data = samples.rows(&[1, 0]).unwrap();
         assert_eq!(data.inputs[0].shape(), [2, 3]);
         assert_eq!(data.targets[0].as_slice().unwrap(), [0.0, 1.0]);
     }

@@ -220,7 +220,7 @@ impl Samples for Windows {
         Ok(self.count())
     }
 
-    fn rows(&self, rows: &[usize]) -> Data {
+    fn rows(&self, rows: &[usize]) -> Result<Data, FitError> {
         let (window, horizon) = (self.task.window, self.task.horizon);
         let mut x = Array3::zeros((rows.len(), window, self.table.ncols()));
         let mut y = Array2::zeros((rows.len(), horizon));
@@ -231,7 +231,7 @@ impl Samples for Windows {
             let wanted = self.table.slice(s![now..now + horizon, self.task.target]);
             y.row_mut(sample).assign(&wanted);
         }
-        Data::new(x.into_dyn(), y.into_dyn())
+        Ok(Data::new(x.into_dyn(), y.into_dyn()))
     }
 }
 
@@ -362,7 +362,7 @@ mod tests {
         let parts = task().samples(table(40), &split).unwrap();
         let targets = |windows: &Windows| {
             let all: Vec<usize> = (0..windows.count()).collect();
-            let data = windows.rows(&all);
+            let data = windows.rows(&all).unwrap();
             let rows: Vec<i32> = data.targets[0].iter().map(|y| -*y as i32).collect();
             (rows[0], rows[rows.len() - 1])
         };
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(targets(&parts.test), (30, 39));
         // Scaling knows the rows that train alone.
         assert_eq!(parts.scaling.mean, [9.5, -9.5]);
-        let first = parts.validation.rows(&[0]);
+        let first = parts.validation.rows(&[0]).unwrap();
         assert_eq!(
             first.inputs[0].as_slice().unwrap(),
             [17.0, -17.0, 18.0, -18.0, 19.0, -19.0]

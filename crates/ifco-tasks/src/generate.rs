@@ -172,7 +172,7 @@ impl Samples for Stretches {
         Ok(self.count())
     }
 
-    fn rows(&self, rows: &[usize]) -> Data {
+    fn rows(&self, rows: &[usize]) -> Result<Data, FitError> {
         let numbers = self.numbers();
         let of = |ahead: usize| {
             let piece = |(sample, step): (usize, usize)| {
@@ -180,7 +180,7 @@ impl Samples for Stretches {
             };
             Array2::from_shape_fn((rows.len(), self.length), piece).into_dyn()
         };
-        Data::new(of(0), of(1))
+        Ok(Data::new(of(0), of(1)))
     }
 }
 
@@ -372,7 +372,7 @@ mod tests {
         // What the training part has not is unknown.
         assert_eq!(parts.task.vocabulary.entries(), ["a", "b", "c"]);
         assert_eq!((parts.train.count(), parts.validation.count()), (7, 3));
-        let data = parts.train.rows(&[1, 0]);
+        let data = parts.train.rows(&[1, 0]).unwrap();
         assert_eq!(
             data.inputs[0].as_slice().unwrap(),
             [2.0, 3.0, 4.0, 2.0, 3.0, 4.0]

@@ -19,7 +19,7 @@ pub fn predictions(
     let order: Vec<usize> = (0..samples.samples()?).collect();
     let mut done = 0;
     for rows in ifco_train::batches(&order, batch_size) {
-        let data = samples.rows(rows);
+        let data = samples.rows(rows)?;
         let views: Vec<ArrayViewD<'_, f32>> = data.inputs.iter().map(|x| x.view()).collect();
         let mut outputs = model.predict_all(&views, rows.len(), &mut |_| {})?;
         let Some(output) = outputs.pop() else {

@@ -239,18 +239,18 @@ impl Samples for Sentences {
         Ok(self.all.len())
     }
 
-    fn rows(&self, rows: &[usize]) -> Data {
+    fn rows(&self, rows: &[usize]) -> Result<Data, FitError> {
         let told: Vec<&[[u32; 3]]> = rows.iter().map(|row| &self.all[*row].0[..]).collect();
         let wanted = |(row, step): (usize, usize)| {
             let tag = self.all[rows[row]].1.get(step);
             tag.copied().unwrap_or(Vocabulary::NOTHING) as f32
         };
         let longest = longest(&told);
-        Data {
+        Ok(Data {
             inputs: inputs(&told),
             targets: vec![Array2::from_shape_fn((rows.len(), longest), wanted).into_dyn()],
             sample_weights: Vec::new(),
-        }
+        })
     }
 }
 
@@ -394,12 +394,12 @@ mod tests {
         ];
         let task = Tag::of(&train, 100);
         let samples = task.samples(&train);
-        let data = samples.rows(&[2, 1]);
+        let data = samples.rows(&[2, 1]).unwrap();
         assert_eq!(data.inputs[0].shape(), [2, 2]);
         assert_eq!(data.targets[0].as_slice().unwrap(), [4.0, 0.0, 2.0, 3.0]);
         // Words that came once are unknown.
         assert_eq!(data.inputs[0].as_slice().unwrap(), [1.0, 0.0, 2.0, 1.0]);
-        assert_eq!(samples.rows(&[0]).targets[0].shape(), [1, 3]);
+        assert_eq!(samples.rows(&[0]).unwrap().targets[0].shape(), [1, 3]);
         assert_eq!(task.answer(&[0.9, 0.9, 0.1, 0.3, 0.2]), Some("N"));
         assert_eq!(task.answer(&[0.9]), None);
     }

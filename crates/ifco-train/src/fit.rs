@@ -12,7 +12,7 @@ use crate::callback::Logs;
 use crate::fused::{self, Last};
 use crate::{Compile, Optimizer, OutputTraining, Parameter, TrainError, batches};
 
-pub use data::{Data, FitOptions, Samples};
+pub use data::{Data, FitOptions, Samples, same_samples};
 
 use judge::{RunningLoss, judge};
 use penalties::{Wish, regularization};
@@ -340,7 +340,7 @@ impl Trainer {
         self.reset_metrics();
         let order: Vec<usize> = (0..data.samples()?).collect();
         for rows in batches(&order, batch_size) {
-            self.test_on_batch(&data.rows(rows))?;
+            self.test_on_batch(&data.rows(rows)?)?;
         }
         Ok(self.logs())
     }
@@ -386,7 +386,7 @@ impl Trainer {
                     .seed
                     .wrapping_mul(0x9E37_79B9_7F4A_7C15)
                     .wrapping_add(iteration);
-                self.train_on_batch(&data.rows(rows), seed)?;
+                self.train_on_batch(&data.rows(rows)?, seed)?;
                 let made = StepMade {
                     epoch,
                     step,

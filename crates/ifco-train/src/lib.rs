@@ -38,7 +38,7 @@ pub use compile::{Compile, OutputTraining, PerOutput};
 pub use constraint::Constraint;
 pub use data::{Shuffle, batches, class_weights, validation_split};
 pub use error::TrainError;
-pub use fit::{Data, FitError, FitOptions, Samples, StepMade, Trainer, Watch};
+pub use fit::{Data, FitError, FitOptions, Samples, StepMade, Trainer, Watch, same_samples};
 pub use initialize::initialize;
 pub use initializer::{Distribution, Fan, Initializer, InitializerKind};
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use ifco::train::{Compile, Data, FitError, LossKind, OutputTraining, TrainError};
+use ifco::arrays::npy;
+use ifco::train::{Compile, FitError, LossKind, OutputTraining, TrainError};
 use ifco::{Model, Port};
 use ndarray::ArrayD;
 
 use super::Args;
+use super::samples::{Column, Columns, Part};
 use crate::failure::Failure;
 use crate::predict::inputs;
 
@@ -21,13 +24,13 @@ pub struct Files<'a> {
 
 impl Files<'_> {
     /// Reads them for this model; with `weights` of classes, what each sample counts for.
-    pub fn read(
+    pub fn open(
         &self,
         model: &Model,
         compile: &Compile,
         weights: &[(i64, f32)],
-    ) -> Result<Data, Failure> {
-        let inputs = inputs::read(self.x, model.inputs())?;
+    ) -> Result<Part, Failure> {
+        let inputs = open(self.x, model.inputs())?;
         let names: Vec<&str> = model
             .outputs()
             .iter()
@@ -35,7 +38,7 @@ impl Files<'_> {
             .collect();
         let outputs = compile.outputs(&names)?;
         let ports = target_ports(model, &outputs);
-        let targets = inputs::read(self.y, &ports)?;
+        let targets = open(self.y, &ports)?;
         let sample_weights = match self.sample_weight {
             [] => Vec::new(),
             files => {
@@ -46,25 +49,64 @@ impl Files<'_> {
                 inputs::read(files, &ports.iter().map(any).collect::<Vec<_>>())?
             }
         };
-        let mut data = Data {
+        let mut all = Columns {
             inputs,
             targets,
             sample_weights,
         };
-        data.samples().map_err(|error| {
+        let samples = all.samples().map_err(|error| {
             let files = [self.x, self.y, self.sample_weight].concat();
             Failure::from(error).at_unknown(inputs::names(&files))
         })?;
         if !weights.is_empty() {
-            let [target] = data.targets.as_slice() else {
+            let [target] = all.targets.as_slice() else {
                 let what = "--class-weight is for models with one output";
                 return Err(Failure::usage(what));
             };
             let weights: BTreeMap<i64, f32> = weights.iter().copied().collect();
-            data.sample_weights = vec![ifco::train::class_weights(&target.view(), &weights)?];
+            let target = target.whole()?;
+            all.sample_weights = vec![ifco::train::class_weights(&target.view(), &weights)?];
         }
-        Ok(data)
+        Ok(Part {
+            of: Arc::new(all),
+            rows: 0..samples,
+        })
     }
+}
+
+/// Arrays from files. Those of a large `.npy` stay there: a batch is read when it is its turn.
+fn open(paths: &[PathBuf], ports: &[Port]) -> Result<Vec<Column>, Failure> {
+    const LARGE: u64 = 256 << 20;
+    let is_large = |path: &PathBuf| {
+        let size = std::fs::metadata(path).map_or(0, |data| data.len());
+        size >= LARGE
+            && path
+                .extension()
+                .is_some_and(|ext| ext.eq_ignore_ascii_case("npy"))
+    };
+    // Arrays that may have to be turned or told apart by name are read as they always are.
+    let in_order =
+        paths.len() == ports.len() && ports.iter().all(|port| port.batch_axis == Some(0));
+    if !in_order || !paths.iter().any(is_large) {
+        let arrays = inputs::read(paths, ports)?.into_iter();
+        return Ok(arrays.map(Column::Array).collect());
+    }
+    let mut columns = Vec::with_capacity(paths.len());
+    for (path, port) in paths.iter().zip(ports) {
+        let rows = match is_large(path) {
+            true => npy::Rows::open(path)?,
+            false => None,
+        };
+        match rows {
+            Some(rows) => columns.push(Column::Rows(rows)),
+            None => {
+                let (path, port) = (std::slice::from_ref(path), std::slice::from_ref(port));
+                let arrays = inputs::read(path, port)?.into_iter();
+                columns.extend(arrays.map(Column::Array));
+            }
+        }
+    }
+    Ok(columns)
 }
 
 /// What is wanted of a model's outputs, an array for each, from files.

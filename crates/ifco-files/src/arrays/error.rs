@@ -131,6 +131,14 @@ pub enum ArrayProblem {
 }
 
 impl ArrayProblem {
+    /// A header that makes no array.
+    pub(super) fn header(error: ndarray::ShapeError) -> Self {
+        ArrayProblem::Header {
+            at: 0,
+            reason: error.to_string(),
+        }
+    }
+
     /// What to do about it, where something can be done.
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {

@@ -11,7 +11,7 @@
 //! Everything becomes `f32`, which is what a model computes in. What `f32` cannot hold, such as
 //! the integer 16 777 217 or the number 1e300, is an error and never a silent change.
 //!
-//! [`npz::Growing`] writes arrays that are larger than memory.
+//! [`npz::Growing`] writes arrays that are larger than memory, [`npy::Rows`] reads them.
 //!
 //! Every writer goes through [`write_file`]: the new content is complete before it takes the
 //! place of the old one.
@@ -47,6 +47,7 @@ mod error;
 pub mod json;
 pub mod npy;
 mod npy_header;
+mod npy_rows;
 pub mod npz;
 mod npz_growing;
 pub mod safetensors;

@@ -13,6 +13,8 @@ use super::error::describe_start;
 use super::npy_header::Header;
 use super::{ArrayFileError, ArrayProblem, write_file};
 
+pub use super::npy_rows::Rows;
+
 const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Reads the array in a file, as `f32`.
@@ -52,24 +54,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<ArrayD<f32>, ArrayFileError> {
 pub fn from_bytes(bytes: &[u8]) -> Result<ArrayD<f32>, ArrayFileError> {
     let (header, data) = split(bytes)?;
     let header = Header::parse(header)?;
-    let expected = header
-        .len()
-        .and_then(|len| len.checked_mul(header.dtype.size()));
-    if expected != Some(data.len()) {
-        return Err(ArrayProblem::Size {
-            shape: header.display_shape(),
-            dtype: header.descr.clone(),
-            expected: expected.map_or("more than can exist".into(), |bytes| bytes.to_string()),
-            found: data.len(),
-        }
-        .into());
-    }
+    header.check(data.len())?;
     let numbers = header.dtype.decode(data)?;
     let shape = IxDyn(&header.shape).set_f(header.fortran_order);
-    let array = ArrayD::from_shape_vec(shape, numbers).map_err(|error| ArrayProblem::Header {
-        at: 0,
-        reason: error.to_string(),
-    })?;
+    let array = ArrayD::from_shape_vec(shape, numbers).map_err(ArrayProblem::header)?;
     Ok(if header.fortran_order {
         // The rest of ifco reads rows: one copy here spares many strided reads there.
         array.as_standard_layout().into_owned()
@@ -79,7 +67,7 @@ pub fn from_bytes(bytes: &[u8]) -> Result<ArrayD<f32>, ArrayFileError> {
 }
 
 /// The header's text and the data after it.
-fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ArrayProblem> {
+pub(super) fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ArrayProblem> {
     let not_npy = || ArrayProblem::NotNpy {
         found: describe_start(bytes),
     };

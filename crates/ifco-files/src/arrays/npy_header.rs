@@ -71,6 +71,21 @@ impl Header {
         Some(if self.shape.contains(&0) { 0 } else { nonzero })
     }
 
+    /// Whether so many bytes are those of the array.
+    pub fn check(&self, bytes: usize) -> Result<(), ArrayProblem> {
+        let numbers = self.len();
+        let expected = numbers.and_then(|len| len.checked_mul(self.dtype.size()));
+        if expected == Some(bytes) {
+            return Ok(());
+        }
+        Err(ArrayProblem::Size {
+            shape: self.display_shape(),
+            dtype: self.descr.clone(),
+            expected: expected.map_or("more than can exist".into(), |bytes| bytes.to_string()),
+            found: bytes,
+        })
+    }
+
     /// The shape as Python prints it.
     pub fn display_shape(&self) -> String {
         let lengths: Vec<String> = self.shape.iter().map(usize::to_string).collect();

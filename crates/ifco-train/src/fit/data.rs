@@ -21,14 +21,15 @@ use crate::Shuffle;
 ///         Ok(self.0.len().saturating_sub(1))
 ///     }
 ///
-///     fn rows(&self, rows: &[usize]) -> Data {
+///     fn rows(&self, rows: &[usize]) -> Result<Data, FitError> {
 ///         let of = |ahead| Array2::from_shape_fn((rows.len(), 1), |(i, _)| self.0[rows[i] + ahead]);
-///         Data::new(of(0).into_dyn(), of(1).into_dyn())
+///         Ok(Data::new(of(0).into_dyn(), of(1).into_dyn()))
 ///     }
 /// }
 ///
-/// let batch = Next(vec![1.0, 2.0, 3.0]).rows(&[1]);
+/// let batch = Next(vec![1.0, 2.0, 3.0]).rows(&[1])?;
 /// assert_eq!((batch.inputs[0][[0, 0]], batch.targets[0][[0, 0]]), (2.0, 3.0));
+/// # Ok::<(), FitError>(())
 /// ```
 pub trait Samples: std::fmt::Debug {
     /// How many there are.
@@ -38,7 +39,10 @@ pub trait Samples: std::fmt::Debug {
     fn samples(&self) -> Result<usize, FitError>;
 
     /// These samples, in this order: numbers below [`samples`](Self::samples).
-    fn rows(&self, rows: &[usize]) -> Data;
+    ///
+    /// # Errors
+    /// When they cannot be had, as from a file that got shorter.
+    fn rows(&self, rows: &[usize]) -> Result<Data, FitError>;
 }
 
 impl Samples for Data {
@@ -46,8 +50,8 @@ impl Samples for Data {
         Data::samples(self)
     }
 
-    fn rows(&self, rows: &[usize]) -> Data {
-        Data::rows(self, rows)
+    fn rows(&self, rows: &[usize]) -> Result<Data, FitError> {
+        Ok(Data::rows(self, rows))
     }
 }
 
@@ -83,16 +87,7 @@ impl Data {
                 .chain(&self.targets)
                 .chain(&self.sample_weights)
         };
-        let mut counts = all().map(|array| array.shape().first().copied().unwrap_or(0));
-        let Some(first) = counts.next() else {
-            return Err(FitError::Data("there are no data".into()));
-        };
-        match counts.find(|count| *count != first) {
-            Some(other) => Err(FitError::Data(format!(
-                "arrays have {first} and {other} samples, but must have the same"
-            ))),
-            None => Ok(first),
-        }
+        same_samples(all().map(ArrayD::shape))
     }
 
     /// These samples, in this order.
@@ -108,6 +103,25 @@ impl Data {
             targets: pick(&self.targets),
             sample_weights: pick(&self.sample_weights),
         }
+    }
+}
+
+/// How many samples arrays of these shapes have: the same in each.
+///
+/// # Errors
+/// When they differ, or there are none.
+pub fn same_samples<'a>(shapes: impl IntoIterator<Item = &'a [usize]>) -> Result<usize, FitError> {
+    let mut counts = shapes
+        .into_iter()
+        .map(|shape| shape.first().copied().unwrap_or(0));
+    let Some(first) = counts.next() else {
+        return Err(FitError::Data("there are no data".into()));
+    };
+    match counts.find(|count| *count != first) {
+        Some(other) => Err(FitError::Data(format!(
+            "arrays have {first} and {other} samples, but must have the same"
+        ))),
+        None => Ok(first),
     }
 }
 
