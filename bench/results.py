@@ -250,12 +250,13 @@ def processor():
 
 
 def report(rows, arguments, seconds):
+    threads = "one thread" if arguments.threads == 1 else f"{arguments.threads} threads"
     lines = [
         "# Results on real data",
         "",
         "Written by `bench/results.py`. The same architecture, optimizer, batches, epochs and parts of the data, trained by",
         f"Keras {keras.__version__} on TensorFlow {tf.__version__} and by `ifco fit`: {arguments.seeds} seeds each, mean ± standard deviation.",
-        f"The models are small and the epochs few, so that all of it took {seconds / 60:.0f} minutes with {arguments.threads} threads on",
+        f"The models are small and the epochs few, so that all of it took {seconds / 60:.0f} minutes with {threads} on",
         f"{processor()}: these are not the best scores that can be had. Seconds are those of training.",
         "",
         "| data | score | Keras | ifco | without a model | Keras, s | ifco, s | faster |",

@@ -40,6 +40,12 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.len()) }
     }
 
+    /// Where the values begin: they stay there for as long as the buffer lives and does not
+    /// [grow](Self::grow), wherever it is moved.
+    pub(super) fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
+
     pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
         let len = self.len();
         // SAFETY: a Line is LINE values of f32 without anything between them.

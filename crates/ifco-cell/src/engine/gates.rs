@@ -216,7 +216,7 @@ pub(super) struct Gates {
 }
 
 /// Vectors of rows and panels.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Values<P> {
     pub(super) at: P,
     pub(super) stride: usize,

@@ -40,7 +40,7 @@ pub(super) struct Layout {
     /// Where the first gate begins.
     first: usize,
     /// Columns of a gate.
-    units: usize,
+    pub(super) units: usize,
     /// Values in a vector.
     lanes: usize,
     vectors: usize,

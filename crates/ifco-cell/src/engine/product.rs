@@ -14,7 +14,7 @@ use super::simd::{Dot, DotKernel, Isa, Simd, Words};
 use super::traffic::Passing;
 
 /// Rows of values times panels of weights.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     pub(super) rows: Rows,
     /// The first panel.
@@ -60,7 +60,7 @@ impl Part {
 }
 
 /// Rows of values.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
     /// The first value of the first row.
     pub(super) at: *const f32,

@@ -10,6 +10,7 @@ use super::simd::{Beside, Isa, Kernel, Simd};
 use super::traffic::Outputs;
 
 /// Some steps of one row.
+#[derive(Debug)]
 pub(super) struct LstmRow {
     /// What the sums start from at the first step, gate beside gate; the stride is from one step to
     /// the next.
@@ -39,10 +40,11 @@ const GROUP: usize = 2;
 impl LstmRow {
     /// # Safety
     /// All pointers are valid for what they are said to hold, and nobody else writes there.
-    pub(super) unsafe fn run(self, isa: Isa) {
+    #[inline]
+    pub(super) unsafe fn run(&self, isa: Isa) {
         match self.steps {
-            1 => isa.run(One(&self)),
-            _ => isa.run(Several(&self)),
+            1 => isa.run(One(self)),
+            _ => isa.run(Several(self)),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::simd::{Simd, prefetch};
 
 /// Where the h of some steps goes, besides the scratch.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Outputs {
     /// The first unit of the first row, after the first step.
     pub(super) at: *mut f32,

@@ -150,6 +150,18 @@ impl Layer for Dense {
         }
         let output = input.through(self)?;
         let (activation, units) = (self.activation, output.activated(&self.activation)?);
+        if let (Some(sum), [_]) = (weights.of_one_output(), &input.sizes[..]) {
+            let sum = move |x: &[f32], out: &mut [f32]| {
+                out.iter_mut().take(1).for_each(|y| *y = sum(x));
+            };
+            return Ok(match activation {
+                Activation::Linear => Streamed::of(output, sum),
+                activation => Streamed::of(output, move |x, out| {
+                    sum(x, out);
+                    activate(&activation, out, units);
+                }),
+            });
+        }
         Ok(Streamed::of(output, move |x, out| {
             weights.apply_to(x, out);
             activate(&activation, out, units);
