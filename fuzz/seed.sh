@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- ../fixtures
 mkdir -p corpus/keras_archive corpus/hdf5_model corpus/model_json corpus/npy corpus/npz corpus/csv \
     corpus/sound_model corpus/torch corpus/safetensors corpus/onnx corpus/view_request \
-    corpus/weights corpus/save corpus/checkpoint corpus/saved_model corpus/raw_data
+    corpus/weights corpus/save corpus/checkpoint corpus/saved_model corpus/raw_data corpus/compile
 find "$@" -type f -size -200k | while read -r file; do
     name=$(printf %s "$file" | tr -c 'A-Za-z0-9.\n' _)
     case $file in
@@ -38,6 +38,7 @@ find "$@" -type f -size -200k | while read -r file; do
     *.pb) cp "$file" "corpus/saved_model/$name" ;;
     *.keras)
         if unzip -p "$file" config.json >"corpus/model_json/$name.json" 2>/dev/null; then :; fi
+        cp "corpus/model_json/$name.json" "corpus/compile/$name"
         if unzip -p "$file" model.weights.h5 >"corpus/hdf5_model/$name.h5" 2>/dev/null; then :; fi
         ;;
     esac
@@ -51,6 +52,15 @@ raw tag '{"ifco":1,"task":"tag","words":[],"endings":[],"shapes":["x"],"tags":["
 raw classify '{"ifco":1,"task":"classify","series":["t0"],"label":"l","labels":["a","b"]}'
 raw conllu '# s\n1\tGo\tgo\tVERB\t_\t_\t0\troot\t_\t_\n\n'
 raw toml 'input = ["any", 3]\n[[layers]]\nclass = "LSTM"\nunits = 4\n[compile]\nloss = "mse"\n'
+
+# What a model is compiled with: each optimizer, and losses and metrics with options.
+compiled() { printf '{"optimizer":%s,"loss":%s,"metrics":%s}' "$2" "$3" "$4" >"corpus/compile/$1"; }
+for name in sgd rmsprop adam adamw adamax nadam adagrad adadelta lion; do
+    compiled "$name" "\"$name\"" '"mse"' '["mae"]'
+done
+compiled options '{"class_name":"Adam","config":{"learning_rate":{"class_name":"CosineDecay","config":{"initial_learning_rate":0.1,"decay_steps":10}},"clipnorm":1.0,"weight_decay":0.01,"use_ema":true,"ema_momentum":0.9,"amsgrad":true}}' \
+    '{"class_name":"CategoricalCrossentropy","config":{"label_smoothing":0.1,"from_logits":true}}' \
+    '[{"class_name":"AUC","config":{"num_thresholds":20}},"accuracy",{"class_name":"F1Score","config":{"average":"macro"}}]'
 
 # A request on the page: the method (even for GET, odd for POST), the target, the body.
 request() {
