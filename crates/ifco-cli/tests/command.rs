@@ -461,3 +461,20 @@ fn a_reader_that_leaves_early_is_no_error() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn folders_and_checkpoints_are_shown_and_converted() {
+    let folder = folder("tensorflow");
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tensorflow");
+    let saved = format!("{fixtures}/functional");
+    assert!(works(&["show", &saved]).contains("parameters"));
+    let out = folder.join("functional.keras").display().to_string();
+    works(&["convert", &saved, &out]);
+    assert_eq!(
+        ifco::open(&out).unwrap().weights(),
+        ifco::open(&saved).unwrap().weights()
+    );
+    // What its files' names begin with; there is no file of that name.
+    let checkpoint = format!("{fixtures}/basic");
+    assert!(works(&["show", &checkpoint]).contains("kernel"));
+}

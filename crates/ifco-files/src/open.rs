@@ -109,6 +109,10 @@ pub fn open_optimizer(path: impl AsRef<Path>) -> Result<Vec<StateValue>, FileErr
 /// Whatever [`FileError`] tells.
 pub fn open_recipe(path: impl AsRef<Path>) -> Result<Option<Recipe>, FileError> {
     let path = path.as_ref();
+    // Folders and what only begins the names of a checkpoint's files are TensorFlow's.
+    if !path.is_file() {
+        return Ok(None);
+    }
     keras::recipe(&file(path)?, path, &Limits::default())
 }
 
