@@ -4,17 +4,24 @@ let diagram = null;
 
 function buildCell() {
   const shown = cell();
+  const kind = shown && DIAGRAMS[shown.kind] && trace() ? [shown.kind, shown.activation, shown.recurrent_activation].join(" ") : "";
+  if (diagram && diagram.kind === kind) {
+    // Another layer of the same kind: its numbers come into the same places.
+    if (isStale(state.step)) for (const label of diagram.labels.values()) label.textContent = "";
+    drawCell();
+    drawStrip();
+    return;
+  }
   byId("diagram").replaceChildren();
   byId("strip").replaceChildren();
   byId("sums").replaceChildren();
   diagram = null;
-  if (!shown || !DIAGRAMS[shown.kind]) return;
-  if (!trace()) {
+  if (!kind) {
     byId("cell-lead").textContent = "";
-    byId("diagram").append(el("p", { class: "hint" }, whyNoTrace()));
+    if (shown) byId("diagram").append(el("p", { class: "hint" }, whyNoTrace()));
     return;
   }
-  diagram = buildDiagram(shown, (name) => set({ open: state.open === name ? null : name }));
+  diagram = { kind, ...buildDiagram(shown, (name) => set({ open: state.open === name ? null : name })) };
   byId("diagram").append(diagram.root);
   const curves = el("canvas", { "aria-hidden": "true" });
   const over = el("canvas", { class: "over", onpointerdown: pickStep, onpointermove: (event) => event.buttons && pickStep(event) });

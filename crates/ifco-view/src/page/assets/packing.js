@@ -129,6 +129,7 @@ const drawPacking = latest(async (isLatest) => {
   if (drawn.some(([, { picture }]) => !picture)) {
     for (const matrix of Object.values(matrices)) {
       matrix.base.width = matrix.over.width = 0;
+      isDrawn(matrix.over);
       matrix.scale.replaceChildren();
       matrix.size = null;
     }
@@ -136,7 +137,7 @@ const drawPacking = latest(async (isLatest) => {
     return;
   }
   for (const [part, { width, height, picture }] of drawn) {
-    const { base, over, scale } = matrices[part];
+    const { base, scale } = matrices[part];
     matrices[part].size = { width, height, rows: rowsOf(part) };
     const context = prepare(base, width, height);
     drawBytes(base, picture.bytes, picture.rows, picture.columns, colorMap("diverging"), null, null);
@@ -144,7 +145,6 @@ const drawPacking = latest(async (isLatest) => {
     const gates = cell().gates.length;
     context.fillStyle = theme().ink;
     for (let gate = 1; gate < gates; gate++) context.fillRect((gate * width) / gates - 0.5, 0, 1, height);
-    prepare(over, width, height);
   }
   drawPointer();
 });
@@ -154,8 +154,10 @@ function drawPointer() {
   const shown = cell();
   for (const [part, { over, size }] of Object.entries(matrices)) {
     if (!size) continue;
-    const context = prepare(over, size.width, size.height);
     const columns = shown.units * shown.gates.length;
+    const here = pointed && pointed.part === part ? [pointed.row, pointed.column] : [];
+    if (isDrawn(over, size.width, size.height, size.rows, columns, state.gate, state.theme, window.devicePixelRatio, "at", ...here)) continue;
+    const context = prepare(over, size.width, size.height);
     const [w, h] = [size.width / columns, size.height / size.rows];
     if (state.gate !== null) {
       const first = state.gate * shown.units * w;

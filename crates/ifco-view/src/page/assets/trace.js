@@ -247,22 +247,26 @@ function columnOf(step, width) {
   return [(step - state.from) * w, w];
 }
 
+/** What tells how wide a text is. */
+const measure = document.createElement("canvas").getContext("2d");
+
 /** The labels of the steps, or their numbers, as many as there is room for. */
 function drawAxis(canvas, width) {
-  const labels = trace().labels;
+  const { labels } = trace();
+  const named = labels ? [state.run.run, view().name] : [];
+  if (isDrawn(canvas, width, window.devicePixelRatio, state.theme, state.from, state.to, ...named)) return;
   const shown = state.to - state.from;
   const w = width / shown;
   const texts = Array.from({ length: shown <= 400 ? shown : 0 }, (_, i) => (labels ? labels[state.from + i] : String(state.from + i)));
-  const context = prepare(canvas, width, 1);
-  const family = getComputedStyle(document.body).fontFamily;
-  context.font = `11px ${family}`;
+  const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  measure.font = font;
   const clip = (text) => (text.length > 14 ? `${text.slice(0, 13)}…` : text);
-  const widest = Math.max(0, ...texts.map((text) => context.measureText(clip(text)).width));
+  const widest = Math.max(0, ...texts.map((text) => measure.measureText(clip(text)).width));
   const fits = texts.length && widest + 4 <= w;
   const tilts = texts.length && !fits && w >= 11 && labels;
   const height = tilts ? Math.min(70, Math.ceil(widest) + 8) : 16;
   const drawn = prepare(canvas, width, height);
-  drawn.font = `11px ${family}`;
+  drawn.font = font;
   drawn.fillStyle = theme().muted;
   drawn.textBaseline = "middle";
   if (fits || tilts) {
@@ -292,6 +296,11 @@ function drawAxis(canvas, width) {
 function drawCursor() {
   for (const heat of heats) {
     const width = heat.base.parentElement.clientWidth;
+    const { selection } = state;
+    const stale = isStale(state.to - 1) ? state.run.done : null;
+    const chosen = heat.plane ? [heat.plane.rows, rowOf(state.unit), state.step, state.from, state.to] : [];
+    const drag = selection ? [selection.from, selection.to] : [];
+    if (isDrawn(heat.over, width, mapHeight, window.devicePixelRatio, state.theme, stale, ...chosen, "selected", ...drag)) continue;
     const context = prepare(heat.over, width, mapHeight);
     if (!heat.plane) continue;
     if (state.selection) {
