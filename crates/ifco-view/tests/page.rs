@@ -331,16 +331,31 @@ fn the_file_holds_what_the_server_says() {
         .flat_map(|step| get(&page, &format!("step?run=0&trace=0&step={step}")).1)
         .collect();
     assert_eq!(decode("steps/0"), steps);
+
+    let asked = "run=0&trace=0&output=0&of=0&at=0";
+    let told = |path: &str| -> Value {
+        serde_json::from_slice(&get(&page, &format!("{path}?{asked}")).1).unwrap()
+    };
+    let mut flow = told("flow");
+    flow["parts"] = told("parts");
+    assert_eq!(data["flow"], json!([flow]));
+    let maps = get(&page, &format!("flowmaps?{asked}&from=0&to=7&bins=1000")).1;
+    assert_eq!(decode("flow/0"), maps);
+    let steps: Vec<u8> = (0..7)
+        .flat_map(|step| get(&page, &format!("flowstep?{asked}&step={step}")).1)
+        .collect();
+    assert_eq!(decode("flowsteps/0"), steps);
 }
 
 /// A large run's file stays small enough to open, and tells what it lacks.
 #[test]
 fn a_large_file_leaves_out_and_says_so() {
     let page = Page::of_model("tiny.keras", model("LSTM", 4, "lstm"));
-    let page = page.with_inputs(vec![input(400_000)]).unwrap();
+    let page = page.with_inputs(vec![input(250_000)]).unwrap();
     let html = page.export().unwrap();
     assert!(html.len() < 20 << 20, "{}", html.len());
     assert!(html.contains("exact numbers of lstm after its first"));
+    assert!(html.contains("\"flow/0\""));
 }
 
 proptest! {

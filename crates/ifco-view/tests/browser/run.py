@@ -383,6 +383,23 @@ def the_file_works_without_a_server(ifco, browser):
             assert tab.page.locator("#where .cellname").count() == 1
             assert tab.page.locator("[data-input='0']").get_attribute("readonly") is not None
             assert "ifco view" in tab.page.inner_text("#inputs")
+            # The gradient of what fits the output, with the numbers of `ifco trace --gradient`.
+            arrays = ifco.trace(*arguments[:2], layer, "--gradient")
+            tab.page.click("#flow > summary")
+            tab.settle()
+            for array in ["dh", "dc", "forget_product"]:
+                assert tab.colors(f".map:has(canvas[data-flow={array}]) canvas >> nth=0") > 3, (name, array)
+                found = np.float32(tab.page.locator(f"#flow-here [data-number={array}]").get_attribute("data-value"))
+                expected = arrays[array][0, 1, 2]
+                assert abs(found - expected) <= 1e-5 * max(1e-6, np.abs(arrays[array]).max()), (name, array)
+            assert "L is" in tab.page.inner_text("#flow-lead"), name
+            assert tab.colors("#flow-parts canvas >> nth=0") > 2, name
+            canvas = tab.page.locator("canvas[data-array=h]")
+            canvas.focus()
+            tab.page.keyboard.press("Shift+ArrowRight")
+            tab.page.click("#zoom")
+            tab.settle()
+            assert tab.colors(".map:has(canvas[data-flow=dh]) canvas >> nth=0") > 3, name
             tab.close()
 
 

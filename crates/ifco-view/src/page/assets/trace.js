@@ -193,7 +193,7 @@ const drawMaps = latest(async (isLatest) => {
     heat.scale.replaceChildren();
     heat.drawn = null;
     if (!heat.plane) return prepare(heat.base, width, mapHeight);
-    const { rows, columns, from, to, low, high, bytes } = heat.plane;
+    const { rows, columns, low, high, bytes } = heat.plane;
     const { kept, done, steps } = state.run;
     const place = [view().name, state.from, state.to, state.shows, width, mapHeight, state.theme, columns].join(" ");
     const isSame = before && before.place === place && before.order === order;
@@ -205,8 +205,7 @@ const drawMaps = latest(async (isLatest) => {
     const context = prepare(heat.base, width, mapHeight, !isSame);
     heat.drawn = { place, order, low, high, skipped: trace().skipped.length, done };
     const map = colorMap(isGateArray(heat.name) ? "sequential" : "diverging");
-    const crop = [((state.from - from) / (to - from)) * columns, ((state.to - from) / (to - from)) * columns];
-    drawBytes(heat.base, bytes, rows, columns, map, order, crop, [same, until]);
+    drawBytes(heat.base, bytes, rows, columns, map, order, cropOf(heat.plane), [same, until]);
     drawMasked(context, width);
     heat.scale.append(legend(map, low, high));
     // The steps are the same in every map: they are named below the last ones.
@@ -215,6 +214,9 @@ const drawMaps = latest(async (isLatest) => {
   });
   drawCursor();
 });
+
+/** Which columns of a map are those of the steps that are shown. */
+const cropOf = ({ columns, from, to }) => [state.from, state.to].map((step) => ((step - from) / (to - from)) * columns);
 
 /** The masked steps of a map. */
 function drawMasked(context, width) {
