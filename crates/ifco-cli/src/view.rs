@@ -96,7 +96,12 @@ fn page(args: &Args) -> Result<Page, Failure> {
         .to_string_lossy();
     let at_model = |error: PageError| Failure::from(error).at_file(file);
     let has_input = !args.inputs.is_empty() || !args.text.is_empty();
-    let mut page = match args.model.open()? {
+    let opened = match args.model.open_to_run() {
+        // Of weights that no model can be made of, there is the packing to see.
+        Err(_) if !has_input => args.model.open()?,
+        opened => opened?,
+    };
+    let mut page = match opened {
         Opened::Weights(_) if has_input => {
             return Err(at_model(PageError::NoModel).help(ARCHITECTURE_HELP));
         }

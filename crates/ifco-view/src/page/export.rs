@@ -43,9 +43,8 @@ impl Page {
     /// full, the rest is left out, and the page says what.
     ///
     /// # Errors
-    /// When the model cannot run on the page's input, or has a cell that the page cannot show.
+    /// When the model cannot run on the page's input.
     pub fn export(&self) -> Result<String, PageError> {
-        self.check()?;
         let mut info = self.facts();
         let mut blobs = Blobs::default();
         let run = self.lock().first();

@@ -151,18 +151,7 @@ pub enum PageError {
     /// The way back needs all steps.
     #[error("the run is not done: its gradient goes back from the last step")]
     NotDone,
-    /// A cell has what the page's sums and arrays have no place for.
-    #[error("the page has no place yet for what LSTM {path:?} has beyond Keras's: {extras}")]
-    Extras {
-        /// The cell.
-        path: String,
-        /// [`LstmCell::extras`](ifco_cell::LstmCell::extras), in one text.
-        extras: String,
-    },
 }
-
-/// What to do with a cell that the page cannot show.
-const SHOWN_ELSEWHERE: &str = "`ifco show`, `ifco trace` and `ifco plot` show such a cell";
 
 impl PageError {
     /// What to do about it.
@@ -191,7 +180,6 @@ impl PageError {
             Self::Texts { .. } => "give one for each input, in order",
             Self::Row { .. } | Self::NotDone => return None,
             Self::TooLong { .. } => "give fewer steps",
-            Self::Extras { .. } => SHOWN_ELSEWHERE,
         };
         Some(help.into())
     }
@@ -297,18 +285,6 @@ impl Page {
         inputs
             .map(|(input, port)| port.steps(input.shape()))
             .collect()
-    }
-
-    /// Whether every cell is one that the page can show.
-    pub(super) fn check(&self) -> Result<(), PageError> {
-        for (path, cell) in self.cells() {
-            let extras = cell.extras();
-            if !extras.is_empty() {
-                let extras = extras.join(", ");
-                return Err(PageError::Extras { path, extras });
-            }
-        }
-        Ok(())
     }
 
     /// The model's inputs.

@@ -44,7 +44,7 @@ const flowSource = {
   step: async (step) => {
     if (isLive) return flowAsked.step(flowPath("flowstep", `&step=${step}`));
     const numbers = await flowAsked.numbers(view().trace);
-    const size = flows.reduce((sum, { plane }) => sum + plane.rows, 0);
+    const size = flows.reduce((sum, { name }) => sum + widthOf(name, cell()), 0);
     return (step + 1) * size <= numbers.length ? numbers.subarray(step * size, (step + 1) * size) : null;
   },
 };
@@ -155,7 +155,7 @@ const drawFlow = latest(async (isLatest) => {
     flow.plane = plane;
     const context = prepare(flow.base, width, mapHeight);
     const map = colorMap("sequential");
-    drawBytes(flow.base, plane.planes[0], plane.rows, plane.columns, map, order, cropOf(plane));
+    drawBytes(flow.base, plane.planes[0], plane.rows, plane.columns, map, orderOf(plane), cropOf(plane));
     drawMasked(context, width);
     flow.scale.replaceChildren(legend(map, 10 ** plane.low, 10 ** plane.high));
     drawAxis(flow.axis, width);
@@ -227,11 +227,11 @@ const tellFlow = latest(async (isLatest, place) => {
   const numbers = await flowSource.step(step);
   if (!isLatest() || !isFlowOpen()) return;
   if (!numbers) return byId("flow-here").replaceChildren(`the exact numbers of ${stepName(step)} are not in this file`);
-  const units = numbers.length / flows.length;
+  const values = inOrder(numbers, flows.map(({ name }) => [name, widthOf(name, cell())]));
   const masked = trace().skipped.includes(step) ? "masked; " : "";
   byId("flow-here").replaceChildren(
     `unit ${unit}, ${stepName(step)}: ${masked}`,
-    ...flows.flatMap(({ name }, index) => [" ", el("span", { class: "pair" }, `${FLOWS[name][0]} `, numeral(numbers[index * units + unit], { "data-number": name }))]),
+    ...flows.filter(({ name }) => unit < values[name].length).flatMap(({ name }) => [" ", el("span", { class: "pair" }, `${FLOWS[name][0]} `, numeral(values[name][unit], { "data-number": name }))]),
   );
 });
 
