@@ -113,7 +113,11 @@ pub(crate) fn fused(cell: &Cell) -> Vec<Fused<'_>> {
             values: recurrent_kernel.into(),
             is_by_gate: true,
             without: None,
-            rows: "unit",
+            rows: if cell.outputs() == cell.units() {
+                "unit"
+            } else {
+                "value"
+            },
             has_rows: true,
         },
     ];
@@ -173,7 +177,7 @@ fn beyond(cell: &LstmCell) -> Vec<Fused<'_>> {
     if let Some(projection) = weights.projection() {
         arrays.push(Fused {
             name: "projection",
-            letter: "W",
+            letter: "W_p",
             shape: format!("({units}, {})", projection.ncols()),
             values: projection.into(),
             is_by_gate: false,

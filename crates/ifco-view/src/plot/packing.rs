@@ -15,6 +15,8 @@ const RIGHT: f32 = 26.0;
 const TOP: f32 = 104.0;
 /// Above each array: its name, and its gates' slices.
 const ABOVE: f32 = 42.0;
+/// More between those that do not have the same columns, for the columns' numbers.
+const BELOW: f32 = 12.0;
 /// Between arrays.
 const GAP: f32 = 14.0;
 /// Column numbers and the scale of colours.
@@ -43,7 +45,8 @@ const LEAST_ROW: f32 = 16.0;
 /// ```
 pub fn packing(path: &str, cell: &Cell, style: &Style) -> Result<Picture, PlotError> {
     let (arrays, parts) = (fused(cell), parts(cell));
-    let fixed = TOP + arrays.len() as f32 * (ABOVE + GAP) + BOTTOM;
+    let of_their_own = arrays.iter().filter(|array| !array.is_by_gate).count();
+    let fixed = TOP + arrays.len() as f32 * (ABOVE + GAP) + of_their_own as f32 * BELOW + BOTTOM;
     let least = arrays.len() as u32 * 24 + fixed.ceil() as u32;
     let (paper_width, paper_height) = style.size((480, least))?;
     let room = paper_width as f32 - LEFT - RIGHT;
@@ -85,8 +88,10 @@ pub fn packing(path: &str, cell: &Cell, style: &Style) -> Result<Picture, PlotEr
             .is_none_or(|next| !array.is_by_gate || !next.is_by_gate)
         {
             column_numbers(&mut sheet, parts, y - GAP, room);
+            y += BELOW;
         }
     }
+    y -= BELOW;
     scale_and_notes(&mut sheet, &scale, values(), is_summary, y + 22.0, room);
     Ok(Picture { sheet })
 }
@@ -167,9 +172,12 @@ fn array_names(sheet: &mut Sheet, array: &Fused<'_>, parts: &[Part], y: f32, roo
     sheet.text(text(LEFT, y + 16.0, 13.0, ink, array.name).bold());
     let rows = match (array.name, array.values.nrows()) {
         ("kernel", _) => "a row for each feature of the input",
-        ("recurrent_kernel", _) => "a row for each unit of h one step before",
+        ("recurrent_kernel", _) => match array.rows {
+            "unit" => "a row for each unit of h one step before",
+            _ => "a row for each value of the projected h one step before",
+        },
         ("peepholes", _) => "i and f see c one step before, o the new c",
-        ("projection", _) => "W_p: a row for each unit, a column for each value of h",
+        ("projection", _) => "a row for each unit, a column for each value of h",
         (name, _) if name.ends_with("norm") => "row 0 is γ, row 1 is β",
         (_, 2) => "row 0 for the input, row 1 for h",
         _ => "",
