@@ -106,7 +106,11 @@ fn page(args: &Args) -> Result<Page, Failure> {
         Opened::Weights(weights) => Page::of_weights(&title, weights.cells()),
         Opened::Model(model) => {
             let inputs = read_inputs(args, &model)?;
+            let layers = ifco::in_keras_layers(&model).and_then(Result::ok);
             let mut page = Page::of_model(&title, *model);
+            if let Some(layers) = layers {
+                page = page.with_way_back(layers);
+            }
             if let Some(path) = &args.vocabulary {
                 page = page.with_vocabulary(Vocabulary::parse(&read_text(path)?));
             }

@@ -144,11 +144,12 @@ impl Page {
             return Ok(kept);
         }
         check_size(run.progress().steps, per_step(model))?;
-        model.reset_states();
         let inputs: Vec<ArrayViewD<'_, f32>> =
             run.inputs.iter().map(|input| input.view()).collect();
         let (output, unit, step) = choice;
         let mut target = Target::default();
+        let model = self.back(model);
+        model.reset_states();
         let found = model.trace_gradient(&[], &inputs, &TraceOptions::default(), |outputs| {
             let fitting = || Target::fitting(outputs.get(output..).unwrap_or_default()).unit;
             target = Target {
@@ -201,7 +202,8 @@ impl Page {
             run.inputs.iter().map(|input| input.view()).collect();
         let found = {
             let _alone = self.alone();
-            model.attribution(&inputs, &flow.target, method)?
+            self.back(model)
+                .attribution(&inputs, &flow.target, method)?
         };
         let row = found
             .inputs

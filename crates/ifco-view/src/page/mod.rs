@@ -59,6 +59,8 @@ pub struct Page {
     /// The file's name.
     title: String,
     subject: Subject,
+    /// See [`with_way_back`](Self::with_way_back).
+    way_back: Option<Box<Model>>,
     /// One for each input of the model, `(batch, ...)`.
     inputs: Option<Vec<ArrayD<f32>>>,
     vocabulary: Option<Vocabulary>,
@@ -213,6 +215,7 @@ impl Page {
         Self {
             title: title.into(),
             subject,
+            way_back: None,
             inputs: None,
             vocabulary: None,
             labels: Labels::default(),
@@ -222,6 +225,32 @@ impl Page {
             goes_on: OnceLock::new(),
             runs: Mutex::default(),
         }
+    }
+
+    /// The same model in layers that gradients go back through, where it is itself a graph that they
+    /// do not. One that takes or gives anything else, or has other cells, is left aside.
+    ///
+    /// ```
+    /// # use ifco_model::{Generation, Model};
+    /// # use ifco_view::page::Page;
+    /// # let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": []}});
+    /// # let open = || Model::from_config(&json, Generation::Keras3);
+    /// # if let (Ok(graph), Ok(layers)) = (open(), open()) {
+    /// let page = Page::of_model("graph.onnx", graph).with_way_back(layers);
+    /// # }
+    /// ```
+    pub fn with_way_back(mut self, layers: Model) -> Self {
+        if let Subject::Model(own) = &self.subject
+            && is_alike(own, &layers)
+        {
+            self.way_back = Some(Box::new(layers));
+        }
+        self
+    }
+
+    /// The model that gradients go back through.
+    fn back<'a>(&'a self, model: &'a Model) -> &'a Model {
+        self.way_back.as_deref().unwrap_or(model)
     }
 
     /// The tokens of a model over text. Before [`with_texts`](Self::with_texts).
@@ -322,4 +351,17 @@ impl Page {
     fn run_of(&self, id: u64) -> Option<Arc<Run>> {
         self.lock().get(id)
     }
+}
+
+/// Whether two models take the same inputs, and have as many outputs and the same cells.
+fn is_alike(one: &Model, other: &Model) -> bool {
+    let mut inputs = one.inputs().iter().zip(other.inputs());
+    let paths = |model: &Model| -> Vec<String> {
+        let cells = model.cells().into_iter();
+        cells.map(|(path, _)| path).collect()
+    };
+    one.inputs().len() == other.inputs().len()
+        && inputs.all(|(one, other)| one.batch_axis == other.batch_axis)
+        && one.outputs().len() == other.outputs().len()
+        && paths(one) == paths(other)
 }

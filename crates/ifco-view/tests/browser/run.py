@@ -372,6 +372,26 @@ def units_are_sorted_and_found(ifco, browser):
         tab.close()
 
 
+def the_gradient_of_a_graph_is_watched(ifco, browser):
+    """Through the layers that the graph of an ONNX file is the same as."""
+    model = os.path.join(ROOT, "fixtures", "onnx", "torch_lstm_last.onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        x = os.path.join(folder, "x.npy")
+        np.save(x, np.random.default_rng(4).normal(size=(1, 8, 3)).astype("float32"))
+        arrays = ifco.trace(model, x, "rnn_6", "--gradient", "--target", "sum")
+        with ifco.serving(model, x) as url:
+            tab = Tab(browser, url)
+            tab.page.click("#flow > summary")
+            tab.page.wait_for_selector("#flow-maps canvas[data-flow=dc]")
+            tab.page.select_option("#flow-of", "1")
+            tab.go(2, 6)
+            tab.settle()
+            for array in ["dh", "dc", "forget_product"]:
+                found = np.float32(tab.page.locator(f"#flow-here [data-number={array}]").get_attribute("data-value"))
+                assert abs(found - arrays[array][0, 6, 2]) <= 1e-5 * max(1e-6, np.abs(arrays[array]).max()), array
+            tab.close()
+
+
 def the_gradient_is_watched(ifco, browser):
     """It is asked for when it is opened alone, and its numbers are those of `ifco trace --gradient`."""
     for name, layer, target in [("sunspots", "lstm", "0"), ("questions", "bidirectional/backward", "sum"), ("dates", "encoder", "largest")]:
@@ -634,6 +654,7 @@ TESTS = [
     cells_that_keras_has_not_show_too,
     units_are_sorted_and_found,
     the_gradient_is_watched,
+    the_gradient_of_a_graph_is_watched,
     the_file_works_without_a_server,
     hostile_names_are_text,
     only_with_the_token,
