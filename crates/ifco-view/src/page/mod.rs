@@ -233,11 +233,15 @@ impl Page {
     /// ```
     /// # use ifco_model::{Generation, Model};
     /// # use ifco_view::page::Page;
-    /// # let json = serde_json::json!({"class_name": "Sequential", "config": {"layers": []}});
-    /// # let open = || Model::from_config(&json, Generation::Keras3);
-    /// # if let (Ok(graph), Ok(layers)) = (open(), open()) {
+    /// # let json = serde_json::json!({"class_name": "Sequential", "config": {"name": "tiny", "layers": [
+    /// #     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 3]}},
+    /// #     {"class_name": "LSTM", "config": {"name": "lstm", "units": 2}},
+    /// # ]}});
+    /// # let graph = Model::from_config(&json, Generation::Keras3)?;
+    /// # let layers = Model::from_config(&json, Generation::Keras3)?;
+    /// // `layers` is what `ifco::in_keras_layers(&graph)` gives
     /// let page = Page::of_model("graph.onnx", graph).with_way_back(layers);
-    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_way_back(mut self, layers: Model) -> Self {
         if let Subject::Model(own) = &self.subject

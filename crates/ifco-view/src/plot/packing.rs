@@ -2,12 +2,13 @@
 
 use ifco_cell::Cell;
 
-use super::axis::{SMALL, count, number, row_numbers, thousands};
+use super::axis::{SMALL, count, number, row_numbers};
 use super::heat::{Scale, furthest, groups};
 use super::lettering::width;
 use super::sheet::{Align, Area, Cells, Sheet, fit, text};
 use super::{Picture, PlotError, Style};
 use crate::parts::{Fused, Part, fused, parts};
+use crate::words::thousands;
 
 const LEFT: f32 = 58.0;
 const RIGHT: f32 = 26.0;

@@ -96,7 +96,7 @@ function planOf(shown) {
     wires = [...wires.filter((wire) => !isOfForget(wire)), { points: [[338, 300], [284, 300]], gate: 0, arrow: true }];
   }
   if (options.layer_norm || options.cell_clip) {
-    const text = [options.layer_norm && "norm", options.cell_clip && "clip"].filter(Boolean).join(" ");
+    const text = options.layer_norm && options.cell_clip ? "LN·clip" : options.layer_norm ? "norm" : "clip";
     nodes = [...nodes, { name: "state", at: [570, 100], kind: "wide", text, says: "what is done to the new cell state" }];
     wires = wires.flatMap((wire) =>
       wire.value === "c"
