@@ -93,6 +93,8 @@ class Page:
         self.page.goto(url)
         self.page.wait_for_selector("#matrices canvas", state="attached")
         self.page.wait_for_function("() => document.body.dataset.busy === '0'")
+        # Until it is on the screen, as with everything that follows.
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
         self.loaded = 1000 * (time.time() - start)
 
     def do(self, what, to, value=None):

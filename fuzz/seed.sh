@@ -69,7 +69,11 @@ request() {
 for target in '' info page.js page.css 'column?cell=0&unit=1' 'picture?cell=0&part=1&rows=1&columns=8' \
     'maps?run=0&trace=0&from=0&to=3&bins=3&first=0&last=3&shows=0' \
     'maps?run=0&trace=0&from=0&to=3&bins=2&first=1&last=2&shows=2' \
-    'curves?run=0&trace=0&unit=1&bins=2' 'raw?run=0&trace=0&array=0' 'step?run=0&trace=0&step=2'; do
+    'curves?run=0&trace=0&unit=1&bins=2' 'raw?run=0&trace=0&array=0' 'step?run=0&trace=0&step=2' \
+    'weights?cell=0' 'down?cell=0&part=4&column=0' 'flow?run=0&trace=0&output=0&of=0&at=0' \
+    'flow?run=0&trace=0&output=0&of=4&at=1' 'parts?run=0&trace=0&output=0&of=1&at=0' \
+    'flowmaps?run=0&trace=0&output=0&of=2&at=0&from=0&to=3&bins=2' \
+    'flowstep?run=0&trace=0&output=0&of=0&at=0&step=2'; do
     request 0 "$target" ''
 done
 for body in '{"row": 0}' '{"row": 1}' '{"on": 0}' '{"texts": ["a b c"], "before": 0}' \

@@ -10,9 +10,9 @@ use ifco_view::page::{Access, Page, Request, Vocabulary};
 use libfuzzer_sys::fuzz_target;
 use ndarray::{ArrayD, IxDyn};
 
-/// A model over tokens, and one over numbers.
-fn pages() -> &'static [Page; 2] {
-    static PAGES: OnceLock<[Page; 2]> = OnceLock::new();
+/// A model over tokens, one over numbers, and one whose LSTM has more than Keras's.
+fn pages() -> &'static [Page; 3] {
+    static PAGES: OnceLock<[Page; 3]> = OnceLock::new();
     PAGES.get_or_init(|| {
         let page = |layers: &str| {
             let json = format!(r#"{{"class_name": "Sequential", "config": {{"layers": [{layers}]}}}}"#);
@@ -20,6 +20,7 @@ fn pages() -> &'static [Page; 2] {
             let mut model = Model::from_config(&json, Generation::Keras3).expect("it is a model");
             let shapes: &[&[usize]] = match model.weight_slots().len() {
                 4 => &[&[9, 2], &[2, 8], &[2, 8], &[8]],
+                5 => &[&[2, 8], &[1, 8], &[8], &[2, 1], &[3, 2]],
                 _ => &[&[2, 8], &[2, 8], &[8]],
             };
             let weights = shapes.iter().map(|shape| ArrayD::ones(IxDyn(shape)));
@@ -34,11 +35,17 @@ fn pages() -> &'static [Page; 2] {
         let numbers = page(&format!(
             r#"{{"class_name": "InputLayer", "config": {{"name": "x", "batch_shape": [null, null, 2]}}}}, {lstm}"#
         ));
+        let beyond = page(
+            r#"{"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 2]}},
+               {"class_name": "LSTM", "config": {"name": "lstm", "units": 2,
+                "ifco": {"proj_size": 1, "peepholes": true, "clip": 0.5}}}"#,
+        );
         let vocabulary = Vocabulary::parse("[padding]\na\nb\nc\n \nd\ne\nf\ng");
         let zeros = |shape: &[usize]| vec![ArrayD::zeros(IxDyn(shape))];
         [
             tokens.with_vocabulary(vocabulary).with_inputs(zeros(&[2, 6])).expect("it runs"),
             numbers.with_inputs(zeros(&[1, 3, 2])).expect("it runs"),
+            beyond.with_inputs(zeros(&[1, 3, 2])).expect("it runs"),
         ]
     })
 }

@@ -8,10 +8,10 @@ use ndarray::{ArrayD, ArrayViewD, Axis, concatenate};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::labels::Labels;
+use crate::labels::{Labels, LabelsArgs};
 use crate::opening::ModelArgs;
 use crate::output::{self, count, json_number, short, table};
-use crate::predict::inputs;
+use crate::predict::inputs::InputArgs;
 use crate::progress::Progress;
 use crate::target::{TargetArgs, words};
 use crate::threads::ThreadsArgs;
@@ -36,14 +36,13 @@ Examples:
 
 /// Tell what each step of the input contributes to what the model puts out
 #[derive(clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, mut_arg("inputs", |arg| arg.required(true)))]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The model's inputs: .npy, .npz or .csv
-    #[arg(value_name = "INPUT", required = true)]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    input: InputArgs,
 
     #[command(flatten)]
     target: TargetArgs,
@@ -60,9 +59,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     row: Option<usize>,
 
-    /// What the steps are called, as for ifco plot
-    #[arg(long, value_name = "LABELS")]
-    labels: Option<PathBuf>,
+    #[command(flatten)]
+    labels: LabelsArgs,
 
     /// Save the contributions to a .npz file
     #[arg(short, long, value_name = "FILE.npz")]
@@ -110,7 +108,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     args.threads.apply()?;
     let model = args.model.open_layers()?;
-    let arrays = inputs::read(&args.inputs, model.inputs())?;
+    let arrays = args.input.read(model.inputs())?;
     let views: Vec<_> = arrays.iter().map(|input| input.view()).collect();
     let fitted = model.fit_inputs(&views)?;
     let rows = model.rows(&fitted);
@@ -125,14 +123,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let all = args.row.is_none() && (args.json || args.output.is_some());
     let chosen = if all { 0..rows } else { first..first + 1 };
-    let files = inputs::names(&args.inputs);
+    let files = args.input.names();
     let found = explain(args, &model, &fitted, chosen.clone()).map_err(|failure| {
         failure.at_unknown(format_args!("{} on {files}", args.model.model.display()))
     })?;
     if let Some(path) = &args.output {
         save(path, &model, &found)?;
     }
-    let labels = args.labels.as_deref().map(Labels::read).transpose()?;
+    let labels = args.labels.read()?;
     if args.json {
         let report = report(args, &model, &found, chosen.start);
         return output::print(&format!("{report:#}\n"));

@@ -7,6 +7,22 @@ use std::path::{Path, PathBuf};
 use crate::failure::Failure;
 use crate::output::count;
 
+/// `--labels` of every command that shows steps.
+#[derive(clap::Args)]
+pub struct LabelsArgs {
+    /// What the steps are called: a label per line, or for each row of the input a line of words or
+    /// characters
+    #[arg(long, value_name = "LABELS")]
+    pub labels: Option<PathBuf>,
+}
+
+impl LabelsArgs {
+    /// Reads the file, if there is one.
+    pub fn read(&self) -> Result<Option<Labels>, Failure> {
+        self.labels.as_deref().map(Labels::read).transpose()
+    }
+}
+
 /// A text whose lines, words or characters are labels.
 #[derive(Debug)]
 pub struct Labels {

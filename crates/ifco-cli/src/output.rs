@@ -6,6 +6,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use serde_json::{Value, json};
 
+pub use ifco::view::words::thousands;
+
 use crate::failure::Failure;
 
 /// Writes text to stdout. A reader that has gone (`| head`) is no error.
@@ -73,19 +75,6 @@ pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{plural}")
 }
 
-/// `12345` as `12,345`.
-pub fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// JSON has no number for what is not finite: then the text that stands for it.
 pub fn json_number(value: f64) -> Value {
     if value.is_finite() {
@@ -116,10 +105,6 @@ mod tests {
         ] {
             assert_eq!(short(number), text);
         }
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1000), "1,000");
-        assert_eq!(thousands(1234567), "1,234,567");
     }
 
     #[test]

@@ -13,10 +13,10 @@ use ifco::{Cell, DigestBuilder, Model, Opened, Trace, TraceOptions};
 use ndarray::ArrayD;
 
 use crate::failure::Failure;
-use crate::labels::Labels;
+use crate::labels::LabelsArgs;
 use crate::opening::{self, ModelArgs};
 use crate::precision::note;
-use crate::predict::inputs;
+use crate::predict::inputs::InputArgs;
 use crate::progress::Progress;
 use crate::threads::ThreadsArgs;
 use crate::{interrupt, output};
@@ -49,9 +49,8 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The model's inputs, .npy, .npz or .csv, for every kind but packing
-    #[arg(value_name = "INPUT")]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    input: InputArgs,
 
     /// What to draw
     #[arg(long, value_enum, default_value_t = Kind::Packing, hide_possible_values = true,
@@ -70,9 +69,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     row: usize,
 
-    /// What the steps are called (gates, cell)
-    #[arg(long, value_name = "LABELS")]
-    labels: Option<PathBuf>,
+    #[command(flatten)]
+    labels: LabelsArgs,
 
     /// The units to draw, up to six [default: the four that change most] (cell)
     #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
@@ -188,7 +186,7 @@ impl Args {
     fn check(&self) -> Result<(), Failure> {
         let name = self.kind.to_possible_value();
         let name = name.as_ref().map_or("", |value| value.get_name());
-        if self.kind != Kind::Packing && self.inputs.is_empty() {
+        if self.kind != Kind::Packing && self.input.inputs.is_empty() {
             return Err(Failure::usage(format_args!(
                 "--kind {name} shows what the layer does with an input, and none is given"
             ))
@@ -198,7 +196,7 @@ impl Args {
                 self.output.display()
             )));
         }
-        if self.kind == Kind::Packing && !self.inputs.is_empty() {
+        if self.kind == Kind::Packing && !self.input.inputs.is_empty() {
             return Err(
                 Failure::usage("--kind packing shows the weights, and takes no input")
                     .help("choose --kind gates, cell or saturation to see what they do with one"),
@@ -207,7 +205,7 @@ impl Args {
         if !self.units.is_empty() && self.kind != Kind::Cell {
             return Err(Failure::usage("--units goes with --kind cell alone"));
         }
-        if self.labels.is_some() && !matches!(self.kind, Kind::Gates | Kind::Cell) {
+        if self.labels.labels.is_some() && !matches!(self.kind, Kind::Gates | Kind::Cell) {
             let what = "--labels goes with --kind gates and --kind cell: no other has steps";
             return Err(Failure::usage(what));
         }
@@ -225,7 +223,7 @@ impl Args {
         let model = self.model.whole(&opened)?;
         let (path, cell) = self.choose(&opened)?;
         let run = Run {
-            inputs: inputs::read(&self.inputs, model.inputs())?,
+            inputs: self.input.read(model.inputs())?,
             model,
             path,
             files: self.files(),
@@ -236,7 +234,7 @@ impl Args {
                 .finish();
             return Ok(plot::saturation(&run.path, &digest, style)?);
         }
-        let labels = self.labels.as_deref().map(Labels::read).transpose()?;
+        let labels = self.labels.read()?;
         let (trace, row) = run.one_row(self.row)?;
         let labels = match labels {
             // A row that is not there is told below.
@@ -256,11 +254,7 @@ impl Args {
     }
 
     fn files(&self) -> String {
-        format!(
-            "{} on {}",
-            self.model.model.display(),
-            inputs::names(&self.inputs)
-        )
+        format!("{} on {}", self.model.model.display(), self.input.names())
     }
 
     /// The cell that is meant; where several are, the first, and a word on it.

@@ -16,6 +16,7 @@ use crate::output::count;
 use crate::precision::{Difference, PrecisionArgs, note, note_without_effect};
 use crate::progress::Progress;
 use crate::threads::ThreadsArgs;
+use inputs::InputArgs;
 
 const AFTER_HELP: &str = "\
 INPUT is one file with all inputs of the model, or one file for each, in order:
@@ -58,14 +59,13 @@ Examples:
 
 /// Run a model on arrays, with the numbers of Keras
 #[derive(clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, mut_arg("inputs", |arg| arg.required(true)))]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The model's inputs: .npy, .npz or .csv
-    #[arg(value_name = "INPUT", required = true)]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    input: InputArgs,
 
     /// Save to a .npy, .npz or .csv file instead of printing CSV
     #[arg(short, long, value_name = "OUT")]
@@ -93,9 +93,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     destination
         .check(&model)
         .map_err(|failure| failure.at_file(&args.model.model))?;
-    let inputs = inputs::read(&args.inputs, model.inputs())?;
+    let inputs = args.input.read(model.inputs())?;
     let at_files = |failure: Failure| {
-        let files = inputs::names(&args.inputs);
+        let files = args.input.names();
         failure.at(format_args!("{} on {files}", args.model.model.display()))
     };
     let batch_size = args

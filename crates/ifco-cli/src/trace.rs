@@ -17,7 +17,7 @@ use ndarray::{Array3, ArrayD};
 use crate::failure::Failure;
 use crate::opening::{self, ModelArgs};
 use crate::output::{self, count};
-use crate::predict::inputs;
+use crate::predict::inputs::InputArgs;
 use crate::threads::ThreadsArgs;
 
 const AFTER_HELP: &str = "\
@@ -61,14 +61,13 @@ it. docs/trace.md in ifco's repository says when they do, and has the JSON's sch
 
 /// Trace every gate and state of the recurrent layers over an input
 #[derive(clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, mut_arg("inputs", |arg| arg.required(true)))]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The model's inputs: .npy, .npz or .csv
-    #[arg(value_name = "INPUT", required = true)]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    input: InputArgs,
 
     /// Only these recurrent layers, or cells such as bidirectional/forward [default: all]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
@@ -164,14 +163,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         cells.into_iter().map(|(path, _)| path).collect()
     };
     let model = args.model.whole(&opened)?;
-    let inputs = inputs::read(&args.inputs, model.inputs())?;
+    let inputs = args.input.read(model.inputs())?;
     let mut of = match args.gradient.gradient {
         true => Some(args.gradient.of(model, args.row)?),
         false => None,
     };
     let inputs = match args.row {
-        Some(row) => one_row(model, inputs, row)
-            .map_err(|failure| failure.at(inputs::names(&args.inputs)))?,
+        Some(row) => {
+            one_row(model, inputs, row).map_err(|failure| failure.at(args.input.names()))?
+        }
         None => inputs,
     };
     let mut sink = Sink {
@@ -194,7 +194,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     };
     ran.map_err(|failure| {
-        let files = inputs::names(&args.inputs);
+        let files = args.input.names();
         failure.at_unknown(format_args!("{} on {files}", args.model.model.display()))
     })?;
     let of = of.map(|of| of.words(model)).unwrap_or_default();

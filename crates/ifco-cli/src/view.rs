@@ -8,9 +8,9 @@ use ifco::{Model, Opened};
 use ifco_view::page::{Page, PageError, ServeError, ServeOptions, Vocabulary, serve};
 
 use crate::failure::Failure;
-use crate::labels::Labels;
+use crate::labels::LabelsArgs;
 use crate::opening::{ARCHITECTURE_HELP, ModelArgs};
-use crate::predict::inputs;
+use crate::predict::inputs::InputArgs;
 use crate::threads::ThreadsArgs;
 use crate::{interrupt, output};
 
@@ -43,9 +43,8 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The model's inputs: .npy, .npz or .csv
-    #[arg(value_name = "INPUT")]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    input: InputArgs,
 
     /// An input as text; once for each input of the model
     #[arg(long, value_name = "TEXT", conflicts_with = "inputs")]
@@ -55,9 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     vocabulary: Option<PathBuf>,
 
-    /// What to call each step: a label per line, or for each row a line of words or characters
-    #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
+    #[command(flatten)]
+    labels: LabelsArgs,
 
     /// The row of the input to show first, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0, requires = "inputs")]
@@ -95,15 +93,24 @@ fn page(args: &Args) -> Result<Page, Failure> {
         .unwrap_or(file.as_os_str())
         .to_string_lossy();
     let at_model = |error: PageError| Failure::from(error).at_file(file);
-    let has_input = !args.inputs.is_empty() || !args.text.is_empty();
-    let mut page = match args.model.open()? {
+    let has_input = !args.input.inputs.is_empty() || !args.text.is_empty();
+    let opened = match args.model.open_to_run() {
+        // Of weights that no model can be made of, there is the packing to see.
+        Err(_) if !has_input => args.model.open()?,
+        opened => opened?,
+    };
+    let mut page = match opened {
         Opened::Weights(_) if has_input => {
             return Err(at_model(PageError::NoModel).help(ARCHITECTURE_HELP));
         }
         Opened::Weights(weights) => Page::of_weights(&title, weights.cells()),
         Opened::Model(model) => {
             let inputs = read_inputs(args, &model)?;
+            let layers = ifco::in_keras_layers(&model).and_then(Result::ok);
             let mut page = Page::of_model(&title, *model);
+            if let Some(layers) = layers {
+                page = page.with_way_back(layers);
+            }
             if let Some(path) = &args.vocabulary {
                 page = page.with_vocabulary(Vocabulary::parse(&read_text(path)?));
             }
@@ -119,8 +126,7 @@ fn page(args: &Args) -> Result<Page, Failure> {
             }
         }
     };
-    if let Some(path) = &args.labels {
-        let labels = Labels::read(path)?;
+    if let Some(labels) = args.labels.read()? {
         let (rows, steps) = (page.rows(), page.steps());
         let of = move |row, steps| labels.of((row, rows), (steps, steps));
         if !steps.iter().any(|&steps| of(args.row, steps).is_ok()) {
@@ -132,9 +138,9 @@ fn page(args: &Args) -> Result<Page, Failure> {
 }
 
 fn read_inputs(args: &Args, model: &Model) -> Result<Option<Vec<ndarray::ArrayD<f32>>>, Failure> {
-    match args.inputs.as_slice() {
-        [] => Ok(None),
-        paths => inputs::read(paths, model.inputs()).map(Some),
+    match args.input.inputs.is_empty() {
+        true => Ok(None),
+        false => args.input.read(model.inputs()).map(Some),
     }
 }
 

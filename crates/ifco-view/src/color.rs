@@ -55,71 +55,111 @@ pub enum Theme {
     Dark,
 }
 
-/// From near white over teal to navy.
-const RAMP: [Rgb; 5] = [
-    Rgb(252, 250, 226),
-    Rgb(176, 218, 190),
-    Rgb(72, 163, 178),
-    Rgb(37, 98, 153),
-    Rgb(19, 27, 87),
-];
+/// All colours of a theme. What each is for, [`Theme`]'s methods say.
+struct Palette {
+    paper: Rgb,
+    ink: Rgb,
+    muted: Rgb,
+    grid: Rgb,
+    blank: Rgb,
+    alarm: Rgb,
+    sequential: [Rgb; 5],
+    /// From zero on to −1, and to 1.
+    below: [Rgb; 3],
+    above: [Rgb; 3],
+    curves: [Rgb; 6],
+}
+
+/// The maps go from near the paper to what is far from it: from near white over teal to navy.
+const LIGHT: Palette = Palette {
+    paper: Rgb(255, 255, 255),
+    ink: Rgb(28, 31, 38),
+    muted: Rgb(88, 94, 106),
+    grid: Rgb(222, 225, 231),
+    blank: Rgb(226, 228, 233),
+    alarm: Rgb(204, 0, 120),
+    sequential: [
+        Rgb(252, 250, 226),
+        Rgb(176, 218, 190),
+        Rgb(72, 163, 178),
+        Rgb(37, 98, 153),
+        Rgb(19, 27, 87),
+    ],
+    below: [Rgb(247, 247, 247), Rgb(113, 170, 212), Rgb(16, 78, 139)],
+    above: [Rgb(247, 247, 247), Rgb(236, 162, 92), Rgb(134, 56, 0)],
+    curves: [
+        Rgb(0, 101, 163),
+        Rgb(213, 94, 0),
+        Rgb(0, 138, 102),
+        Rgb(186, 92, 148),
+        Rgb(181, 125, 0),
+        Rgb(64, 158, 214),
+    ],
+};
 
 /// The same for dark paper, where large is light: from near black over blue and teal to yellow.
-const DARK_RAMP: [Rgb; 5] = [
-    Rgb(27, 31, 42),
-    Rgb(32, 62, 122),
-    Rgb(28, 121, 154),
-    Rgb(110, 186, 158),
-    Rgb(250, 240, 168),
-];
+const DARK: Palette = Palette {
+    paper: Rgb(20, 23, 31),
+    ink: Rgb(233, 236, 242),
+    muted: Rgb(160, 167, 180),
+    grid: Rgb(52, 57, 69),
+    blank: Rgb(58, 62, 72),
+    alarm: Rgb(255, 92, 178),
+    sequential: [
+        Rgb(27, 31, 42),
+        Rgb(32, 62, 122),
+        Rgb(28, 121, 154),
+        Rgb(110, 186, 158),
+        Rgb(250, 240, 168),
+    ],
+    below: [Rgb(33, 36, 44), Rgb(38, 105, 171), Rgb(134, 205, 255)],
+    above: [Rgb(33, 36, 44), Rgb(176, 90, 20), Rgb(255, 206, 128)],
+    curves: [
+        Rgb(86, 180, 233),
+        Rgb(255, 138, 66),
+        Rgb(38, 196, 148),
+        Rgb(226, 148, 196),
+        Rgb(240, 200, 70),
+        Rgb(150, 166, 255),
+    ],
+};
 
 impl Theme {
+    fn palette(self) -> &'static Palette {
+        match self {
+            Theme::Light => &LIGHT,
+            Theme::Dark => &DARK,
+        }
+    }
+
     /// What is drawn on.
     pub fn paper(self) -> Rgb {
-        match self {
-            Theme::Light => Rgb(255, 255, 255),
-            Theme::Dark => Rgb(20, 23, 31),
-        }
+        self.palette().paper
     }
 
     /// Text and borders.
     pub fn ink(self) -> Rgb {
-        match self {
-            Theme::Light => Rgb(28, 31, 38),
-            Theme::Dark => Rgb(233, 236, 242),
-        }
+        self.palette().ink
     }
 
     /// Text of less weight: numbers at axes, notes.
     pub fn muted(self) -> Rgb {
-        match self {
-            Theme::Light => Rgb(88, 94, 106),
-            Theme::Dark => Rgb(160, 167, 180),
-        }
+        self.palette().muted
     }
 
     /// Lines that only guide the eye.
     pub fn grid(self) -> Rgb {
-        match self {
-            Theme::Light => Rgb(222, 225, 231),
-            Theme::Dark => Rgb(52, 57, 69),
-        }
+        self.palette().grid
     }
 
     /// What is no number, and steps that a mask skips: a grey of neither map.
     pub fn blank(self) -> Rgb {
-        match self {
-            Theme::Light => Rgb(226, 228, 233),
-            Theme::Dark => Rgb(58, 62, 72),
-        }
+        self.palette().blank
     }
 
     /// What is not finite: NaN and infinity, a hue of neither map.
     pub fn alarm(self) -> Rgb {
-        match self {
-            Theme::Light => Rgb(204, 0, 120),
-            Theme::Dark => Rgb(255, 92, 178),
-        }
+        self.palette().alarm
     }
 
     /// The map of what goes from 0 to 1, a gate for instance. Beyond that it stays at its ends.
@@ -130,10 +170,7 @@ impl Theme {
     /// assert!(low > 0.95 && high < 0.35);
     /// ```
     pub fn sequential(self, t: f32) -> Rgb {
-        match self {
-            Theme::Light => along(&RAMP, t),
-            Theme::Dark => along(&DARK_RAMP, t),
-        }
+        along(&self.palette().sequential, t)
     }
 
     /// The map of what goes from -1 over 0 to 1: blue below, orange above.
@@ -144,13 +181,8 @@ impl Theme {
     /// assert!(blue > red);
     /// ```
     pub fn diverging(self, t: f32) -> Rgb {
-        let arm = match (self, t < 0.0) {
-            (Theme::Light, true) => [Rgb(247, 247, 247), Rgb(113, 170, 212), Rgb(16, 78, 139)],
-            (Theme::Light, false) => [Rgb(247, 247, 247), Rgb(236, 162, 92), Rgb(134, 56, 0)],
-            (Theme::Dark, true) => [Rgb(33, 36, 44), Rgb(38, 105, 171), Rgb(134, 205, 255)],
-            (Theme::Dark, false) => [Rgb(33, 36, 44), Rgb(176, 90, 20), Rgb(255, 206, 128)],
-        };
-        along(&arm, t.abs())
+        let Palette { below, above, .. } = self.palette();
+        along(if t < 0.0 { below } else { above }, t.abs())
     }
 
     /// The colour of the n-th curve; six that can be told apart, then again from the first
@@ -161,26 +193,8 @@ impl Theme {
     /// assert_eq!(Theme::Dark.curve(0), Theme::Dark.curve(6));
     /// ```
     pub fn curve(self, n: usize) -> Rgb {
-        const LIGHT: [Rgb; 6] = [
-            Rgb(0, 101, 163),
-            Rgb(213, 94, 0),
-            Rgb(0, 138, 102),
-            Rgb(186, 92, 148),
-            Rgb(181, 125, 0),
-            Rgb(64, 158, 214),
-        ];
-        const DARK: [Rgb; 6] = [
-            Rgb(86, 180, 233),
-            Rgb(255, 138, 66),
-            Rgb(38, 196, 148),
-            Rgb(226, 148, 196),
-            Rgb(240, 200, 70),
-            Rgb(150, 166, 255),
-        ];
-        match self {
-            Theme::Light => LIGHT[n % LIGHT.len()],
-            Theme::Dark => DARK[n % DARK.len()],
-        }
+        let curves = &self.palette().curves;
+        curves[n % curves.len()]
     }
 }
 
@@ -291,7 +305,7 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        for color in RAMP.iter().chain(&DARK_RAMP) {
+        for color in LIGHT.sequential.iter().chain(&DARK.sequential) {
             let back = rgb(lab(*color));
             let near = |a: u8, b: u8| a.abs_diff(b) <= 1;
             assert!(near(color.0, back.0) && near(color.1, back.1) && near(color.2, back.2));

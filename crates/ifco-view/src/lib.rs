@@ -7,3 +7,4 @@ pub mod color;
 pub mod page;
 mod parts;
 pub mod plot;
+pub mod words;

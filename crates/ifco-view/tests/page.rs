@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use ifco_model::{Generation, Model, Target, Unit};
-use ifco_view::page::{Page, PageError, Request, ServeError, ServeOptions, serve};
+use ifco_view::page::{Page, Request, ServeError, ServeOptions, serve};
 use ndarray::{Array, ArrayD, IxDyn, s};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const UNITS: usize = 3;
+const FEATURES: usize = 2;
 
 /// A model of this recurrent layer over numbers, with weights that are all different.
 fn model(class: &str, gates: usize, name: &str) -> Model {
@@ -331,16 +332,31 @@ fn the_file_holds_what_the_server_says() {
         .flat_map(|step| get(&page, &format!("step?run=0&trace=0&step={step}")).1)
         .collect();
     assert_eq!(decode("steps/0"), steps);
+
+    let asked = "run=0&trace=0&output=0&of=0&at=0";
+    let told = |path: &str| -> Value {
+        serde_json::from_slice(&get(&page, &format!("{path}?{asked}")).1).unwrap()
+    };
+    let mut flow = told("flow");
+    flow["parts"] = told("parts");
+    assert_eq!(data["flow"], json!([flow]));
+    let maps = get(&page, &format!("flowmaps?{asked}&from=0&to=7&bins=1000")).1;
+    assert_eq!(decode("flow/0"), maps);
+    let steps: Vec<u8> = (0..7)
+        .flat_map(|step| get(&page, &format!("flowstep?{asked}&step={step}")).1)
+        .collect();
+    assert_eq!(decode("flowsteps/0"), steps);
 }
 
 /// A large run's file stays small enough to open, and tells what it lacks.
 #[test]
 fn a_large_file_leaves_out_and_says_so() {
     let page = Page::of_model("tiny.keras", model("LSTM", 4, "lstm"));
-    let page = page.with_inputs(vec![input(400_000)]).unwrap();
+    let page = page.with_inputs(vec![input(250_000)]).unwrap();
     let html = page.export().unwrap();
     assert!(html.len() < 20 << 20, "{}", html.len());
     assert!(html.contains("exact numbers of lstm after its first"));
+    assert!(html.contains("\"flow/0\""));
 }
 
 proptest! {
@@ -471,25 +487,84 @@ fn a_taken_port_is_told() {
     assert!(error.help().unwrap().contains("--port"));
 }
 
-/// The page's sums have no place for peepholes and the like: it says so, and shows nothing wrong.
+/// Peepholes, a projection, a clip: their arrays are among the others, and a step tells what is
+/// projected.
 #[test]
-fn an_lstm_with_options_is_refused() {
+fn an_lstm_with_options_is_shown() {
+    let options = json!({"proj_size": 2, "peepholes": true, "clip": 0.5, "layer_norm": "gates"});
     let json = json!({"class_name": "Sequential", "config": {"name": "tiny", "layers": [
-        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 2]}},
-        {"class_name": "LSTM", "config": {"name": "lstm", "units": 1, "ifco": {"clip": 0.5}}},
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, FEATURES]}},
+        {"class_name": "LSTM", "config": {"name": "lstm", "units": 3, "return_sequences": true,
+            "ifco": options}},
     ]}});
     let mut model = Model::from_config(&json, Generation::Keras3).unwrap();
-    let shapes: [&[usize]; 3] = [&[2, 4], &[1, 4], &[4]];
-    let weights = shapes.map(|shape| ArrayD::zeros(IxDyn(shape)));
+    let shapes: [&[usize]; 9] = [
+        &[FEATURES, 12],
+        &[2, 12],
+        &[12],
+        &[3, 2],
+        &[3, 3],
+        &[12],
+        &[12],
+        &[3],
+        &[3],
+    ];
+    let weights = shapes.map(|shape| {
+        let size = shape.iter().product::<usize>();
+        array(shape, (0..size).map(|n| (n as f32 * 0.7).sin()))
+    });
     model.set_weights(weights.to_vec()).unwrap();
-    let page = Page::of_model("tiny.onnx", model);
-    let error = page.export().unwrap_err();
-    assert!(
-        matches!(&error, PageError::Extras { path, extras } if path == "lstm" && extras == "clip")
+    let page = Page::of_model("tiny.pt", model);
+    let page = page.with_inputs(vec![input(7)]).unwrap();
+
+    let cell = &info(&page)["cells"][0];
+    assert_eq!((&cell["units"], &cell["outputs"]), (&json!(3), &json!(2)));
+    assert_eq!(cell["options"]["clip"], json!(0.5));
+    let arrays = cell["arrays"].as_array().unwrap();
+    let names: Vec<&str> = arrays
+        .iter()
+        .map(|array| array["name"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "kernel",
+        "recurrent_kernel",
+        "bias",
+        "peepholes",
+        "norm",
+        "projection",
+    ];
+    assert_eq!(names[..6], expected);
+    assert_eq!(names[6..], ["state_norm"]);
+    for part in 0..arrays.len() {
+        let path = format!("picture?cell=0&part={part}&rows=50&columns=50");
+        assert_eq!(get(&page, &path).0, 200, "{path}");
+    }
+    // By gate: kernel, recurrent kernel, bias, peepholes, γ and β.
+    let column = numbers(&get(&page, "column?cell=0&unit=2").1);
+    assert_eq!(column.len(), (FEATURES + 2 + 1 + 1 + 2) * 4);
+    assert_eq!(
+        column[(FEATURES + 3) * 4 + 2],
+        0.0,
+        "the candidate has no peephole"
     );
-    assert!(error.help().unwrap().contains("ifco trace"));
-    let error = serve(page, ServeOptions::default(), |_| unreachable!()).unwrap_err();
-    assert!(matches!(error, ServeError::Page(_)));
+
+    let projection: Vec<Vec<f32>> = (0..2)
+        .map(|column| numbers(&get(&page, &format!("down?cell=0&part=5&column={column}")).1))
+        .collect();
+    assert_eq!(get(&page, "down?cell=0&part=5&column=2").0, 400);
+    for step in 0..7 {
+        let step = numbers(&get(&page, &format!("step?run=0&trace=0&step={step}")).1);
+        // x; h and c before; i f c_tilde o c; h; o∘φ(c).
+        assert_eq!(step.len(), FEATURES + 2 + 3 + 5 * 3 + 2 + 3);
+        let (h, shown) = step[step.len() - 5..].split_at(2);
+        for (h, column) in h.iter().zip(&projection) {
+            let sum: f32 = shown.iter().zip(column).map(|(a, b)| a * b).sum();
+            assert!((h - sum).abs() < 1e-6, "{h} {sum}");
+        }
+    }
+    let maps = "maps?run=0&trace=0&from=0&to=7&bins=7&first=0&last=7&shows=0";
+    assert_eq!(get(&page, maps).1.len(), 5 * (20 + 3 * 7) + 20 + 2 * 7);
+    assert!(page.export().unwrap().contains("weights/0"));
 }
 
 /// What the page draws of the way back is what the library finds.

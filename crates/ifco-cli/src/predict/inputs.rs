@@ -9,6 +9,27 @@ use ndarray::{Array2, ArrayD, Axis, IxDyn};
 use crate::failure::Failure;
 use crate::output::count;
 
+/// INPUT of every command that runs a model. Which ones need it they say with
+/// `#[command(mut_arg("inputs", ...))]`.
+#[derive(clap::Args)]
+pub struct InputArgs {
+    /// The model's inputs: .npy, .npz or .csv
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+}
+
+impl InputArgs {
+    /// One array for each input of the model, in the model's order.
+    pub fn read(&self, ports: &[Port]) -> Result<Vec<ArrayD<f32>>, Failure> {
+        read(&self.inputs, ports)
+    }
+
+    /// The files' names, for errors.
+    pub fn names(&self) -> String {
+        names(&self.inputs)
+    }
+}
+
 /// Reads one array for each input of the model, in the model's order.
 pub fn read(paths: &[PathBuf], ports: &[Port]) -> Result<Vec<ArrayD<f32>>, Failure> {
     let mut found = Vec::new();
@@ -29,7 +50,6 @@ pub fn read(paths: &[PathBuf], ports: &[Port]) -> Result<Vec<ArrayD<f32>>, Failu
         .collect()
 }
 
-/// The files' names, for errors.
 pub fn names(paths: &[PathBuf]) -> String {
     let names = paths.iter().map(|path| path.display().to_string());
     names.collect::<Vec<_>>().join(", ")

@@ -23,7 +23,7 @@ use crate::progress::Progress;
 
 /// What the model was made for, if it is to be used on raw data.
 pub fn recipe(args: &Args) -> Result<Option<Recipe>, Failure> {
-    let [input] = &args.inputs[..] else {
+    let [input] = &args.input.inputs[..] else {
         return Ok(None);
     };
     let extension = input.extension().map(|ext| ext.to_ascii_lowercase());
@@ -40,7 +40,7 @@ pub fn run(args: &Args, recipe: &Recipe) -> Result<(), Failure> {
         model.set_precision(precision);
     }
     check(&model, recipe).map_err(|failure| failure.at_file(&args.model.model))?;
-    let [input] = &args.inputs[..] else {
+    let [input] = &args.input.inputs[..] else {
         return Ok(()); // `recipe` has seen to it that there is one
     };
     let batch = args

@@ -168,6 +168,7 @@ impl Page {
             }
             "weights" => Answer::numbers(facts::weights(self.cell_of(&query)?).iter()),
             "column" => self.answer_column(&query)?,
+            "down" => self.answer_down(&query)?,
             "picture" => self.answer_picture(&query)?,
             "maps" => self.answer_maps(&query)?,
             "curves" => self.answer_curves(&query)?,
@@ -271,7 +272,7 @@ impl Page {
         Ok(cell)
     }
 
-    /// A unit's weights: of kernel, recurrent kernel and bias, in each row a number for each gate.
+    /// A unit's weights: of each array by gate, in each row a number for each gate.
     fn answer_column(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
         let cell = self.cell_of(query)?;
         let unit = query.number("unit")?;
@@ -279,7 +280,7 @@ impl Page {
             return Err(Wrong::Parameter("unit"));
         }
         let mut numbers: Vec<f32> = Vec::new();
-        for part in fused(cell) {
+        for part in fused(cell).iter().filter(|part| part.is_by_gate) {
             for row in part.values.outer_iter() {
                 numbers.extend(row.iter().skip(unit).step_by(cell.units()));
             }
@@ -297,7 +298,21 @@ impl Page {
         if most.0 == 0 || most.1 == 0 {
             return Err(Wrong::Parameter("rows"));
         }
-        Ok(Answer::of(BYTES, picture(part.values, most)))
+        Ok(Answer::of(BYTES, picture(part.values.view(), most)))
+    }
+
+    /// A column of one of the fused arrays.
+    fn answer_down(&self, query: &Query<'_>) -> Result<Answer, Wrong> {
+        let cell = self.cell_of(query)?;
+        let parts = fused(cell);
+        let part = parts.get(query.number("part")?);
+        let part = part.ok_or(Wrong::Parameter("part"))?;
+        let column = query.number("column")?;
+        if column >= part.values.ncols() {
+            return Err(Wrong::Parameter("column"));
+        }
+        let numbers = part.values.column(column).to_vec();
+        Ok(Answer::numbers(numbers.iter()))
     }
 
     /// The heat maps of all arrays of a trace, or some columns of them, one after the other.

@@ -4,7 +4,9 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::flow::FITTING;
 use super::planes::{Scale, Shows, bytes, planes};
+use super::run::{Run, Steps};
 use super::{Page, PageError, assets, facts};
 
 /// What the numbers in a file may take, before they are written as text: the page must open fast.
@@ -41,16 +43,17 @@ impl Page {
     /// full, the rest is left out, and the page says what.
     ///
     /// # Errors
-    /// When the model cannot run on the page's input, or has a cell that the page cannot show.
+    /// When the model cannot run on the page's input.
     pub fn export(&self) -> Result<String, PageError> {
-        self.check()?;
         let mut info = self.facts();
         let mut blobs = Blobs::default();
         let run = self.lock().first();
+        let mut flow = Value::Null;
         // Heat maps first: they are small, and most of what there is to see.
         if let Some(run) = &run {
             info["run"] = self.run_facts(run);
             self.put_planes(run, &mut blobs);
+            flow = self.put_flow(run, &mut blobs);
         }
         for (index, (path, cell)) in self.cells().iter().enumerate() {
             let numbers = facts::weights(cell);
@@ -64,16 +67,18 @@ impl Page {
         }
         if let Some(run) = &run {
             put_steps(run, &mut blobs);
+            put_flow_steps(run, &mut blobs);
         }
         let data = json!({
             "info": info,
+            "flow": flow,
             "blobs": blobs.blobs,
             "left_out": blobs.left_out,
         });
         Ok(html(&data))
     }
 
-    fn put_planes(&self, run: &super::run::Run, blobs: &mut Blobs) {
+    fn put_planes(&self, run: &Run, blobs: &mut Blobs) {
         let progress = run.progress();
         let count = progress.traces().len();
         for (index, (name, passage)) in progress.traces().iter().enumerate() {
@@ -99,21 +104,81 @@ impl Page {
     }
 }
 
+impl Page {
+    /// The gradients of what fits the model's output: their heat maps, and what is told of each
+    /// trace.
+    fn put_flow(&self, run: &Run, blobs: &mut Blobs) -> Value {
+        let flow = match self.flow(run, FITTING) {
+            Ok(flow) => flow,
+            Err(error) => {
+                blobs.left_out.push(format!("the gradient ({error})"));
+                return Value::Null;
+            }
+        };
+        let progress = run.progress();
+        let traces = progress.traces().iter().enumerate();
+        let told = traces.map(|(index, (path, _))| {
+            let (sizes, mut facts) = (flow.sizes(path)?, flow.facts(path)?);
+            let values = sizes.iter().map(|(array, _)| array.ncols()).sum::<usize>();
+            let share = MOST_BYTES / 8 / progress.traces().len() / values.max(1);
+            if share == 0 {
+                blobs.left_out.push(format!("the gradient of {path}"));
+                return None;
+            }
+            let mut maps = Vec::new();
+            for (array, scale) in &sizes {
+                let time = array.nrows();
+                let bins = time.min(MOST_BINS).min(share);
+                let values = Steps::of(array.view());
+                let shows = &[Shows::Largest];
+                maps.extend(planes(&values, 0..time, bins, 0..bins, *scale, shows));
+            }
+            blobs.put(format!("flow/{index}"), &maps);
+            // What has a gradient has this too; a model may be too large for it.
+            facts["parts"] = self.parts(run, FITTING, path).unwrap_or_default();
+            Some(facts)
+        });
+        told.map(|facts| facts.unwrap_or_default()).collect()
+    }
+}
+
+/// The exact numbers of the gradients, as many as there is room for.
+fn put_flow_steps(run: &Run, blobs: &mut Blobs) {
+    let Some(flow) = run.flow(FITTING) else {
+        return;
+    };
+    let progress = run.progress();
+    let count = progress.traces().len();
+    for (index, (path, _)) in progress.traces().iter().enumerate() {
+        let share = blobs.room() / (count - index);
+        let steps = (0..).map_while(|step| flow.step(path, step));
+        let numbers = as_many_as(steps, share);
+        blobs.put(format!("flowsteps/{index}"), &bytes(numbers.iter()));
+    }
+}
+
+/// The numbers of the first steps that are not larger than so many bytes together.
+fn as_many_as(steps: impl Iterator<Item = Vec<f32>>, most: usize) -> Vec<f32> {
+    let mut numbers = Vec::new();
+    for step in steps {
+        if (numbers.len() + step.len()) * size_of::<f32>() > most {
+            break;
+        }
+        numbers.extend(step);
+    }
+    numbers
+}
+
 /// Exact numbers, step after step from the first, as many as there is room for.
-fn put_steps(run: &super::run::Run, blobs: &mut Blobs) {
+fn put_steps(run: &Run, blobs: &mut Blobs) {
     let progress = run.progress();
     let count = progress.traces().len();
     for (index, (name, _)) in progress.traces().iter().enumerate() {
         let share = blobs.room() / (count - index);
-        let mut numbers = Vec::new();
-        let mut steps = 0;
-        while let Some(step) = progress.step(index, steps) {
-            if (numbers.len() + step.len()) * size_of::<f32>() > share {
-                break;
-            }
-            numbers.extend(step);
-            steps += 1;
-        }
+        let each = progress.step(index, 0).map_or(1, |step| step.len());
+        let steps = (0..).map_while(|step| progress.step(index, step));
+        let numbers = as_many_as(steps, share);
+        let steps = numbers.len() / each.max(1);
         let time = progress.time(index);
         if steps < time {
             blobs.left_out.push(format!(

@@ -1,14 +1,14 @@
 //! What the page is told of the model, as JSON.
 
 use ifco_cell::packing::{self, GruPacking, Packing, Part, SIMPLE_RNNS, SimpleRnnPacking};
-use ifco_cell::{Cell, Gate, GruGate};
+use ifco_cell::{Cell, Gate, GruGate, NormedSums};
 use ifco_model::{LayerEntry, Model, Port};
-use ndarray::ArrayView2;
 use serde_json::{Map, Value, json};
 
 use super::text::Writing;
 use super::{Page, Subject};
 use crate::color::Theme;
+use crate::parts::{Fused, fused};
 
 /// The frameworks whose names the page tells beside Keras's.
 const FRAMEWORKS: [&str; 3] = ["keras", "pytorch", "onnx"];
@@ -155,13 +155,17 @@ fn cell_facts(path: &str, cell: &Cell) -> Value {
     let mut facts = json!({
         "path": path,
         "units": cell.units(),
+        "outputs": cell.outputs(),
         "features": cell.features(),
+        "arrays": fused(cell).iter().map(array_facts).collect::<Value>(),
+        "options": options(cell),
     });
     let own = match cell {
         Cell::Lstm(lstm) => json!({
             "kind": "LSTM",
             "activation": lstm.activation().name(),
             "recurrent_activation": lstm.recurrent_activation().name(),
+            "output_activation": lstm.output_activation().name(),
             "biases": usize::from(lstm.weights().fused_bias().is_some()),
             "gates": Gate::ALL.map(|gate| json!({
                 "letter": gate.letter(),
@@ -200,6 +204,45 @@ fn cell_facts(path: &str, cell: &Cell) -> Value {
         facts.extend(own);
     }
     facts
+}
+
+/// One of the arrays of a cell.
+fn array_facts(array: &Fused<'_>) -> Value {
+    json!({
+        "name": array.name,
+        "letter": array.letter,
+        "rows": array.values.nrows(),
+        "columns": array.values.ncols(),
+        "by_gate": array.is_by_gate,
+        "without": array.without,
+        "shape": array.shape,
+    })
+}
+
+/// What a cell does otherwise than Keras's.
+fn options(cell: &Cell) -> Value {
+    match cell {
+        Cell::Lstm(cell) => {
+            let (options, weights) = (cell.options(), cell.weights());
+            let norm = weights.layer_norm().map(|norm| match norm.sums {
+                NormedSums::Products { .. } => "products",
+                _ => "gates",
+            });
+            json!({
+                "peepholes": weights.peepholes().is_some(),
+                "projection": weights.projection().is_some(),
+                "layer_norm": norm,
+                "input_forget": options.input_forget,
+                "clip": options.clip,
+                "cell_clip": options.cell_clip,
+                "projection_clip": options.projection_clip,
+                "forget_bias": options.forget_bias,
+            })
+        }
+        Cell::Gru(cell) => json!({ "clip": cell.clip() }),
+        Cell::SimpleRnn(cell) => json!({ "clip": cell.clip() }),
+        _ => json!({}),
+    }
 }
 
 const PARTS: [(&str, Part); 3] = [
@@ -277,48 +320,11 @@ fn place(name: &str, key: &str, parts: [(&str, Value, Value); 3]) -> Value {
     json!({ "name": name, "key": key, "parts": parts })
 }
 
-/// The weights of a cell: kernel (features, gates·units), recurrent kernel (units, gates·units)
-/// and bias (rows, gates·units).
+/// All arrays of a cell, one after the other, each row by row.
 pub(super) fn weights(cell: &Cell) -> Vec<f32> {
-    let (kernel, recurrent, bias): (ArrayView2<'_, f32>, ArrayView2<'_, f32>, Vec<f32>) = match cell
-    {
-        Cell::Lstm(cell) => {
-            let weights = cell.weights();
-            let bias = weights.fused_bias().map(|bias| bias.to_vec());
-            (
-                weights.fused_kernel(),
-                weights.fused_recurrent_kernel(),
-                bias.unwrap_or_default(),
-            )
-        }
-        Cell::Gru(cell) => {
-            let weights = cell.weights();
-            let bias = weights
-                .fused_bias()
-                .map(|bias| bias.iter().copied().collect());
-            (
-                weights.fused_kernel(),
-                weights.fused_recurrent_kernel(),
-                bias.unwrap_or_default(),
-            )
-        }
-        Cell::SimpleRnn(cell) => {
-            let weights = cell.weights();
-            let bias = weights.bias().map(|bias| bias.to_vec());
-            (
-                weights.kernel(),
-                weights.recurrent_kernel(),
-                bias.unwrap_or_default(),
-            )
-        }
-        _ => return Vec::new(),
-    };
-    kernel
-        .iter()
-        .chain(&recurrent)
-        .chain(&bias)
-        .copied()
-        .collect()
+    let arrays = fused(cell);
+    let numbers = arrays.iter().flat_map(|array| &array.values);
+    numbers.copied().collect()
 }
 
 /// The colours of the pictures, for the page's own: CSS variables, and the maps in 255 steps.

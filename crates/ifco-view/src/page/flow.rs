@@ -26,11 +26,17 @@ const POINTS: usize = 32;
 /// The multiply-adds of a run that may go forward and back at each of the points: a second or two.
 const MOST_INTEGRATED: usize = 100_000_000;
 
+/// A step takes as long as so many of them, however small the model is.
+const LEAST_OF_STEP: usize = 10_000;
+
 /// A gradient of which less is left has vanished, as `ifco trace --gradient` says it.
 const VANISHED: f64 = 0.01;
 
 /// What the gradient is of: `None` for what fits the model's output.
 pub(super) type Choice = (usize, Option<Unit>, Option<isize>);
+
+/// What fits the model's first output.
+pub(super) const FITTING: Choice = (0, None, None);
 
 /// The gradients of one run.
 #[derive(Debug)]
@@ -138,11 +144,12 @@ impl Page {
             return Ok(kept);
         }
         check_size(run.progress().steps, per_step(model))?;
-        model.reset_states();
         let inputs: Vec<ArrayViewD<'_, f32>> =
             run.inputs.iter().map(|input| input.view()).collect();
         let (output, unit, step) = choice;
         let mut target = Target::default();
+        let model = self.back(model);
+        model.reset_states();
         let found = model.trace_gradient(&[], &inputs, &TraceOptions::default(), |outputs| {
             let fitting = || Target::fitting(outputs.get(output..).unwrap_or_default()).unit;
             target = Target {
@@ -183,7 +190,11 @@ impl Page {
             columns.saturating_mul(cell.features().saturating_add(cell.units()))
         });
         let weights = weights.fold(0, usize::saturating_add);
-        let method = match weights.saturating_mul(run.progress().steps) > MOST_INTEGRATED {
+        let method = match weights
+            .max(LEAST_OF_STEP)
+            .saturating_mul(run.progress().steps)
+            > MOST_INTEGRATED
+        {
             true => AttributionMethod::GradientTimesInput,
             false => AttributionMethod::IntegratedGradients { points: POINTS },
         };
@@ -191,7 +202,8 @@ impl Page {
             run.inputs.iter().map(|input| input.view()).collect();
         let found = {
             let _alone = self.alone();
-            model.attribution(&inputs, &flow.target, method)?
+            self.back(model)
+                .attribution(&inputs, &flow.target, method)?
         };
         let row = found
             .inputs

@@ -59,6 +59,8 @@ pub struct Page {
     /// The file's name.
     title: String,
     subject: Subject,
+    /// See [`with_way_back`](Self::with_way_back).
+    way_back: Option<Box<Model>>,
     /// One for each input of the model, `(batch, ...)`.
     inputs: Option<Vec<ArrayD<f32>>>,
     vocabulary: Option<Vocabulary>,
@@ -151,18 +153,7 @@ pub enum PageError {
     /// The way back needs all steps.
     #[error("the run is not done: its gradient goes back from the last step")]
     NotDone,
-    /// A cell has what the page's sums and arrays have no place for.
-    #[error("the page has no place yet for what LSTM {path:?} has beyond Keras's: {extras}")]
-    Extras {
-        /// The cell.
-        path: String,
-        /// [`LstmCell::extras`](ifco_cell::LstmCell::extras), in one text.
-        extras: String,
-    },
 }
-
-/// What to do with a cell that the page cannot show.
-const SHOWN_ELSEWHERE: &str = "`ifco show`, `ifco trace` and `ifco plot` show such a cell";
 
 impl PageError {
     /// What to do about it.
@@ -191,7 +182,6 @@ impl PageError {
             Self::Texts { .. } => "give one for each input, in order",
             Self::Row { .. } | Self::NotDone => return None,
             Self::TooLong { .. } => "give fewer steps",
-            Self::Extras { .. } => SHOWN_ELSEWHERE,
         };
         Some(help.into())
     }
@@ -225,6 +215,7 @@ impl Page {
         Self {
             title: title.into(),
             subject,
+            way_back: None,
             inputs: None,
             vocabulary: None,
             labels: Labels::default(),
@@ -234,6 +225,36 @@ impl Page {
             goes_on: OnceLock::new(),
             runs: Mutex::default(),
         }
+    }
+
+    /// The same model in layers that gradients go back through, where it is itself a graph that they
+    /// do not. One that takes or gives anything else, or has other cells, is left aside.
+    ///
+    /// ```
+    /// # use ifco_model::{Generation, Model};
+    /// # use ifco_view::page::Page;
+    /// # let json = serde_json::json!({"class_name": "Sequential", "config": {"name": "tiny", "layers": [
+    /// #     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 3]}},
+    /// #     {"class_name": "LSTM", "config": {"name": "lstm", "units": 2}},
+    /// # ]}});
+    /// # let graph = Model::from_config(&json, Generation::Keras3)?;
+    /// # let layers = Model::from_config(&json, Generation::Keras3)?;
+    /// // `layers` is what `ifco::in_keras_layers(&graph)` gives
+    /// let page = Page::of_model("graph.onnx", graph).with_way_back(layers);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_way_back(mut self, layers: Model) -> Self {
+        if let Subject::Model(own) = &self.subject
+            && is_alike(own, &layers)
+        {
+            self.way_back = Some(Box::new(layers));
+        }
+        self
+    }
+
+    /// The model that gradients go back through.
+    fn back<'a>(&'a self, model: &'a Model) -> &'a Model {
+        self.way_back.as_deref().unwrap_or(model)
     }
 
     /// The tokens of a model over text. Before [`with_texts`](Self::with_texts).
@@ -299,18 +320,6 @@ impl Page {
             .collect()
     }
 
-    /// Whether every cell is one that the page can show.
-    pub(super) fn check(&self) -> Result<(), PageError> {
-        for (path, cell) in self.cells() {
-            let extras = cell.extras();
-            if !extras.is_empty() {
-                let extras = extras.join(", ");
-                return Err(PageError::Extras { path, extras });
-            }
-        }
-        Ok(())
-    }
-
     /// The model's inputs.
     fn ports(&self) -> &[Port] {
         match &self.subject {
@@ -346,4 +355,17 @@ impl Page {
     fn run_of(&self, id: u64) -> Option<Arc<Run>> {
         self.lock().get(id)
     }
+}
+
+/// Whether two models take the same inputs, and have as many outputs and the same cells.
+fn is_alike(one: &Model, other: &Model) -> bool {
+    let mut inputs = one.inputs().iter().zip(other.inputs());
+    let paths = |model: &Model| -> Vec<String> {
+        let cells = model.cells().into_iter();
+        cells.map(|(path, _)| path).collect()
+    };
+    one.inputs().len() == other.inputs().len()
+        && inputs.all(|(one, other)| one.batch_axis == other.batch_axis)
+        && one.outputs().len() == other.outputs().len()
+        && paths(one) == paths(other)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ifco_cell::Passage;
+use ifco_cell::{Cell, Passage};
 use ifco_model::ModelPassage;
 use ndarray::{Array3, ArrayD, ArrayView2, ArrayView3, Axis, s};
 
@@ -207,7 +207,7 @@ impl Progress {
     }
 
     /// Everything about one step of a trace, as f32: what it read (features), the states it read
-    /// and then each array (units).
+    /// and then each array (units); of a projected LSTM also o∘φ(c), what is projected.
     pub fn step(&self, trace: usize, step: usize) -> Option<Vec<f32>> {
         let (stretch, within) = (step / self.size.max(1), step % self.size.max(1));
         let stretch = self.stretches.get(stretch)?;
@@ -235,6 +235,15 @@ impl Progress {
             numbers.extend(at(array.view(), within));
         }
         numbers.extend(at(passage.h(), within));
+        if let Cell::Lstm(cell) = passage.cell()
+            && cell.weights().projection().is_some()
+            && let [_, _, _, o, c] = gates
+        {
+            let mut shown = at(c.view(), within);
+            cell.output_activation().apply(&mut shown);
+            let o = at(o.view(), within);
+            numbers.extend(shown.iter().zip(o).map(|(shown, o)| shown * o));
+        }
         Some(numbers)
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answer::POLICY;
-use super::{Access, Answer, LARGEST_BODY, Page, PageError, Request, SHOWN_ELSEWHERE};
+use super::{Access, Answer, LARGEST_BODY, Page, Request};
 
 /// Connections at once; a browser opens six.
 const MOST_CONNECTIONS: usize = 64;
@@ -63,9 +63,6 @@ pub enum ServeError {
     /// The network does not work.
     #[error("the page cannot be served: {0}")]
     Io(#[from] io::Error),
-    /// There is something that the page cannot show.
-    #[error(transparent)]
-    Page(#[from] PageError),
     /// No token can be made.
     #[error("the system has no random numbers for the address: {0}")]
     Random(#[from] getrandom::Error),
@@ -83,8 +80,6 @@ impl ServeError {
             Self::PortTaken(_) | Self::PortForbidden(_) => {
                 Some("choose another with --port, or leave it out: then any free one is taken")
             }
-            // The only one that a page finds before it is served.
-            Self::Page(_) => Some(SHOWN_ELSEWHERE),
             Self::Io(_) | Self::Random(_) => None,
         }
     }
@@ -97,13 +92,12 @@ impl ServeError {
 /// and time are bounded.
 ///
 /// # Errors
-/// When the port cannot be had, or the model has a cell that the page cannot show.
+/// When the port cannot be had.
 pub fn serve(
     page: Page,
     options: ServeOptions,
     ready: impl FnOnce(&str),
 ) -> Result<Infallible, ServeError> {
-    page.check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(MOST_AT_WORK)

@@ -5,6 +5,7 @@ use plotters::coord::types::RangedCoordf64;
 
 use super::lettering::width;
 use super::sheet::{Align, Sheet, fit, text};
+use crate::words::thousands;
 
 /// Size of the numbers at axes.
 pub(super) const SMALL: f32 = 11.0;
@@ -44,19 +45,6 @@ pub(super) fn number(value: f32) -> String {
         }
     };
     text.replace('-', "−")
-}
-
-/// `12345` as `12,345`.
-pub(super) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// `1 unit`, `2 units`.
@@ -197,7 +185,6 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
-        assert_eq!(thousands(1234567), "1,234,567");
         assert_eq!(count(1, "unit"), "1 unit");
     }
 

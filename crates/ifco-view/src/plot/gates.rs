@@ -8,7 +8,7 @@ use super::axis::{SMALL, TimeAxis, row_numbers};
 use super::heat::{Scale, groups};
 use super::packing::heading;
 use super::sheet::{Align, Area, Cells, Sheet, text};
-use super::signal::{Sequence, Signal};
+use super::signal::{Sequence, Signal, signals};
 use super::{Picture, PlotError, Style};
 
 pub(super) const LEFT: f32 = 58.0;
@@ -51,7 +51,7 @@ pub fn gates(
     sort: Sort,
     style: &Style,
 ) -> Result<Picture, PlotError> {
-    let signals = sequence.signals();
+    let signals = signals(sequence.trace.kind());
     let order = order(sequence, sort)?;
     let (paper_width, _) = style.size((360, 0)).map_err(|error| match error {
         // The height is judged below, when the axis is known.
@@ -105,7 +105,11 @@ pub fn gates(
         let scale = sequence.scale(signal, style.theme);
         let area = Area::new(LEFT, y + ABOVE, room, each);
         name(&mut sheet, signal, sequence, values, area);
-        let cells = means(sequence, values, &order, area, &scale);
+        // The values of a projected h are no units.
+        let of_units = values.ncols() == order.len();
+        let own: Vec<usize> = (0..values.ncols()).collect();
+        let order = if of_units { &order } else { &own };
+        let cells = means(sequence, values, order, area, &scale);
         sheet.image(area, cells);
         hatch_masked(&mut sheet, sequence, area);
         sheet.outline(area, sheet.theme.muted(), 0.8);
@@ -113,7 +117,7 @@ pub fn gates(
             &mut sheet,
             (area.x, area.y, area.height),
             order.len(),
-            Some(&order),
+            Some(order),
         );
         if each >= 40.0 {
             let name = text(
@@ -121,7 +125,7 @@ pub fn gates(
                 area.y + each / 2.0,
                 SMALL,
                 sheet.theme.muted(),
-                "unit",
+                if of_units { "unit" } else { "value" },
             );
             sheet.text(name.align(Align::Middle).turned());
         }
@@ -153,8 +157,11 @@ pub(super) fn about(sequence: &Sequence<'_>, what: &str) -> String {
         false => "",
     };
     let projected = match sequence.is_projected() {
-        true => "; h is projected: not drawn",
-        false => "",
+        true => match sequence.trace.h().dim().2 {
+            1 => "; h is projected to 1 value".into(),
+            values => format!("; h is projected to {values} values"),
+        },
+        false => String::new(),
     };
     format!(
         "{}, {}; row {} of the input, {}{masked}{backward}; {what}{projected}",

@@ -2,12 +2,13 @@
 
 use ifco_cell::Cell;
 
-use super::axis::{SMALL, count, number, row_numbers, thousands};
+use super::axis::{SMALL, count, number, row_numbers};
 use super::heat::{Scale, furthest, groups};
 use super::lettering::width;
 use super::sheet::{Align, Area, Cells, Sheet, fit, text};
 use super::{Picture, PlotError, Style};
 use crate::parts::{Fused, Part, fused, parts};
+use crate::words::thousands;
 
 const LEFT: f32 = 58.0;
 const RIGHT: f32 = 26.0;
@@ -15,6 +16,8 @@ const RIGHT: f32 = 26.0;
 const TOP: f32 = 104.0;
 /// Above each array: its name, and its gates' slices.
 const ABOVE: f32 = 42.0;
+/// More between those that do not have the same columns, for the columns' numbers.
+const BELOW: f32 = 12.0;
 /// Between arrays.
 const GAP: f32 = 14.0;
 /// Column numbers and the scale of colours.
@@ -43,7 +46,8 @@ const LEAST_ROW: f32 = 16.0;
 /// ```
 pub fn packing(path: &str, cell: &Cell, style: &Style) -> Result<Picture, PlotError> {
     let (arrays, parts) = (fused(cell), parts(cell));
-    let fixed = TOP + arrays.len() as f32 * (ABOVE + GAP) + BOTTOM;
+    let of_their_own = arrays.iter().filter(|array| !array.is_by_gate).count();
+    let fixed = TOP + arrays.len() as f32 * (ABOVE + GAP) + of_their_own as f32 * BELOW + BOTTOM;
     let least = arrays.len() as u32 * 24 + fixed.ceil() as u32;
     let (paper_width, paper_height) = style.size((480, least))?;
     let room = paper_width as f32 - LEFT - RIGHT;
@@ -67,14 +71,28 @@ pub fn packing(path: &str, cell: &Cell, style: &Style) -> Result<Picture, PlotEr
 
     let mut y = TOP;
     let mut is_summary = false;
-    for (array, height) in arrays.iter().zip(heights) {
-        array_names(&mut sheet, array, &parts, y, room);
+    for (n, (array, height)) in arrays.iter().zip(heights).enumerate() {
+        let whole = [Part {
+            letter: None,
+            name: array.name,
+            columns: 0..array.values.ncols(),
+        }];
+        let parts = if array.is_by_gate { &parts[..] } else { &whole };
+        array_names(&mut sheet, array, parts, y, room);
         y += ABOVE;
         let area = Area::new(LEFT, y, room, height);
-        is_summary |= heat_map(&mut sheet, array, &parts, area, &scale);
+        is_summary |= heat_map(&mut sheet, array, parts, area, &scale);
         y += height + GAP;
+        // Below the last of the arrays that have the same columns.
+        if arrays
+            .get(n + 1)
+            .is_none_or(|next| !array.is_by_gate || !next.is_by_gate)
+        {
+            column_numbers(&mut sheet, parts, y - GAP, room);
+            y += BELOW;
+        }
     }
-    column_numbers(&mut sheet, &parts, y - GAP, room);
+    y -= BELOW;
     scale_and_notes(&mut sheet, &scale, values(), is_summary, y + 22.0, room);
     Ok(Picture { sheet })
 }
@@ -93,8 +111,11 @@ fn natural_heights(arrays: &[Fused<'_>], room: f32) -> Vec<f32> {
 }
 
 fn about(cell: &Cell, arrays: &[Fused<'_>]) -> String {
-    let parameters: usize = arrays.iter().map(|array| array.values.len()).sum();
-    let bias = if arrays.len() < 3 { ", no bias" } else { "" };
+    let missing = |array: &Fused<'_>| array.without.map_or(0, |_| cell.units());
+    let weights = |array: &Fused<'_>| array.values.len() - missing(array);
+    let parameters: usize = arrays.iter().map(weights).sum();
+    let has_bias = arrays.iter().any(|array| array.name == "bias");
+    let bias = if has_bias { "" } else { ", no bias" };
     format!(
         "{}, {}, {}, {}{bias}",
         cell.kind().name(),
@@ -152,7 +173,13 @@ fn array_names(sheet: &mut Sheet, array: &Fused<'_>, parts: &[Part], y: f32, roo
     sheet.text(text(LEFT, y + 16.0, 13.0, ink, array.name).bold());
     let rows = match (array.name, array.values.nrows()) {
         ("kernel", _) => "a row for each feature of the input",
-        ("recurrent_kernel", _) => "a row for each unit of h one step before",
+        ("recurrent_kernel", _) => match array.rows {
+            "unit" => "a row for each unit of h one step before",
+            _ => "a row for each value of the projected h one step before",
+        },
+        ("peepholes", _) => "i and f see c one step before, o the new c",
+        ("projection", _) => "a row for each unit, a column for each value of h",
+        (name, _) if name.ends_with("norm") => "row 0 is γ, row 1 is β",
         (_, 2) => "row 0 for the input, row 1 for h",
         _ => "",
     };
@@ -163,12 +190,14 @@ fn array_names(sheet: &mut Sheet, array: &Fused<'_>, parts: &[Part], y: f32, roo
     let x = LEFT + width(array.name, 13.0, true) + 12.0;
     sheet.text(text(x, y + 16.0, 12.0, muted, &about));
     let all = columns(parts);
-    for part in parts {
+    for (n, part) in parts.iter().enumerate() {
         let (left, right) = (
             x_of(part.columns.start, all, room),
             x_of(part.columns.end, all, room),
         );
         let slice = match part.letter {
+            _ if array.without == Some(n) => "none".into(),
+            Some(_) if array.name == "peepholes" => format!("peepholes[{}]", n.min(2)),
             Some(_) => array.slice(&part.columns),
             None => array.name.into(),
         };
@@ -185,18 +214,15 @@ fn array_names(sheet: &mut Sheet, array: &Fused<'_>, parts: &[Part], y: f32, roo
 /// `W_f` as in the equations, and where it is, in the middle between left and right.
 fn symbol_and_slice(
     sheet: &mut Sheet,
-    letter: char,
+    letter: &str,
     gate: Option<char>,
     slice: &str,
     (left, right, baseline): (f32, f32, f32),
 ) {
     let (ink, muted) = (sheet.theme.ink(), sheet.theme.muted());
-    let (letter, gate) = (
-        letter.to_string(),
-        gate.map(String::from).unwrap_or_default(),
-    );
+    let gate = gate.map(String::from).unwrap_or_default();
     let of = |text: &str, size| width(text, size, false);
-    let wide = width(&letter, 13.0, true) + width(&gate, 9.5, true);
+    let wide = width(letter, 13.0, true) + width(&gate, 9.5, true);
     // `recurrent_kernel[:, 24:48]` shrinks to its brackets where there is little room.
     let all = right - left - wide - 14.0;
     let short = slice.find('[').map_or(slice, |at| &slice[at..]);
@@ -207,8 +233,8 @@ fn symbol_and_slice(
     };
     let slice = fit(slice, SMALL, all);
     let mut x = (left + right - wide - 8.0 - of(&slice, SMALL)) / 2.0;
-    sheet.text(text(x, baseline, 13.0, ink, &letter).bold());
-    x += width(&letter, 13.0, true);
+    sheet.text(text(x, baseline, 13.0, ink, letter).bold());
+    x += width(letter, 13.0, true);
     if !gate.is_empty() {
         sheet.text(text(x, baseline + 3.5, 9.5, ink, &gate).bold());
     }
@@ -233,9 +259,18 @@ fn heat_map(
         .collect();
     let row_groups = groups(0..rows, area.height as usize);
     let is_summary = column_groups.len() < columns || row_groups.len() < rows;
-    let cells = furthest(array.values, &row_groups, &column_groups, scale);
+    let mut cells = furthest(array.values.view(), &row_groups, &column_groups, scale);
+    if let Some(part) = array.without.and_then(|gate| parts.get(gate)) {
+        let blank = sheet.theme.blank();
+        let across = column_groups.len();
+        for (n, color) in cells.colors.iter_mut().enumerate() {
+            if part.columns.contains(&column_groups[n % across].start) {
+                *color = blank;
+            }
+        }
+    }
     if !is_summary {
-        write_numbers(sheet, array, area, &cells);
+        write_numbers(sheet, array, parts, area, &cells);
     }
     sheet.image(area, cells);
     let ink = sheet.theme.ink();
@@ -258,13 +293,17 @@ fn heat_map(
 }
 
 /// The numbers themselves, where each has the room.
-fn write_numbers(sheet: &mut Sheet, array: &Fused<'_>, area: Area, cells: &Cells) {
+fn write_numbers(sheet: &mut Sheet, array: &Fused<'_>, parts: &[Part], area: Area, cells: &Cells) {
     let (rows, columns) = array.values.dim();
     let (wide, high) = (area.width / columns as f32, area.height / rows as f32);
     if wide < 44.0 || high < 15.0 {
         return;
     }
+    let without = array.without.and_then(|gate| parts.get(gate));
     for ((row, column), &value) in array.values.indexed_iter() {
+        if without.is_some_and(|part| part.columns.contains(&column)) {
+            continue;
+        }
         let below = cells.colors[row * columns + column];
         // Whichever of ink and paper stands out more.
         let (ink, paper) = (sheet.theme.ink(), sheet.theme.paper());

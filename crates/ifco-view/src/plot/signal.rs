@@ -120,7 +120,7 @@ impl<'a> Sequence<'a> {
         self.trace.units()
     }
 
-    /// The arrays that have a row for each unit: all, but for h of a projected LSTM.
+    /// The arrays that have a value for each unit: all, but for h of a projected LSTM.
     pub(super) fn signals(&self) -> Vec<Signal> {
         let mut signals = signals(self.trace.kind());
         signals.retain(|signal| signal.key != "h" || !self.is_projected());

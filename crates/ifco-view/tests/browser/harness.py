@@ -156,7 +156,11 @@ class Tab:
         """How many colours a canvas shows: an empty one has one."""
         return self.page.locator(selector).evaluate(
             """(canvas) => {
-                const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                // Of a copy: who reads a canvas twice is warned.
+                const { width, height } = canvas;
+                const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+                copy.drawImage(canvas, 0, 0);
+                const { data } = copy.getImageData(0, 0, width, height);
                 return new Set(new Uint32Array(data.buffer)).size;
             }"""
         )

@@ -278,6 +278,60 @@ def other_cells_show_too(ifco, browser):
             tab.close()
 
 
+def cells_that_keras_has_not_show_too(ifco, browser):
+    """Peepholes, coupled gates, clips, a projection: what a gate's sum says makes the gate's number."""
+    fixtures = os.path.join(ROOT, "fixtures")
+    apply = {"i": sigmoid, "f": sigmoid, "o": sigmoid, "c_tilde": np.tanh}
+    random = np.random.default_rng(3)
+    with tempfile.TemporaryDirectory() as folder:
+        x = os.path.join(folder, "x.npy")
+        for name, layer, shape in [
+            ("onnx/lstm_peepholes.onnx", "cell", (12, 1, 2)),
+            ("onnx/lstm_coupled.onnx", "cell", (12, 1, 2)),
+            ("onnx/lstm_clip.onnx", "cell", (12, 1, 2)),
+            ("torch/projected.pt", "lstm/backward", (1, 9, 3)),
+        ]:
+            np.save(x, random.normal(size=shape).astype("float32"))
+            with ifco.serving(os.path.join(fixtures, name), x) as url:
+                tab = Tab(browser, url)
+                tab.choose_layer(layer)
+                for step in [0, 4]:
+                    tab.go(1, step)
+                    for array in ["i", "f", "c_tilde", "o"]:
+                        node = tab.page.locator(f"[data-node={array}]")
+                        if node.get_attribute("aria-pressed") == "false":
+                            node.click()
+                            tab.settle()
+                        told = [float(value) for value in tab.page.locator("#sums .formula .num").evaluate_all("(all) => all.map((node) => node.dataset.value)")]
+                        if (name, array) == ("onnx/lstm_coupled.onnx", "f"):
+                            assert told == [float(tab.wire("f"))], told
+                            assert abs(told[0] - (1 - tab.wire("i"))) <= 1e-6
+                            continue
+                        bias, total, value = told
+                        assert abs(apply[array](total) - value) <= 1e-5, (name, array, step, told)
+                        assert abs(value - tab.wire(array)) <= 1e-6
+                if "peepholes" in name:
+                    tab.page.locator("canvas[data-part=peepholes]").hover(position={"x": 3, "y": 5})
+                    tab.settle()
+                    assert "p_i[0]" in tab.page.inner_text("#where"), tab.page.inner_text("#where")
+                if "projected" in name:
+                    tab.page.click("[data-node=proj]")
+                    tab.settle()
+                    values = tab.page.locator("#sums .terms .num").evaluate_all("(all) => all.map((node) => Number(node.dataset.value))")
+                    assert abs(sum(values) - tab.wire("h")) <= 1e-6, values
+                    tab.page.locator("canvas[data-part=projection]").hover(position={"x": 3, "y": 5})
+                    tab.settle()
+                    assert "W_p[0, 0]" in tab.page.inner_text("#where"), tab.page.inner_text("#where")
+                    tab.page.select_option("#sort", "activity")
+                    tab.settle()
+                    assert tab.colors(".map:has(canvas[data-array=h]) canvas >> nth=0") > 3
+                tab.close()
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 def units_are_sorted_and_found(ifco, browser):
     model, x = EXAMPLES["sunspots"]
     h = ifco.trace(model, x, "lstm")["h"][0]
@@ -316,6 +370,26 @@ def units_are_sorted_and_found(ifco, browser):
         tab.page.click("#whole")
         tab.settle()
         tab.close()
+
+
+def the_gradient_of_a_graph_is_watched(ifco, browser):
+    """Through the layers that the graph of an ONNX file is the same as."""
+    model = os.path.join(ROOT, "fixtures", "onnx", "torch_lstm_last.onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        x = os.path.join(folder, "x.npy")
+        np.save(x, np.random.default_rng(4).normal(size=(1, 8, 3)).astype("float32"))
+        arrays = ifco.trace(model, x, "rnn_6", "--gradient", "--target", "sum")
+        with ifco.serving(model, x) as url:
+            tab = Tab(browser, url)
+            tab.page.click("#flow > summary")
+            tab.page.wait_for_selector("#flow-maps canvas[data-flow=dc]")
+            tab.page.select_option("#flow-of", "1")
+            tab.go(2, 6)
+            tab.settle()
+            for array in ["dh", "dc", "forget_product"]:
+                found = np.float32(tab.page.locator(f"#flow-here [data-number={array}]").get_attribute("data-value"))
+                assert abs(found - arrays[array][0, 6, 2]) <= 1e-5 * max(1e-6, np.abs(arrays[array]).max()), array
+            tab.close()
 
 
 def the_gradient_is_watched(ifco, browser):
@@ -383,6 +457,23 @@ def the_file_works_without_a_server(ifco, browser):
             assert tab.page.locator("#where .cellname").count() == 1
             assert tab.page.locator("[data-input='0']").get_attribute("readonly") is not None
             assert "ifco view" in tab.page.inner_text("#inputs")
+            # The gradient of what fits the output, with the numbers of `ifco trace --gradient`.
+            arrays = ifco.trace(*arguments[:2], layer, "--gradient")
+            tab.page.click("#flow > summary")
+            tab.settle()
+            for array in ["dh", "dc", "forget_product"]:
+                assert tab.colors(f".map:has(canvas[data-flow={array}]) canvas >> nth=0") > 3, (name, array)
+                found = np.float32(tab.page.locator(f"#flow-here [data-number={array}]").get_attribute("data-value"))
+                expected = arrays[array][0, 1, 2]
+                assert abs(found - expected) <= 1e-5 * max(1e-6, np.abs(arrays[array]).max()), (name, array)
+            assert "L is" in tab.page.inner_text("#flow-lead"), name
+            assert tab.colors("#flow-parts canvas >> nth=0") > 2, name
+            canvas = tab.page.locator("canvas[data-array=h]")
+            canvas.focus()
+            tab.page.keyboard.press("Shift+ArrowRight")
+            tab.page.click("#zoom")
+            tab.settle()
+            assert tab.colors(".map:has(canvas[data-flow=dh]) canvas >> nth=0") > 3, name
             tab.close()
 
 
@@ -560,8 +651,10 @@ TESTS = [
     text_on_the_command_line,
     without_an_input,
     other_cells_show_too,
+    cells_that_keras_has_not_show_too,
     units_are_sorted_and_found,
     the_gradient_is_watched,
+    the_gradient_of_a_graph_is_watched,
     the_file_works_without_a_server,
     hostile_names_are_text,
     only_with_the_token,

@@ -10,13 +10,24 @@ async function rest() {
 function firstOf({ cell: own, trace: at }) {
   const { steps } = state.run.traces[at];
   const unit = clamp(state.unit, 0, info.cells[own].units - 1);
+  // What takes longest first.
   return [
-    () => stepMaps(at, 0, steps),
-    () => matrices.kernel && matrixPictures(own),
-    () => stripCurves(at, unit),
+    () => heats.length && stepMaps(at, 0, steps),
     () => source.step(state.run.run, at, clamp(state.step, 0, steps - 1)),
     () => source.column(own, unit),
+    () => stripCurves(at, unit),
+    () => matrices.kernel && matrixPictures(own),
   ];
+}
+
+/** Looks at a layer, and asks for all that it shows before the panels do, one after the other. */
+function lookSoon(index) {
+  const chosen = views()[index];
+  if (isLive && chosen && chosen.trace !== null && state.run.done === state.run.steps) {
+    // What fails here is told when a panel asks for it.
+    for (const get of firstOf(chosen)) Promise.resolve(get()).catch(() => {});
+  }
+  look(index);
 }
 
 let rounds = 0;

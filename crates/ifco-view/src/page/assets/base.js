@@ -122,6 +122,20 @@ function colorMap(name) {
   return maps.get(key);
 }
 
+/** What canvases show: see `isDrawn`. */
+const shownBy = new WeakMap();
+
+/**
+ * Whether a canvas shows this already; if not, it is to be drawn now. Each canvas that changes costs
+ * the browser a copy of it, even where it looks as before.
+ */
+function isDrawn(canvas, ...what) {
+  const key = what.join(" ");
+  const isSame = shownBy.get(canvas) === key;
+  shownBy.set(canvas, key);
+  return isSame;
+}
+
 /**
  * Makes a canvas as large as its place, in the screen's own pixels, and gives what to draw with.
  * What was drawn in it goes, where nothing else is said.

@@ -4,17 +4,24 @@ let diagram = null;
 
 function buildCell() {
   const shown = cell();
+  const kind = shown && DIAGRAMS[shown.kind] && trace() ? [shown.kind, shown.activation, shown.recurrent_activation, shown.output_activation, JSON.stringify(shown.options)].join(" ") : "";
+  if (diagram && diagram.kind === kind) {
+    // Another layer of the same kind: its numbers come into the same places.
+    if (isStale(state.step)) for (const label of diagram.labels.values()) label.textContent = "";
+    drawCell();
+    drawStrip();
+    return;
+  }
   byId("diagram").replaceChildren();
   byId("strip").replaceChildren();
   byId("sums").replaceChildren();
   diagram = null;
-  if (!shown || !DIAGRAMS[shown.kind]) return;
-  if (!trace()) {
+  if (!kind) {
     byId("cell-lead").textContent = "";
-    byId("diagram").append(el("p", { class: "hint" }, whyNoTrace()));
+    if (shown) byId("diagram").append(el("p", { class: "hint" }, whyNoTrace()));
     return;
   }
-  diagram = buildDiagram(shown, (name) => set({ open: state.open === name ? null : name }));
+  diagram = { kind, ...buildDiagram(shown, (name) => set({ open: state.open === name ? null : name })) };
   byId("diagram").append(diagram.root);
   const curves = el("canvas", { "aria-hidden": "true" });
   const over = el("canvas", { class: "over", onpointerdown: pickStep, onpointermove: (event) => event.buttons && pickStep(event) });
@@ -38,7 +45,13 @@ const drawCell = latest(async (isLatest) => {
   // What the step was before says more than nothing.
   if (isStale(index)) return;
   const unit = clamp(state.unit, 0, shown.units - 1);
-  const [step, weights] = await Promise.all([source.step(state.run.run, at, index), source.column(own, unit)]);
+  // Of the units beyond the projected h, its last value.
+  const output = Math.min(unit, shown.outputs - 1);
+  const [step, weights, projection] = await Promise.all([
+    source.step(state.run.run, at, index),
+    source.column(own, unit),
+    shown.options.projection && state.open === "proj" ? source.down(own, "projection", output) : null,
+  ]);
   if (!isLatest() || !diagram) return;
   if (!step) {
     notice(new Error(`the exact numbers of ${stepName(index)} are not in this file`));
@@ -54,8 +67,10 @@ const drawCell = latest(async (isLatest) => {
       if (shown.features === 1) label.dataset.value = exact(step.x[0]);
       continue;
     }
-    label.textContent = short(values[name]);
-    label.dataset.value = exact(values[name]);
+    // A projected h has other values than one for each unit.
+    const isOther = name.startsWith("h") && shown.options.projection;
+    label.textContent = isOther ? `[${output}] ${short(step[name][output])}` : short(values[name]);
+    label.dataset.value = exact(isOther ? step[name][output] : values[name]);
   }
   const skipped = trace().skipped.includes(index);
   diagram.root.classList.toggle("skipped", skipped);
@@ -63,12 +78,20 @@ const drawCell = latest(async (isLatest) => {
   byId("cell-lead").textContent = skipped
     ? `${view().name}, ${stepName(index)}: this step is masked. Nothing is computed; h and c stay as they were.`
     : `${view().name}, unit ${unit}, at ${stepName(index)}.${backward}`;
-  openSum(shown, step, weights, unit, values);
+  if (state.open === "proj") {
+    tellOpen();
+    byId("sums").replaceChildren(...projectionNodes(shown, projection, step, output));
+  } else openSum(shown, step, weights, unit, values);
 });
+
+/** Marks what is open. */
+function tellOpen() {
+  for (const [name, node] of diagram.nodes) node.setAttribute("aria-pressed", String(name === state.open));
+}
 
 function openSum(shown, step, weights, unit, values) {
   const host = byId("sums");
-  for (const [name, node] of diagram.nodes) node.setAttribute("aria-pressed", String(name === state.open));
+  tellOpen();
   const name = state.open;
   const gate = shown.gates.findIndex((of) => of.array === name);
   if (gate >= 0) return host.replaceChildren(...gateNodes(shown, weights, step, gate, unit));
@@ -84,6 +107,7 @@ function openSum(shown, step, weights, unit, values) {
       const index = gateOf(array);
       const symbol = { c_tilde: "c̃", h_tilde: "h̃" }[array] || array;
       const what = index >= 0 ? shown.gates[index].name : array === "c" ? "cell state" : "hidden state";
+      if (unit >= step[array].length) return null;
       return el("tr", {}, el("th", { scope: "row" }, symbol), el("td", {}, what), el("td", { class: "value" }, numeral(step[array][unit])));
     }))),
   );
@@ -130,7 +154,7 @@ const drawStrip = latest(async (isLatest) => {
   });
   context.setLineDash([]);
   byId("strip-key").textContent =
-    `Unit ${unit} through time: h solid${names.length > 1 ? ", c dashed" : ""}; the line in the middle is 0, the edges ±${short(top)}.`;
+    `Unit ${unit} through time: ${unit < shown.outputs ? `h solid${names.length > 1 ? ", c dashed" : ""}` : "c dashed"}; the line in the middle is 0, the edges ±${short(top)}.`;
   drawStripCursor();
 });
 

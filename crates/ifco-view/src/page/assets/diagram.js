@@ -75,16 +75,63 @@ const DIAGRAMS = {
   },
 };
 
+/** The diagram of a cell: that of its kind, with what its options add. */
+function planOf(shown) {
+  const plan = DIAGRAMS[shown.kind];
+  const { options } = shown;
+  if (shown.kind !== "LSTM") return plan;
+  let { nodes, wires } = plan;
+  if (options.peepholes) {
+    // Around the other wires: c before to the gates f and i, the new c to o.
+    const peephole = { kind: "peephole", arrow: true };
+    wires = [
+      ...wires,
+      ...(options.input_forget ? [] : [{ ...peephole, points: [[210, 100], [210, 290], [216, 290]], gate: 1 }]),
+      { ...peephole, points: [[210, 100], [210, 252], [348, 252], [348, 268]], gate: 0 },
+      { ...peephole, points: [[660, 100], [660, 290], [644, 290]], gate: 3 },
+    ];
+  }
+  if (options.input_forget) {
+    const isOfForget = ({ points: [[x, y], [toX]] }) => x === 250 && toX === 250 && y === 360;
+    wires = [...wires.filter((wire) => !isOfForget(wire)), { points: [[338, 300], [284, 300]], gate: 0, arrow: true }];
+  }
+  if (options.layer_norm || options.cell_clip) {
+    const text = options.layer_norm && options.cell_clip ? "LN·clip" : options.layer_norm ? "norm" : "clip";
+    nodes = [...nodes, { name: "state", at: [570, 100], kind: "wide", text, says: "what is done to the new cell state" }];
+    wires = wires.flatMap((wire) =>
+      wire.value === "c"
+        ? [
+            { points: [[484, 100], [538, 100]], strong: true, arrow: true },
+            { ...wire, points: [[600, 100], [890, 100]], text: [736, 88] },
+          ]
+        : [wire]);
+  }
+  if (options.projection) {
+    nodes = [...nodes, { name: "proj", at: [720, 306], kind: "wide", text: "· W_p", says: "the projection" }];
+    wires = wires.flatMap((wire) =>
+      wire.value === "h"
+        ? [
+            { points: [[720, 249], [720, 289]], value: "shown", label: "o·φ(c)", text: [732, 274], arrow: true },
+            { ...wire, points: [[720, 322], [720, 360], [890, 360]] },
+          ]
+        : [wire]);
+  }
+  return { ...plan, nodes, wires };
+}
+
 /** The numbers of the wires that are no arrays: what the circles compute. */
 function wireNumbers(shown, step, unit) {
-  const get = (name) => (step[name] ? step[name][unit] : undefined);
+  // A projected h has no value of the later units.
+  const get = (name) => (step[name] ? step[name][unit] ?? NaN : undefined);
   const values = {};
   for (const name of Object.keys(step)) values[name] = get(name);
   if (shown.kind === "LSTM") {
     values.fc = values.f * values.c_before;
     values.ic = values.i * values.c_tilde;
+    values.raw = values.fc + values.ic;
     // h = o · tanh(c): what the step itself says, whatever the activation is.
-    values.tanh = shown.activation === "tanh" ? Math.tanh(values.c) : values.h / values.o;
+    values.shown ??= values.h;
+    values.tanh = shown.output_activation === "tanh" ? Math.tanh(values.c) : values.shown / values.o;
   }
   if (shown.kind === "GRU") {
     values.zh = values.z * values.h_before;
@@ -100,8 +147,17 @@ function operationText(shown, name, v) {
   return {
     fc: ["f · cₜ₋₁", `${n(v.f)} × ${n(v.c_before)} = ${n(v.fc)}`, "How much of the old cell state stays."],
     ic: ["i · c̃", `${n(v.i)} × ${n(v.c_tilde)} = ${n(v.ic)}`, "How much of the candidate enters the cell."],
-    tanh: [`${shown.activation}(cₜ)`, `${shown.activation}(${n(v.c)}) = ${n(v.tanh)}`, "The cell state, brought into range."],
-    out: ["hₜ = o · " + shown.activation + "(cₜ)", `${n(v.o)} × ${n(v.tanh)} = ${n(v.h)}`, "How much of the cell is shown: to the next step, and to the next layer."],
+    tanh: [`${shown.output_activation}(cₜ)`, `${shown.output_activation}(${n(v.c)}) = ${n(v.tanh)}`, "The cell state, brought into range."],
+    out: [
+      `${shown.options.projection ? "" : "hₜ = "}o · ${shown.output_activation}(cₜ)`,
+      `${n(v.o)} × ${n(v.tanh)} = ${n(v.shown)}`,
+      shown.options.projection ? "How much of the cell is shown: it is projected to h." : "How much of the cell is shown: to the next step, and to the next layer.",
+    ],
+    state: [
+      `cₜ = ${[shown.options.cell_clip && "clip", shown.options.layer_norm && "norm"].filter(Boolean).join("(")}(f · cₜ₋₁ + i · c̃)${shown.options.cell_clip && shown.options.layer_norm ? ")" : ""}`,
+      `${n(v.raw)} → ${n(v.c)}`,
+      [shown.options.layer_norm && "It is normalized over all units, and stays so (layer normalization).", shown.options.cell_clip && `It is kept between ±${n(shown.options.cell_clip)} (cell_clip).`].filter(Boolean).join(" "),
+    ],
     zh: ["z · hₜ₋₁", `${n(v.z)} × ${n(v.h_before)} = ${n(v.zh)}`, "How much of the old hidden state stays."],
     one: ["1 − z", `1 − ${n(v.z)} = ${n(v.one)}`, "What does not stay is replaced."],
     zc: ["(1 − z) · h̃", `${n(v.one)} × ${n(v.h_tilde)} = ${n(v.zc)}`, "How much of the candidate enters."],
@@ -113,7 +169,7 @@ function operationText(shown, name, v) {
     ],
     sum:
       shown.kind === "LSTM"
-        ? ["cₜ = f · cₜ₋₁ + i · c̃", `${n(v.fc)} ${signed(v.ic)} = ${n(v.c)}`, "The new cell state: what stayed, and what was added."]
+        ? ["cₜ = f · cₜ₋₁ + i · c̃", `${n(v.fc)} ${signed(v.ic)} = ${n(v.raw)}`, "The new cell state: what stayed, and what was added."]
         : ["hₜ = z · hₜ₋₁ + (1 − z) · h̃", `${n(v.zh)} ${signed(v.zc)} = ${n(v.h)}`, "The new hidden state: what stayed, and what was added."],
   }[name];
 }
@@ -124,7 +180,7 @@ function pathOf(points) {
 
 /** The diagram of a kind of cell; `open(name)` is called for what is clicked. */
 function buildDiagram(shown, open) {
-  const plan = DIAGRAMS[shown.kind];
+  const plan = planOf(shown);
   const labels = new Map();
   const root = svg(
     "svg",
@@ -134,7 +190,7 @@ function buildDiagram(shown, open) {
   const [x, y, width, height] = plan.box;
   root.append(svg("rect", { class: "box", x, y, width, height, rx: 14 }));
   for (const wire of plan.wires) {
-    const kind = `wire${wire.strong ? " strong" : ""}${wire.gate === undefined ? "" : ` gate g${wire.gate}`}`;
+    const kind = `wire${wire.strong ? " strong" : ""}${wire.kind ? ` ${wire.kind}` : ""}${wire.gate === undefined ? "" : ` gate g${wire.gate}`}`;
     root.append(svg("path", { class: kind, "data-gate": wire.gate ?? null, d: pathOf(wire.points), "marker-end": wire.arrow ? "url(#tip-of-wire)" : null }));
   }
   for (const wire of plan.wires) {
@@ -154,13 +210,14 @@ function buildDiagram(shown, open) {
     const of = node.gate === undefined ? null : shown.gates[node.gate];
     const isGate = of && !["c_tilde", "h_tilde", "h"].includes(of.array);
     const activation = of ? (isGate ? shown.recurrent_activation : shown.activation) : null;
-    const text = of ? { sigmoid: "σ" }[activation] || activation : node.text;
+    const isCoupled = of && of.letter === "f" && shown.options.input_forget;
+    const text = isCoupled ? "1 − i" : of ? { sigmoid: "σ" }[activation] || activation : node.text;
     const shape = of
       ? svg("rect", { x: cx - 32, y: cy - 20, width: 64, height: 40, rx: 6 })
       : node.kind === "wide"
         ? svg("ellipse", { cx, cy, rx: 30, ry: 16 })
         : svg("circle", { cx, cy, r: 14 });
-    const shownText = node.name === "tanh" ? shown.activation : text;
+    const shownText = node.name === "tanh" ? shown.output_activation : text;
     const group = svg(
       "g",
       {

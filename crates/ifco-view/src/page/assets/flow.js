@@ -13,20 +13,44 @@ const FLOWS = {
   update_product: ["∏z", "what the update gates let through"],
 };
 
-const isFlowOpen = () => isLive && byId("flow").open && Boolean(trace()) && state.run.done === state.run.steps;
+const isFlowOpen = () => hasFlow() && byId("flow").open && state.run.done === state.run.steps;
+
+/** What a file holds of the gradient of the layer: of what fits the model's output. */
+const fileFlow = () => (!isLive && file.flow && trace() ? file.flow[view().trace] : null);
+const hasFlow = () => Boolean(trace()) && (isLive || Boolean(fileFlow()));
 
 /** How the server is asked for it. */
 const flowPath = (name, more = "") =>
   `${name}?run=${state.run.run}&trace=${view().trace}&output=${target.output}&of=${target.of}&at=${target.at}${more}`;
 
 const flowAsked = {
-  facts: remember(16, async (path) => (await ask(path)).json()),
+  json: remember(16, async (path) => (await ask(path)).json()),
   maps: remember(16, async (path) => mapsFrom(await (await ask(path)).arrayBuffer())),
   step: remember(64, numbersOf),
+  numbers: remember(8, async (index) => new Float32Array(blob(`flowsteps/${index}`) || 0)),
+};
+
+/** The gradient, from the server or from the file. */
+const flowSource = {
+  facts: async () => fileFlow() || flowAsked.json(flowPath("flow")),
+  parts: async () => (fileFlow() ? fileFlow().parts : flowAsked.json(flowPath("parts"))),
+  /** Heat maps of the steps `from` to `to`. */
+  maps: async (bins) => {
+    const place = isLive ? { from: state.from, to: state.to } : { from: 0, to: trace().steps };
+    const maps = isLive ? await flowAsked.maps(flowPath("flowmaps", `&from=${place.from}&to=${place.to}&bins=${bins}`)) : mapsFrom(blob(`flow/${view().trace}`));
+    return maps.map((map) => ({ ...map, ...place }));
+  },
+  /** The numbers of a step, array after array; `null` where a file left them out. */
+  step: async (step) => {
+    if (isLive) return flowAsked.step(flowPath("flowstep", `&step=${step}`));
+    const numbers = await flowAsked.numbers(view().trace);
+    const size = flows.reduce((sum, { name }) => sum + widthOf(name, cell()), 0);
+    return (step + 1) * size <= numbers.length ? numbers.subarray(step * size, (step + 1) * size) : null;
+  },
 };
 
 function buildFlow() {
-  byId("flow").hidden = !isLive || !trace();
+  byId("flow").hidden = !hasFlow();
   byId("flow-lead").textContent = "";
   byId("flow-here").textContent = "";
   if (!isFlowOpen()) return;
@@ -37,6 +61,7 @@ function buildFlow() {
 /** What to go back from. */
 function buildTarget() {
   const host = byId("flow-tools");
+  if (!isLive) return host.replaceChildren(el("p", { class: "hint" }, "`ifco view` has the gradient of every unit and step of the output."));
   const outputs = state.run.outputs;
   if (target.output >= outputs.length) Object.assign(target, { output: 0, of: 0, at: 0 });
   const { shape } = outputs[target.output];
@@ -107,11 +132,10 @@ const drawFlow = latest(async (isLatest) => {
   let facts;
   let planes;
   try {
-    facts = await flowAsked.facts(flowPath("flow"));
+    facts = await flowSource.facts();
     if (!isLatest() || !isFlowOpen()) return;
     buildFlowMaps(facts.arrays.map(({ name }) => name));
-    const width = flows[0].base.parentElement.clientWidth;
-    planes = await flowAsked.maps(flowPath("flowmaps", `&from=${state.from}&to=${state.to}&bins=${binsOf(width)}`));
+    planes = await flowSource.maps(binsOf(flows[0].base.parentElement.clientWidth));
   } catch (error) {
     if (!isLatest()) return;
     byId("flow-lead").textContent = error.help ? `${error.message}: ${error.help}` : error.message;
@@ -131,7 +155,7 @@ const drawFlow = latest(async (isLatest) => {
     flow.plane = plane;
     const context = prepare(flow.base, width, mapHeight);
     const map = colorMap("sequential");
-    drawBytes(flow.base, plane.planes[0], plane.rows, plane.columns, map, order, [0, plane.columns]);
+    drawBytes(flow.base, plane.planes[0], plane.rows, plane.columns, map, orderOf(plane), cropOf(plane));
     drawMasked(context, width);
     flow.scale.replaceChildren(legend(map, 10 ** plane.low, 10 ** plane.high));
     drawAxis(flow.axis, width);
@@ -144,7 +168,7 @@ const drawFlow = latest(async (isLatest) => {
 /** What each step of the input contributes, below its labels: bars up and down. */
 const drawParts = latest(async (isLatest) => {
   const figure = byId("flow-parts");
-  const parts = await flowAsked.facts(flowPath("parts"));
+  const parts = await flowSource.parts();
   if (!isLatest() || !isFlowOpen()) return;
   figure.hidden = !parts || !parts.steps || parts.steps.length !== trace().steps;
   if (figure.hidden) return;
@@ -200,13 +224,14 @@ function drawFlowCursor() {
 const tellFlow = latest(async (isLatest, place) => {
   if (!isFlowOpen() || !flows.length) return;
   const { unit, step } = place || state;
-  const numbers = await flowAsked.step(flowPath("flowstep", `&step=${step}`));
+  const numbers = await flowSource.step(step);
   if (!isLatest() || !isFlowOpen()) return;
-  const units = numbers.length / flows.length;
+  if (!numbers) return byId("flow-here").replaceChildren(`the exact numbers of ${stepName(step)} are not in this file`);
+  const values = inOrder(numbers, flows.map(({ name }) => [name, widthOf(name, cell())]));
   const masked = trace().skipped.includes(step) ? "masked; " : "";
   byId("flow-here").replaceChildren(
     `unit ${unit}, ${stepName(step)}: ${masked}`,
-    ...flows.flatMap(({ name }, index) => [" ", el("span", { class: "pair" }, `${FLOWS[name][0]} `, numeral(numbers[index * units + unit], { "data-number": name }))]),
+    ...flows.filter(({ name }) => unit < values[name].length).flatMap(({ name }) => [" ", el("span", { class: "pair" }, `${FLOWS[name][0]} `, numeral(values[name][unit], { "data-number": name }))]),
   );
 });
 

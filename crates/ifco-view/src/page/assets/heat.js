@@ -98,8 +98,16 @@ function shrink(values, rows, columns, mostRows, mostColumns) {
 
 /** The bar that tells which colour is which number. */
 function legend(map, low, high) {
-  const canvas = el("canvas", { class: "legend", width: 64, height: 1, "aria-hidden": "true" });
-  const bytes = Uint8Array.from({ length: 64 }, (_, i) => Math.round((i / 63) * 254));
-  drawBytes(canvas, bytes, 1, 64, map, null, null);
-  return el("span", { class: "scale" }, short(low), canvas, short(high));
+  const bar = el("span", { class: "legend", "aria-hidden": "true" });
+  bar.style.backgroundImage = gradientOf(map);
+  return el("span", { class: "scale" }, short(low), bar, short(high));
+}
+
+const gradients = new WeakMap();
+function gradientOf(map) {
+  if (!gradients.has(map)) {
+    const stops = Array.from({ length: 33 }, (_, n) => Math.round((n / 32) * 254));
+    gradients.set(map, `linear-gradient(to right, ${stops.map((at) => `rgb(${map.subarray(3 * at, 3 * at + 3).join(" ")})`).join(", ")})`);
+  }
+  return gradients.get(map);
 }

@@ -7,9 +7,9 @@ function buildGraph() {
     byId("model-lead").textContent = "This file holds weights alone: it does not say how the layers are connected.";
     host.append(
       el("ul", { class: "cells" }, views().map((of, index) =>
-        el("li", {}, el("button", { type: "button", "aria-pressed": String(index === state.view), onclick: () => look(index) }, of.name)))),
+        el("li", {}, el("button", { type: "button", onclick: () => lookSoon(index) }, of.name)))),
     );
-    return;
+    return tellChosen();
   }
   const layers = info.model.layers;
   const total = layers.reduce((sum, layer) => sum + (layer.parameters || 0), 0);
@@ -38,25 +38,23 @@ function buildGraph() {
       root.append(svg("path", { class: "edge", d: `M${x1} ${y1}C${x1} ${middle} ${x2} ${middle} ${x2} ${y2}`, "marker-end": "url(#tip-of-wire)" }));
     }
   });
-  const choices = views();
   layers.forEach((layer, index) => {
     const { x, y } = places.get(index);
-    const own = choices.map((of, at) => [of, at]).filter(([of]) => of.name === layer.name || of.name.startsWith(`${layer.name}/`) || of.name.startsWith(`${layer.name}#`));
-    const isChosen = own.some(([, at]) => at === state.view);
+    const own = viewsOf(layer.name);
     const choose = () => {
       // A second click goes on to the other direction, or the next stacked cell.
-      const now = own.findIndex(([, at]) => at === state.view);
-      look(own[(now + 1) % own.length][1]);
+      const now = own.indexOf(state.view);
+      lookSoon(own[(now + 1) % own.length]);
     };
     const sub = `${layer.class}${layer.shape ? ` ${layer.shape}` : ""}`;
     const clip = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
     root.append(
       svg("g",
         {
-          class: `layer${own.length ? " recurrent" : ""}${isChosen ? " chosen" : ""}`,
+          class: `layer${own.length ? " recurrent" : ""}`,
           "data-layer": layer.name,
           ...(own.length
-            ? { role: "button", tabindex: "0", "aria-pressed": String(isChosen), "aria-label": `${layer.name}: look at this layer`, onclick: choose, onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } } }
+            ? { role: "button", tabindex: "0", "aria-label": `${layer.name}: look at this layer`, onclick: choose, onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } } }
             : {}),
         },
         svg("title", {}, `${layer.name}: ${sub}`),
@@ -66,6 +64,23 @@ function buildGraph() {
     );
   });
   host.append(root);
+  tellChosen();
+}
+
+/** Which views are of a layer: itself, its directions, its cells, its calls. */
+function viewsOf(layer) {
+  const isOf = ({ name }) => name === layer || name.startsWith(`${layer}/`) || name.startsWith(`${layer}#`);
+  return [...views().entries()].filter(([, of]) => isOf(of)).map(([index]) => index);
+}
+
+/** Marks the layer that is looked at. */
+function tellChosen() {
+  for (const node of document.querySelectorAll("#graph [data-layer]")) {
+    const isChosen = viewsOf(node.dataset.layer).includes(state.view);
+    node.classList.toggle("chosen", isChosen);
+    if (node.classList.contains("recurrent")) node.setAttribute("aria-pressed", String(isChosen));
+  }
+  document.querySelectorAll("#graph .cells button").forEach((button, index) => button.setAttribute("aria-pressed", String(index === state.view)));
 }
 
 /** How far each layer is from the inputs. */
@@ -326,7 +341,8 @@ function outputNodes(output) {
     left > 0 ? el("p", { class: "hint" }, `${count(left, "further number")}: \`ifco predict\` writes them all.`) : null);
 }
 
-watch(["view", "run", "theme"], buildGraph);
+watch(["run"], buildGraph);
+watch(["view"], tellChosen);
 watch(["run", "data"], (now) => {
   if (now.has("run") && !now.has("written")) buildInputs();
   tellEdited();

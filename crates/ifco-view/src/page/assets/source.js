@@ -96,14 +96,26 @@ function withColumns(bytes, columns, some, first) {
 
 const numbersOf = async (path) => new Float32Array(await (await ask(path)).arrayBuffer());
 
+/** Some numbers by name, which lie one after the other: of each name and how many. */
+function inOrder(numbers, sizes) {
+  const parts = {};
+  let first = 0;
+  for (const [name, size] of sizes) parts[name] = numbers.subarray(first, (first += size));
+  return parts;
+}
+
+/** How many values an array of a trace has at a step: h may be projected. */
+const widthOf = (array, of) => (array === "h" || array === "dh" ? of.outputs : of.units);
+
 /** What a cell's numbers of one step are, in order: each `{name, size}`. */
 function stepParts(trace) {
   const cell = info.cells[trace.cell];
   const states = cell.kind === "LSTM" ? ["h", "c"] : ["h"];
   return [
     { name: "x", size: cell.features },
-    ...states.map((name) => ({ name: `${name}_before`, size: cell.units })),
-    ...trace.arrays.map((name) => ({ name, size: cell.units })),
+    ...states.map((name) => ({ name: `${name}_before`, size: widthOf(name, cell) })),
+    ...trace.arrays.map((name) => ({ name, size: widthOf(name, cell) })),
+    ...(cell.options.projection ? [{ name: "shown", size: cell.units }] : []),
   ];
 }
 
@@ -139,50 +151,49 @@ const source = {
     const bytes = blob(`weights/${index}`);
     if (!bytes) return null;
     const numbers = new Float32Array(bytes);
-    const columns = cell.units * cell.gates.length;
-    const [kernel, recurrent] = [cell.features * columns, cell.units * columns];
-    return {
-      bytes: numbers.byteLength,
-      columns,
-      kernel: numbers.subarray(0, kernel),
-      recurrent_kernel: numbers.subarray(kernel, kernel + recurrent),
-      bias: numbers.subarray(kernel + recurrent),
-    };
+    return { bytes: numbers.byteLength, ...inOrder(numbers, cell.arrays.map(({ name, rows, columns }) => [name, rows * columns])) };
   }, bytesIn),
 
   /**
-   * What makes a unit's gates: of each of the three the numbers of every row, gate by gate. `null`
+   * What makes a unit's gates: of each array by gate the numbers of every row, gate by gate. `null`
    * where a file left them out.
    */
   column: remember(256, async (index, unit) => {
     const cell = info.cells[index];
-    const gates = cell.gates.length;
+    const byGate = cell.arrays.filter((array) => array.by_gate);
     if (isLive) {
       const numbers = await numbersOf(`column?cell=${index}&unit=${unit}`);
-      const [kernel, recurrent] = [cell.features * gates, cell.units * gates];
-      return {
-        kernel: numbers.subarray(0, kernel),
-        recurrent_kernel: numbers.subarray(kernel, kernel + recurrent),
-        bias: numbers.subarray(kernel + recurrent),
-      };
+      return inOrder(numbers, byGate.map(({ name, rows }) => [name, rows * cell.gates.length]));
     }
     const weights = await source.weights(index);
     if (!weights) return null;
     const column = (values) =>
       Float32Array.from({ length: values.length / cell.units }, (_, at) => values[at * cell.units + unit]);
-    return { kernel: column(weights.kernel), recurrent_kernel: column(weights.recurrent_kernel), bias: column(weights.bias) };
+    return Object.fromEntries(byGate.map(({ name }) => [name, column(weights[name])]));
+  }),
+
+  /** A column of an array of a cell; `null` where a file left it out. */
+  down: remember(256, async (index, part, column) => {
+    const { arrays } = info.cells[index];
+    const place = arrays.findIndex(({ name }) => name === part);
+    if (isLive) return numbersOf(`down?cell=${index}&part=${place}&column=${column}`);
+    const weights = await source.weights(index);
+    const { rows, columns } = arrays[place];
+    return weights && Float32Array.from({ length: rows }, (_, row) => weights[part][row * columns + column]);
   }),
 
   /** A matrix as bytes, as many as there are pixels for; `null` where a file left it out. */
   picture: remember(MOST_KEPT, async (index, part, width, height) => {
+    const { arrays } = info.cells[index];
+    const place = arrays.findIndex(({ name }) => name === part);
     if (isLive) {
-      const path = `picture?cell=${index}&part=${MATRICES.indexOf(part)}&rows=${height}&columns=${width}`;
+      const path = `picture?cell=${index}&part=${place}&rows=${height}&columns=${width}`;
       const [picture] = mapsFrom(await (await ask(path)).arrayBuffer());
       return { ...picture, bytes: picture.planes[0], most: picture.high, weight: picture.planes[0].length };
     }
     const weights = await source.weights(index);
     if (!weights) return null;
-    const small = shrink(weights[part], rowsOf(part, info.cells[index]), weights.columns, height, width);
+    const small = shrink(weights[part], arrays[place].rows, arrays[place].columns, height, width);
     const most = largest(weights[part]);
     const bytes = bytesOf(small.values, most);
     return { rows: small.rows, columns: small.columns, bytes, most, weight: bytes.length };

@@ -6,7 +6,7 @@ function buildBar() {
   byId("title").textContent = info.title;
   document.title = `${info.title} – ifco`;
   const layer = byId("layer");
-  layer.addEventListener("change", () => look(Number(layer.value)));
+  layer.addEventListener("change", () => lookSoon(Number(layer.value)));
   byId("unit").addEventListener("change", (event) => {
     if (cell()) set({ unit: clamp(Math.floor(Number(event.target.value)) || 0, 0, cell().units - 1) });
     event.target.value = state.unit;
@@ -56,9 +56,12 @@ function showPlay() {
 }
 
 function showBar() {
-  const all = views();
   const layer = byId("layer");
-  layer.replaceChildren(...all.map((of, index) => el("option", { value: index, selected: index === state.view }, `${of.name} (${info.cells[of.cell].kind})`)));
+  const names = views().map((of) => `${of.name} (${info.cells[of.cell].kind})`);
+  if ([...layer.options].map(({ text }) => text).join("\n") !== names.join("\n")) {
+    layer.replaceChildren(...names.map((name, index) => el("option", { value: index }, name)));
+  }
+  layer.value = state.view;
   const unit = byId("unit");
   unit.max = cell() ? cell().units - 1 : 0;
   unit.value = state.unit;

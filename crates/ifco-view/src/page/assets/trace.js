@@ -16,6 +16,9 @@ function titleOf(array) {
   return { c: "cell state", h: "hidden state", x: "what the layer reads" }[array] || array;
 }
 
+/** The state that tells what a unit does: h, or c where h is projected and has no value for each unit. */
+const stateOf = (of) => (of.outputs === of.units ? "h" : "c");
+
 /** What was done so far, in the same places. */
 function redrawTrace() {
   if (!trace()) return;
@@ -49,8 +52,9 @@ function tellTrace() {
   const { steps, sequences, skipped } = trace();
   const more = sequences > 1 ? ` The layer ran on ${sequences} sequences of this input; this is the first.` : "";
   const masked = skipped.length ? ` ${skipped.length === 1 ? "One step is" : `${skipped.length} steps are`} masked (grey): nothing is computed there.` : "";
+  const projected = cell().outputs === cell().units ? "" : ` h is projected to ${count(cell().outputs, "value")}: its rows are not the units.`;
   byId("trace-lead").textContent =
-    `${view().name}: ${count(cell().units, "unit")} × ${count(steps, "step")}.${masked}${more}`;
+    `${view().name}: ${count(cell().units, "unit")} × ${count(steps, "step")}.${projected}${masked}${more}`;
 }
 
 /** The places of the heat maps, the same for every layer of this kind. */
@@ -98,7 +102,7 @@ function buildTools() {
   const shown = cell();
   const sorts = [
     ["stored", "as they are stored"],
-    ["activity", "activity: how much h changes"],
+    ["activity", `activity: how much ${stateOf(shown)} changes`],
     ...(shown.kind === "SimpleRNN" ? [] : [["memory", shown.kind === "GRU" ? "memory: 1/(1 − z)" : "memory: 1/(1 − f)"]]),
     ["feature", "correlation with an input feature"],
     ["unit", "correlation with a unit"],
@@ -141,7 +145,7 @@ const sortUnits = latest(async (isLatest) => {
   } else if (state.sort !== "stored") {
     const keep = shown.kind === "GRU" ? "z" : "f";
     const [h, other] = await Promise.all([
-      source.raw(state.run.run, at, "h"),
+      source.raw(state.run.run, at, stateOf(shown)),
       state.sort === "memory" ? source.raw(state.run.run, at, keep) : state.sort === "feature" ? source.raw(state.run.run, at, "x") : null,
     ]);
     if (!isLatest()) return;
@@ -193,7 +197,7 @@ const drawMaps = latest(async (isLatest) => {
     heat.scale.replaceChildren();
     heat.drawn = null;
     if (!heat.plane) return prepare(heat.base, width, mapHeight);
-    const { rows, columns, from, to, low, high, bytes } = heat.plane;
+    const { rows, columns, low, high, bytes } = heat.plane;
     const { kept, done, steps } = state.run;
     const place = [view().name, state.from, state.to, state.shows, width, mapHeight, state.theme, columns].join(" ");
     const isSame = before && before.place === place && before.order === order;
@@ -205,8 +209,7 @@ const drawMaps = latest(async (isLatest) => {
     const context = prepare(heat.base, width, mapHeight, !isSame);
     heat.drawn = { place, order, low, high, skipped: trace().skipped.length, done };
     const map = colorMap(isGateArray(heat.name) ? "sequential" : "diverging");
-    const crop = [((state.from - from) / (to - from)) * columns, ((state.to - from) / (to - from)) * columns];
-    drawBytes(heat.base, bytes, rows, columns, map, order, crop, [same, until]);
+    drawBytes(heat.base, bytes, rows, columns, map, orderOf(heat.plane), cropOf(heat.plane), [same, until]);
     drawMasked(context, width);
     heat.scale.append(legend(map, low, high));
     // The steps are the same in every map: they are named below the last ones.
@@ -215,6 +218,12 @@ const drawMaps = latest(async (isLatest) => {
   });
   drawCursor();
 });
+
+/** The order of the rows of a map: that of the units, where its rows are the units. */
+const orderOf = ({ rows }) => (rows === cell().units ? order : null);
+
+/** Which columns of a map are those of the steps that are shown. */
+const cropOf = ({ columns, from, to }) => [state.from, state.to].map((step) => ((step - from) / (to - from)) * columns);
 
 /** The masked steps of a map. */
 function drawMasked(context, width) {
@@ -229,11 +238,11 @@ function drawMasked(context, width) {
 /** The chosen unit and step of a map. */
 function drawPlace(context, width, rows) {
   const h = mapHeight / rows;
-  const y = rowOf(state.unit) * h;
+  const y = (rows === cell().units ? rowOf(state.unit) : state.unit) * h;
   const [x, w] = columnOf(state.step, width);
   context.strokeStyle = theme().ink;
   context.lineWidth = 1;
-  context.strokeRect(-1, Math.round(y) - 0.5, width + 2, Math.max(3, Math.round(h)) + 1);
+  if (state.unit < rows) context.strokeRect(-1, Math.round(y) - 0.5, width + 2, Math.max(3, Math.round(h)) + 1);
   context.strokeRect(Math.round(x) - 0.5, -1, Math.max(3, Math.round(w)) + 1, mapHeight + 2);
 }
 
@@ -247,22 +256,26 @@ function columnOf(step, width) {
   return [(step - state.from) * w, w];
 }
 
+/** What tells how wide a text is. */
+const measure = document.createElement("canvas").getContext("2d");
+
 /** The labels of the steps, or their numbers, as many as there is room for. */
 function drawAxis(canvas, width) {
-  const labels = trace().labels;
+  const { labels } = trace();
+  const named = labels ? [state.run.run, view().name] : [];
+  if (isDrawn(canvas, width, window.devicePixelRatio, state.theme, state.from, state.to, ...named)) return;
   const shown = state.to - state.from;
   const w = width / shown;
   const texts = Array.from({ length: shown <= 400 ? shown : 0 }, (_, i) => (labels ? labels[state.from + i] : String(state.from + i)));
-  const context = prepare(canvas, width, 1);
-  const family = getComputedStyle(document.body).fontFamily;
-  context.font = `11px ${family}`;
+  const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  measure.font = font;
   const clip = (text) => (text.length > 14 ? `${text.slice(0, 13)}…` : text);
-  const widest = Math.max(0, ...texts.map((text) => context.measureText(clip(text)).width));
+  const widest = Math.max(0, ...texts.map((text) => measure.measureText(clip(text)).width));
   const fits = texts.length && widest + 4 <= w;
   const tilts = texts.length && !fits && w >= 11 && labels;
   const height = tilts ? Math.min(70, Math.ceil(widest) + 8) : 16;
   const drawn = prepare(canvas, width, height);
-  drawn.font = `11px ${family}`;
+  drawn.font = font;
   drawn.fillStyle = theme().muted;
   drawn.textBaseline = "middle";
   if (fits || tilts) {
@@ -292,6 +305,11 @@ function drawAxis(canvas, width) {
 function drawCursor() {
   for (const heat of heats) {
     const width = heat.base.parentElement.clientWidth;
+    const { selection } = state;
+    const stale = isStale(state.to - 1) ? state.run.done : null;
+    const chosen = heat.plane ? [heat.plane.rows, rowOf(state.unit), state.step, state.from, state.to] : [];
+    const drag = selection ? [selection.from, selection.to] : [];
+    if (isDrawn(heat.over, width, mapHeight, window.devicePixelRatio, state.theme, stale, ...chosen, "selected", ...drag)) continue;
     const context = prepare(heat.over, width, mapHeight);
     if (!heat.plane) continue;
     if (state.selection) {
@@ -320,11 +338,12 @@ function drawCursor() {
 /** The unit and step under the pointer. */
 function placeIn(event) {
   const box = event.currentTarget.getBoundingClientRect();
-  const rows = cell().units;
+  const { array, flow } = event.currentTarget.dataset;
+  const rows = widthOf(array || flow, cell());
   const row = clamp(Math.floor(((event.clientY - box.top) / box.height) * rows), 0, rows - 1);
   const share = (event.clientX - box.left) / box.width;
   const step = clamp(state.from + Math.floor(share * (state.to - state.from)), state.from, state.to - 1);
-  return { unit: unitAt(row), step };
+  return { unit: rows === cell().units ? unitAt(row) : row, step };
 }
 
 let drag = null;
@@ -359,7 +378,8 @@ const hoverAt = latest(async (isLatest, place) => {
   const line = byId("here");
   const parts = [`unit ${unit}, ${stepName(step)}: `];
   if (trace().skipped.includes(step)) parts.push("masked; ");
-  if (numbers) for (const array of trace().arrays) parts.push(" ", el("span", { class: "pair" }, `${symbolOf(array)} `, numeral(numbers[array][unit])));
+  const isThere = (array) => unit < widthOf(array, cell());
+  if (numbers) for (const array of trace().arrays.filter(isThere)) parts.push(" ", el("span", { class: "pair" }, `${symbolOf(array)} `, numeral(numbers[array][unit])));
   if (scores) parts.push(" ", el("span", { class: "pair" }, `${state.sort === "memory" ? "memory" : state.sort === "activity" ? "activity" : "correlation"} `, numeral(scores[unit])));
   line.replaceChildren(...parts);
 });
@@ -397,7 +417,8 @@ const findUnits = latest(async (isLatest) => {
     return;
   }
   const shown = cell();
-  const h = await source.raw(state.run.run, view().trace, "h");
+  const of = stateOf(shown);
+  const h = await source.raw(state.run.run, view().trace, of);
   if (!isLatest() || !state.selection || !trace()) return;
   const counts = counted(h.length / shown.units, trace().skipped);
   // What counts as on is relative to how far this layer goes at all.
@@ -411,7 +432,7 @@ const findUnits = latest(async (isLatest) => {
   const unitRows = set8.map(({ unit, sign, inside, outside }) =>
     el("tr", {},
       el("td", {}, el("button", { type: "button", onclick: () => set({ unit }) }, `unit ${unit}`)),
-      el("td", {}, sign > 0 ? `h ≥ ${short(limit)}` : `h ≤ ${short(-limit)}`),
+      el("td", {}, sign > 0 ? `${of} ≥ ${short(limit)}` : `${of} ≤ ${short(-limit)}`),
       el("td", { class: "value" }, percent(inside)),
       el("td", { class: "value" }, percent(outside))),
   );
@@ -431,7 +452,7 @@ const findUnits = latest(async (isLatest) => {
   host.replaceChildren(
     el("div", { class: "card" },
       el("h3", {}, `On at ${name({ from, to })}, off elsewhere`),
-      el("label", { class: "threshold" }, "on is |h| of at least ",
+      el("label", { class: "threshold" }, `on is |${of}| of at least `,
         el("input", { id: "threshold", type: "number", min: 0.01, step: 0.05, value: limit, onchange: (event) => { threshold = Math.max(0.01, Number(event.target.value) || 0.01); findUnits(); } })),
       unitRows.length
         ? el("table", { class: "terms" }, el("thead", {}, el("tr", {}, el("th", {}, "unit"), el("th", {}, "on is"), el("th", { class: "value" }, "selected steps"), el("th", { class: "value" }, "other steps"))), el("tbody", {}, unitRows))
