@@ -179,7 +179,8 @@ fn what_is_no_layer_is_refused_by_its_name() {
         ("lstm_forward_lens", "lengths of its sequences"),
         ("gru_reverse", "reverse order"),
         ("gru_activations", "no place for its recurrent_activation"),
-        ("control_scan", "Scan"),
+        ("control_scan", "reverse order"),
+        ("control_if", "Loop"),
     ] {
         let graph = open(root().join(format!("fixtures/onnx/{name}.onnx"))).expect(name);
         let error = SaveOptions::new()
