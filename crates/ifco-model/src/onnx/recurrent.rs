@@ -9,7 +9,7 @@
 mod kind;
 
 use ifco_cell::{Cell, Precision, RecurrentLayer, SequenceOptions, SequenceOutput};
-use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix3, concatenate, stack};
+use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix3, concatenate, s, stack};
 
 use super::{Attribute, Constant, Node, Operand};
 use crate::layers::{CellSpec, cell_weights, display_sizes};
@@ -71,7 +71,7 @@ pub struct Recurrent {
     features: usize,
     /// How many values each state has.
     sizes: Vec<usize>,
-    /// How many steps it runs, where it runs on no other number.
+    /// How many steps it goes through, where that does not depend on how many there are.
     steps: Option<usize>,
     precision: Precision,
 }
@@ -239,7 +239,7 @@ impl Recurrent {
     /// [`weight_slots`](Layer::weight_slots) lists them. The node is that of an `LSTM`, `GRU` or
     /// `RNN` without weights, `reverse` its direction, with `layout` 2: no axis is that of the
     /// directions, so that it makes `(time, batch, units)` and states of `(batch, units)`. With
-    /// `steps` it runs on sequences of no other length.
+    /// `steps` (an attribute of the node then) it goes through so many and no more.
     ///
     /// # Errors
     /// When the cell is of a kind that no configuration has.
@@ -253,6 +253,10 @@ impl Recurrent {
         let direction = Attribute::String(direction.into());
         node.attributes.insert("direction".into(), direction);
         node.attributes.insert("layout".into(), Attribute::Int(2));
+        if let Some(steps) = steps.and_then(|steps| i64::try_from(steps).ok()) {
+            node.attributes
+                .insert("steps".into(), Attribute::Int(steps));
+        }
         let parts = (CellSpec::of(cell, String::new()), cell_weights(cell));
         let (Some(spec), Some(weights)) = parts else {
             return Err(node.unsupported("a cell of another kind", "open another file"));
@@ -449,7 +453,7 @@ impl Layer for Recurrent {
                 (Layout::BatchFirst, _) => vec![first, directions, size],
                 (Layout::TimeFirst, 0) => vec![first, directions, second, size],
                 (Layout::TimeFirst, _) => vec![directions, second, size],
-                (Layout::Loop, 0) => vec![first, second, size],
+                (Layout::Loop, 0) => vec![self.steps.or(first), second, size],
                 (Layout::Loop, _) => vec![second, size],
             });
         }
@@ -472,13 +476,18 @@ impl Layer for Recurrent {
         }
         let x = x.as_standard_layout();
         let (batch, time, _) = x.dim();
-        if let Some(steps) = self.steps.filter(|steps| *steps != time) {
-            return Err(LayerError::Input {
-                input: 0,
-                found: format!("{time} steps"),
-                expected: format!("{steps}, as its loop runs"),
-            });
-        }
+        let x = match self.steps {
+            Some(steps) if steps > time => {
+                return Err(LayerError::Input {
+                    input: 0,
+                    found: format!("{time} steps"),
+                    expected: format!("at least {steps}, which its loop goes through"),
+                });
+            }
+            Some(steps) => x.slice_move(s![.., ..steps, ..]),
+            None => x,
+        };
+        let time = x.len_of(Axis(1));
         let mask = match self.given(4, inputs)? {
             Some(lens) => self.mask(&lens, batch, time)?,
             None => None,

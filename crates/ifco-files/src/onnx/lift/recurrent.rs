@@ -9,7 +9,7 @@ use ifco_model::onnx::Node;
 use serde_json::{Value as Json, json};
 
 use super::operators::tidy;
-use super::sizes::is_whole;
+use super::sizes::{Size, is_whole};
 use super::{Atom, BATCH, Group, LAYERS, Lift, Operand, Slot, Value, View, Way, refuse};
 use crate::SaveError;
 
@@ -34,6 +34,12 @@ impl Lift<'_> {
         };
         if *batch != [BATCH] {
             let reason = "the rows that it runs are not those of the batch";
+            return Err(refuse(node, reason));
+        }
+        let steps = node.int("steps").ok().flatten();
+        if steps.is_some_and(|steps| self.atoms.as_size(time) != Size::Known(steps)) {
+            let reason =
+                "it goes through a number of steps that the file tells, however many there are";
             return Err(refuse(node, reason));
         }
         let lens = operands.get(4).unwrap_or(&Operand::Absent);
