@@ -86,6 +86,12 @@ impl Writer<'_> {
             let states: Vec<String> = states.iter().map(&mut unsqueeze).collect();
             let made = operator::run(&mut self.graph, name, cells, direction, x, &states);
             let (y, states) = made.map_err(refuse)?;
+            let has_forget_bias = |cell: &&Cell| cell.extras().contains(&"forget_bias");
+            if cells.iter().any(has_forget_bias) {
+                self.notes.push(format!(
+                    "{name}: its forget bias is written as a part of its bias"
+                ));
+            }
             return Ok(Ran::Operator { y, states });
         }
         let mut ways = Vec::new();
