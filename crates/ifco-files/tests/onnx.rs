@@ -90,7 +90,8 @@ fn answers_are_those_of_onnx_runtime() {
 fn shapes_are_told_before_a_graph_runs() {
     let (mut open_ones, mut told) = (Vec::new(), 0);
     for case in cases().iter().filter(|case| case.get("refused").is_none()) {
-        let model = open(folder().join(format!("{}.onnx", name(case)))).expect(name(case));
+        let path = folder().join(format!("{}.onnx", name(case)));
+        let model = open(path).expect("it opens");
         let (calls, outputs) = model.calls();
         for ((call, output), answer) in outputs.iter().zip(arrays(case, 'y')) {
             let layer = calls[*call].layer;
