@@ -182,7 +182,6 @@ fn a_cell_s_options_are_kept_by_onnx_and_refused_by_keras() {
         ("lstm_peepholes", "peepholes"),
         ("lstm_peepholes_bi", "peepholes"),
         ("lstm_clip", "clip"),
-        ("lstm_coupled", "input_forget"),
         ("lstm_two_activations", "output_activation"),
         ("lstm_alpha_beta", "recurrent_activation"),
         ("gru_clip_reset_after", "clip"),

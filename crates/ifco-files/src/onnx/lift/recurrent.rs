@@ -329,7 +329,7 @@ fn beyond(cell: &LstmCell) -> Result<Option<Json>, String> {
 
 /// Keras 3's word for an activation, the layer that it is there, or ifco's own for what ONNX alone
 /// has; the reason if there is none.
-fn word(activation: Activation) -> Result<Json, String> {
+pub(super) fn word(activation: Activation) -> Result<Json, String> {
     let layer = |class: &str, config: Json| {
         Ok(json!({
             "module": LAYERS, "class_name": class, "config": config, "registered_name": null,

@@ -16,7 +16,9 @@ use ifco_model::onnx::{Body, BodyOutput, Node, Operand};
 
 pub(super) use lengths::Lengths;
 use step::Step;
+pub(super) use step::is_elementwise;
 use values::Value;
+pub(super) use values::{activation, points};
 
 /// More nodes than a step of a cell has.
 const MOST_NODES: usize = 400;

@@ -10,40 +10,50 @@ use ifco_model::onnx::{Body, BodyLayer, BodyOutput, Constant, Kind, Node, Operan
 use super::values::{Id, Normed, Sum, Term, Value, matrix, points, vector};
 use super::{Loop, computed};
 
-/// What works number by number.
-const ELEMENTWISE: [&str; 31] = [
-    "Abs",
-    "Add",
-    "Celu",
-    "Clip",
-    "Div",
-    "Elu",
-    "Erf",
-    "Exp",
-    "Gelu",
-    "HardSigmoid",
-    "HardSwish",
-    "LeakyRelu",
-    "Log",
-    "Max",
-    "Min",
-    "Mish",
-    "Mul",
-    "Neg",
-    "Pow",
-    "Reciprocal",
-    "Relu",
-    "Selu",
-    "Sigmoid",
-    "Sign",
-    "Softplus",
-    "Softsign",
-    "Sqrt",
-    "Sub",
-    "Sum",
-    "Tanh",
-    "ThresholdedRelu",
-];
+/// Whether an operator works number by number.
+pub(in crate::onnx) fn is_elementwise(op: &str) -> bool {
+    const ELEMENTWISE: [&str; 38] = [
+        "Abs",
+        "Add",
+        "And",
+        "Celu",
+        "Clip",
+        "Div",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Gelu",
+        "Greater",
+        "GreaterOrEqual",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "Max",
+        "Min",
+        "Mish",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pow",
+        "Reciprocal",
+        "Relu",
+        "Selu",
+        "Sigmoid",
+        "Sign",
+        "Softplus",
+        "Softsign",
+        "Sqrt",
+        "Sub",
+        "Tanh",
+        "ThresholdedRelu",
+        "Where",
+    ];
+    ELEMENTWISE.contains(&op)
+}
 
 /// Numbers that one step may compute of what is known.
 const MOST_NUMBERS: usize = 1 << 26;
@@ -441,7 +451,7 @@ impl<'l> Step<'l> {
         operands: &[Option<Id>],
         taken: &[Id],
     ) -> Option<Value> {
-        if !ELEMENTWISE.contains(&node.op.as_str()) {
+        if !is_elementwise(&node.op) {
             return None;
         }
         let mut base = None;

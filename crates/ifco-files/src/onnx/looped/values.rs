@@ -218,7 +218,7 @@ pub(super) fn matrix(constant: &Constant) -> Option<Array2<f32>> {
 }
 
 /// Where functions are looked at: close enough that none of those in use hides between them.
-pub(super) fn points() -> Array {
+pub(in crate::onnx) fn points() -> Array {
     let points = (-2048..=2048).map(|number| number as f32 / 64.0);
     let ends = [-1e6, -60.0, 60.0, 1e6];
     Array1::from_iter(points.chain(ends))
@@ -236,7 +236,7 @@ pub(super) fn clipped(x: f32, limit: Option<f32>) -> f32 {
 ///
 /// What a graph spells out (Keras's exports write hard_sigmoid, gelu, silu and others with several
 /// nodes) is known by what it computes, not by the nodes that somebody chose for it.
-pub(super) fn activation(at_points: &Array, limit: Option<f32>) -> Option<Activation> {
+pub(in crate::onnx) fn activation(at_points: &Array, limit: Option<f32>) -> Option<Activation> {
     let points = points();
     let at = |x: f32| {
         let index = points.iter().position(|point| *point == x)?;
