@@ -21,8 +21,10 @@ pub(super) struct Function {
     nodes: usize,
 }
 
-/// A function that is made of more nodes than these one in the other is none of Keras's.
-const MOST_TENSORS: usize = 8;
+/// Of one output: a function of Keras is not made of many nodes.
+const MOST_TENSORS: usize = 6;
+/// Nodes of a graph beyond which none are followed: each takes memory.
+const MOST_NODES: usize = 4000;
 /// Of what is computed at the points.
 const MOST_NUMBERS: usize = 1 << 20;
 
@@ -36,7 +38,9 @@ impl Lift<'_> {
         operands: &[Operand],
     ) -> Vec<Function> {
         let operator = call.layer.layer.as_operator();
-        let Some(operator) = operator.filter(|_| is_elementwise(&node.op)) else {
+        let Some(operator) =
+            operator.filter(|_| is_elementwise(&node.op) && self.spelled.len() < MOST_NODES)
+        else {
             return Vec::new();
         };
         let mut given = call.inputs.iter();
@@ -89,7 +93,7 @@ impl Lift<'_> {
                 nodes: nodes + 1,
             })
         });
-        of_all.collect()
+        of_all.take(MOST_TENSORS).collect()
     }
 
     /// The layer that several nodes are, of which this is the last.

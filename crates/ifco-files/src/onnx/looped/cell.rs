@@ -6,7 +6,7 @@ use ifco_cell::{
     Activation, Cell, GruCell, GruWeights, LayerNorm, LstmCell, LstmOptions, LstmWeights, Norm,
     NormedSums, SimpleRnnCell, SimpleRnnWeights,
 };
-use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, stack};
+use ndarray::{ArcArray1, Array1, Array2, ArrayView2, Axis, concatenate, stack};
 
 use super::step::Step;
 use super::values::{Id, Normed, Sum, Term, Value, activation, clipped, points};
@@ -472,8 +472,8 @@ impl<'s> Reader<'s, '_> {
         terms: [&[&Term; 4]; 2],
     ) -> Option<Option<LayerNorm>> {
         let whole = |norm: &Normed| Norm {
-            gamma: norm.gamma.clone(),
-            beta: norm.beta.clone(),
+            gamma: norm.gamma.to_owned(),
+            beta: norm.beta.to_owned(),
         };
         let [of_x, of_h] = terms;
         let products = of_x[0].normed.as_ref().zip(of_h[0].normed.as_ref());
@@ -504,7 +504,7 @@ impl<'s> Reader<'s, '_> {
                     .iter()
                     .all(|norm| norm.epsilon == epsilon)
                     .then_some(())?;
-                let all = |of: fn(&Normed) -> &Array1<f32>| {
+                let all = |of: fn(&Normed) -> &ArcArray1<f32>| {
                     let views: Vec<_> = gates.iter().map(|norm| of(norm).view()).collect();
                     concatenate(Axis(0), &views).ok()
                 };
@@ -543,16 +543,16 @@ fn is_plain(sum: &Sum) -> bool {
 }
 
 /// All that is added to the products.
-fn whole_bias(sum: &Sum) -> Vec<Array1<f32>> {
+fn whole_bias(sum: &Sum) -> Vec<ArcArray1<f32>> {
     let own = sum.terms.iter().filter_map(|term| term.bias.clone());
     own.chain(sum.biases.iter().cloned()).collect()
 }
 
 /// The gates' biases side by side, zeros where a gate has none; `Some(None)` where none has any.
-fn bias<V: AsRef<[B]>, B: std::borrow::Borrow<Array1<f32>>>(
+fn bias<V: AsRef<[B]>, B: std::borrow::Borrow<ArcArray1<f32>>>(
     gates: &[&V],
 ) -> Option<Option<Array1<f32>>> {
-    let gates: Vec<Vec<&Array1<f32>>> = gates
+    let gates: Vec<Vec<&ArcArray1<f32>>> = gates
         .iter()
         .map(|all| {
             all.as_ref()
@@ -564,16 +564,17 @@ fn bias<V: AsRef<[B]>, B: std::borrow::Borrow<Array1<f32>>>(
     bias_of(&gates)
 }
 
-fn bias_of(gates: &[Vec<&Array1<f32>>]) -> Option<Option<Array1<f32>>> {
+fn bias_of(gates: &[Vec<&ArcArray1<f32>>]) -> Option<Option<Array1<f32>>> {
     let Some(units) = gates.iter().flatten().map(|bias| bias.len()).next() else {
         return Some(None);
     };
     let each = gates.iter().map(|all| {
         // A single one keeps its bits.
         let mut all = all.iter();
-        let mut sum = all
-            .next()
-            .map_or_else(|| Array1::zeros(units), |bias| (*bias).clone());
+        let mut sum = all.next().map_or_else(
+            || Array1::zeros(units),
+            |bias| Array1::from_iter(bias.iter().copied()),
+        );
         for more in all {
             (more.len() == sum.len()).then(|| sum += *more)?;
         }
@@ -592,7 +593,7 @@ fn joined(terms: &[&Term]) -> Option<Array2<f32>> {
 }
 
 /// The one number that a vector consists of; 0 without one.
-fn uniform(vectors: &[Array1<f32>]) -> Option<f32> {
+fn uniform(vectors: &[ArcArray1<f32>]) -> Option<f32> {
     match vectors {
         [] => Some(0.0),
         [vector] => {

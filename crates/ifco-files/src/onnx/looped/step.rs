@@ -7,6 +7,8 @@ use ifco_model::Array;
 use ifco_model::Layer;
 use ifco_model::onnx::{Body, BodyLayer, BodyOutput, Constant, Kind, Node, Operand, Operator};
 
+use ndarray::{ArcArray1, ArcArray2};
+
 use super::values::{Id, Normed, Sum, Term, Value, matrix, points, vector};
 use super::{Loop, computed};
 
@@ -291,7 +293,7 @@ impl<'l> Step<'l> {
                     gamma: self.vector(gamma)?,
                     beta: match operand(2) {
                         Some(beta) => self.vector(beta)?,
-                        None => ndarray::Array1::zeros(self.vector(gamma)?.len()),
+                        None => ArcArray1::zeros(self.vector(gamma)?.len()),
                     },
                     epsilon: node.float_or("epsilon", 1e-5).ok()?,
                 };
@@ -365,7 +367,7 @@ impl<'l> Step<'l> {
         }
         let mut by = self.matrix(by)?;
         if node.int_or("transB", 0).ok()? != 0 {
-            by = by.reversed_axes().as_standard_layout().into_owned();
+            by = by.reversed_axes();
         }
         let own = Sum::of(Term::new(x, by));
         Some(Value::Sum(Rc::new(match bias {
@@ -414,7 +416,7 @@ impl<'l> Step<'l> {
             }
             _ => return None,
         };
-        Some(Value::Sum(Rc::new(made)))
+        made.is_small().then(|| Value::Sum(Rc::new(made)))
     }
 
     /// A vector times something that is no function.
@@ -558,14 +560,14 @@ impl<'l> Step<'l> {
         }
     }
 
-    fn vector(&self, id: Id) -> Option<ndarray::Array1<f32>> {
+    fn vector(&self, id: Id) -> Option<ArcArray1<f32>> {
         match &self.values[id] {
             Value::Constant(constant) => vector(constant),
             _ => None,
         }
     }
 
-    fn matrix(&self, id: Id) -> Option<ndarray::Array2<f32>> {
+    fn matrix(&self, id: Id) -> Option<ArcArray2<f32>> {
         match &self.values[id] {
             Value::Constant(constant) => matrix(constant),
             _ => None,

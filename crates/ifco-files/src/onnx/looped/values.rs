@@ -8,7 +8,7 @@ use std::rc::Rc;
 use ifco_cell::Activation;
 use ifco_model::Array;
 use ifco_model::onnx::Constant;
-use ndarray::{Array1, Array2, ArrayView2, Ix2, s};
+use ndarray::{ArcArray1, ArcArray2, Array1, ArrayView2, Axis, Ix1, Ix2, Slice, s};
 
 /// The number of a value in its graph.
 pub(super) type Id = usize;
@@ -47,7 +47,7 @@ pub(super) enum Value {
     /// Each number times that of a vector.
     Scaled {
         of: Id,
-        by: Array1<f32>,
+        by: ArcArray1<f32>,
     },
     Product(Id, Id),
     Plus(Id, Id),
@@ -58,8 +58,8 @@ pub(super) enum Value {
 /// The arrays of a layer normalization.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Normed {
-    pub gamma: Array1<f32>,
-    pub beta: Array1<f32>,
+    pub gamma: ArcArray1<f32>,
+    pub beta: ArcArray1<f32>,
     pub epsilon: f32,
 }
 
@@ -68,33 +68,33 @@ pub(super) struct Normed {
 pub(super) struct Sum {
     pub terms: Vec<Term>,
     /// Values times a vector: peepholes.
-    pub scaled: Vec<(Id, Array1<f32>)>,
+    pub scaled: Vec<(Id, ArcArray1<f32>)>,
     /// A value times another sum: what the reset gate lets through.
     pub gated: Vec<(Id, Rc<Sum>)>,
-    pub biases: Vec<Array1<f32>>,
+    pub biases: Vec<ArcArray1<f32>>,
     /// What all of the above is normalized by, and what is added then.
     pub normed: Option<Rc<Normed>>,
-    pub behind: Vec<Array1<f32>>,
+    pub behind: Vec<ArcArray1<f32>>,
 }
 
 /// A value times columns of a matrix.
 #[derive(Debug, Clone)]
 pub(super) struct Term {
     pub source: Id,
-    matrix: Rc<Array2<f32>>,
+    matrix: ArcArray2<f32>,
     columns: Range<usize>,
     /// Added to the product before anything else is.
-    pub bias: Option<Array1<f32>>,
+    pub bias: Option<ArcArray1<f32>>,
     /// Over all columns of the matrix.
     pub normed: Option<Rc<Normed>>,
 }
 
 impl Term {
-    pub fn new(source: Id, matrix: Array2<f32>) -> Self {
+    pub fn new(source: Id, matrix: ArcArray2<f32>) -> Self {
         Self {
             source,
             columns: 0..matrix.ncols(),
-            matrix: Rc::new(matrix),
+            matrix,
             bias: None,
             normed: None,
         }
@@ -107,7 +107,8 @@ impl Term {
     /// Whether it is the part of this number, of so many equal ones, of what `first` is part of.
     pub fn is_part(&self, first: &Term, index: usize, of: usize) -> bool {
         let units = self.matrix.ncols() / of;
-        let same = Rc::ptr_eq(&self.matrix, &first.matrix);
+        let same = self.matrix.as_ptr() == first.matrix.as_ptr()
+            && self.matrix.dim() == first.matrix.dim();
         same && self.columns == (units * index..units * (index + 1))
     }
 
@@ -124,6 +125,18 @@ impl Sum {
         }
     }
 
+    /// Whether it has no more parts than a gate's sum may have: a file can add to one without end.
+    pub fn is_small(&self) -> bool {
+        let counts = [
+            self.terms.len(),
+            self.scaled.len(),
+            self.gated.len(),
+            self.biases.len(),
+            self.behind.len(),
+        ];
+        counts.into_iter().all(|count| count <= 4)
+    }
+
     pub fn width(&self) -> usize {
         let own = self.terms.first().map(Term::width);
         own.or(self.gated.first().map(|(_, sum)| sum.width()))
@@ -132,7 +145,11 @@ impl Sum {
 
     /// Some of its columns; `None` where they cannot be taken apart.
     pub fn columns(&self, range: Range<usize>) -> Option<Sum> {
-        let part = |vector: &Array1<f32>| vector.slice(s![range.clone()]).to_owned();
+        let part = |vector: &ArcArray1<f32>| {
+            let mut part = vector.clone();
+            part.slice_axis_inplace(Axis(0), Slice::from(range.clone()));
+            part
+        };
         if range.end > self.width() || self.normed.is_some() || !self.gated.is_empty() {
             return None;
         }
@@ -160,11 +177,11 @@ impl Sum {
         all.scaled.extend(other.scaled.iter().cloned());
         all.gated.extend(other.gated.iter().cloned());
         all.biases.extend(other.biases.iter().cloned());
-        Some(all)
+        all.is_small().then_some(all)
     }
 
     /// With a vector added: to the product, where there is but one.
-    pub fn plus_vector(&self, vector: Array1<f32>) -> Option<Sum> {
+    pub fn plus_vector(&self, vector: ArcArray1<f32>) -> Option<Sum> {
         if vector.len() != self.width() {
             return None;
         }
@@ -177,7 +194,7 @@ impl Sum {
             }
             _ => sum.biases.push(vector),
         }
-        Some(sum)
+        sum.is_small().then_some(sum)
     }
 
     /// Normalized over its columns.
@@ -205,16 +222,19 @@ impl Sum {
     }
 }
 
-/// A vector, or one number of several axes of size 1: what is added to each row alike.
-pub(super) fn vector(constant: &Constant) -> Option<Array1<f32>> {
-    let (last, before) = constant.data.shape().split_last()?;
-    let is_row = before.iter().all(|size| *size == 1) && *last > 0;
-    is_row.then(|| constant.data.iter().copied().collect())
+/// A vector, perhaps with axes of size 1 before it: what is added to each row alike.
+pub(super) fn vector(constant: &Constant) -> Option<ArcArray1<f32>> {
+    let mut data = constant.data.clone();
+    while data.ndim() > 1 && data.shape()[0] == 1 {
+        data = data.index_axis_move(Axis(0), 0);
+    }
+    data.into_dimensionality::<Ix1>()
+        .ok()
+        .filter(|vector| !vector.is_empty())
 }
 
-pub(super) fn matrix(constant: &Constant) -> Option<Array2<f32>> {
-    let data = constant.data.clone().into_dimensionality::<Ix2>().ok()?;
-    Some(data.as_standard_layout().into_owned())
+pub(super) fn matrix(constant: &Constant) -> Option<ArcArray2<f32>> {
+    constant.data.clone().into_dimensionality::<Ix2>().ok()
 }
 
 /// Where functions are looked at: close enough that none of those in use hides between them.
