@@ -2,11 +2,16 @@
 
     python compare/live_onnx.py --ifco target/release/ifco [--models 60] [--seed N] [--keep DIR]
 
-Five kinds of models, an equal share of `--models` each but for the first, which are all there are:
+Seven kinds of models, an equal share of `--models` each but for the first, which are all there are:
 
 - ONNX's own backend cases of LSTM, GRU and RNN, with the answers that come with them;
 - one random recurrent operator with random attributes, inputs, opset and layout;
-- random models that Keras exports (tf2onnx);
+- a Scan or a Loop over a random step: a cell's, spelled out in one of several ways, or nearly one, which ifco must not
+  take for it;
+- a random layer that ONNX has no operator for (projection, clipped states, layer normalization, any activation), as
+  ifco saves it;
+- random models that Keras exports (tf2onnx), and those of them that `ifco convert` brings back to Keras's layers; where
+  it names a node that is none (a LayerNormalization or an Embedding as some are written), it is counted;
 - the other way round: random models of Keras that `ifco convert` saves as ONNX, run by ONNX Runtime with another
   batch and time than ifco checked them with;
 - random models that PyTorch exports, by both of its exporters. Skipped where torch is not installed, which takes
@@ -18,6 +23,7 @@ for each kind how many passed and failed; the exit code is other than 0 if any f
 
 import argparse
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -37,7 +43,10 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 ABSOLUTE, RELATIVE = 1e-5, 1e-4
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-KINDS = ("backend", "operator", "keras", "saved", "torch")
+# What ifco says of a graph that is none of Keras's layers: it names the node.
+REFUSALS = ("Keras has no layer for", "it computes with the sizes of its inputs")
+refused = []
+KINDS = ("backend", "operator", "loop", "spelled", "keras", "saved", "torch")
 
 
 def main():
@@ -55,19 +64,20 @@ def main():
         command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--seed", str(args.seed)]
         codes = [subprocess.call([*command, "--only", kind]) for kind in KINDS]
         sys.exit(max(codes))
-    makers = {"backend": backend, "operator": operator, "keras": keras_models, "saved": keras_files,
+    makers = {"backend": backend, "operator": operator, "loop": loop, "spelled": spelled, "keras": keras_models, "saved": keras_files,
               "torch": torch_models}
     passed = failed = 0
     begun = time.time()
     for name, model, inputs, expected in makers[args.only](args.models // 4, args.seed):
-        check = compare_saved if args.only == "saved" else compare
+        check = {"saved": compare_saved, "spelled": compare_spelled}.get(args.only, compare)
         wrong = check(args, name, model, inputs, expected)
         if wrong:
             failed += 1
             print(f"FAILED: {args.only} {name}, seed {args.seed}: {wrong}", flush=True)
         else:
             passed += 1
-    print(f"{args.only}, seed {args.seed}: {passed} passed, {failed} failed, {time.time() - begun:.0f} s", flush=True)
+    told = f", {len(refused)} not brought back" if args.only == "keras" else ""
+    print(f"{args.only}, seed {args.seed}: {passed} passed{told}, {failed} failed, {time.time() - begun:.0f} s", flush=True)
     sys.exit(1 if failed else 0)
 
 
@@ -94,6 +104,40 @@ def compare(args, name, model, inputs, expected):
         else:
             with np.load(folder / "y.npz") as found:
                 wrong = difference([output.name for output in model.graph.output], found, expected)
+        if not wrong and args.only == "keras":
+            # ifco holds both models against each other, and writes nothing where they differ.
+            command = [str(args.ifco.resolve()), "convert", "model.onnx", "model.keras"]
+            run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+            said = run.stderr.strip().split("\n")[0]
+            if run.returncode != 0 and any(words in said for words in REFUSALS):
+                refused.append(said)
+            elif run.returncode != 0:
+                wrong = said
+            elif "equal to the bit" not in run.stdout:
+                wrong = run.stdout
+        return kept(args, name, folder, wrong)
+
+
+def compare_spelled(args, name, held, x, config):
+    """What is wrong with what ONNX Runtime computes of a layer that ifco wrote step by step."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        np.savez(folder / "model.npz", **held)
+        np.save(folder / "x.npy", x)
+        wrong = None
+        for arguments in (["predict", "model.npz", "x.npy", "-o", "y.npy"], ["convert", "model.npz", "model.onnx"]):
+            run = subprocess.run([str(args.ifco.resolve()), *arguments], cwd=folder, capture_output=True, text=True)
+            if run.returncode != 0:
+                wrong = f"{config}: {run.stderr.strip().splitlines()[0]}"
+                break
+            is_same = "equal to the bit" in run.stdout or "forget bias" in run.stderr
+            if arguments[0] == "convert" and not is_same:
+                wrong = f"{config}: {run.stdout}"
+        else:
+            saved = onnx.load(folder / "model.onnx")
+            onnx.checker.check_model(saved, full_check=True)
+            wrong = wrong or difference(["y"], {"y": answers(saved, {"x": x})[0]}, [np.load(folder / "y.npy")])
+            wrong = wrong and f"{config}: {wrong}"
         return kept(args, name, folder, wrong)
 
 
@@ -217,6 +261,176 @@ def operator(count, seed):
         yield f"{op}_{direction}_{number}", model, inputs, answers(model, inputs)
 
 
+def loop(count, seed):
+    """A Scan or a Loop over a step that is that of a cell, or nearly."""
+    for number in range(count):
+        rng = np.random.default_rng([seed, 5, number])
+        batch, time_, features, units = (int(size) for size in rng.integers(1, (4, 7, 5, 5)))
+        kind = str(rng.choice(["LSTM", "LSTM", "GRU", "RNN"]))
+        body, held = [], {}
+
+        def op(name, *inputs, outputs=1, **attributes):
+            made = [f"v{len(body)}_{index}" for index in range(outputs)]
+            body.append(helper.make_node(name, list(inputs), made, **attributes))
+            return made[0] if outputs == 1 else made
+
+        def weight(*shape):
+            held[f"w{len(held)}"] = rng.normal(0, 0.6, shape).astype(np.float32)
+            return f"w{len(held) - 1}"
+
+        def some(p=0.5):
+            return rng.random() < p
+
+        def add(x, y):
+            return op("Add", x, y) if some() else op("Add", y, x)
+
+        def times(x, y):
+            return op("Mul", x, y) if some() else op("Mul", y, x)
+
+        def gates(names):
+            """The sum of each, from one product or from its own."""
+            if some():
+                z = add(op("MatMul", "x_t", weight(features, len(names) * units)),
+                        op("MatMul", "h", weight(units, len(names) * units)))
+                z = add(z, weight(len(names) * units)) if some() else z
+                parts = op("Split", z, outputs=len(names), axis=-1) if len(names) > 1 else [z]
+                return dict(zip(names, parts))
+            bias = some()
+            each = {}
+            for name in names:
+                x = op("MatMul", "x_t", weight(features, units))
+                x = add(x, weight(units)) if bias else x
+                each[name] = add(x, op("MatMul", "h", weight(units, units)))
+            return each
+
+        def sigma(z):
+            return op("Sigmoid", z)
+
+        held["one"] = np.float32(1)
+        # Near a cell: one of its parts in the place of another.
+        wrong = some(0.4)
+        if kind == "LSTM":
+            z = gates(list("ifco"))
+            i, f, o, g = sigma(z["i"]), sigma(z["f"]), sigma(z["o"]), op("Tanh", z["c"])
+            slip = str(rng.choice(["f", "new", "shown", "peephole", "third"])) if wrong else ""
+            f = op("Sub", "one", o) if slip == "f" else f
+            c = add(times(f, "c"), times(i, g) if slip != "new" else times(i, "h"))
+            c = add(c, "c") if slip == "third" else c
+            seen = "c" if slip == "shown" else c
+            if slip == "peephole":
+                o = sigma(add(z["o"], times(weight(units), "h")))
+            states = {"h": times(o, op("Tanh", seen)), "c": c}
+        elif kind == "GRU":
+            z = gates(list("zr"))
+            update, reset = sigma(z["z"]), sigma(z["r"])
+            slip = str(rng.choice(["rest", "kept", "gate"])) if wrong else ""
+            if some():
+                seen = times(reset, add(op("MatMul", "h", weight(units, units)), weight(units)))
+            else:
+                seen = op("MatMul", times(update if slip == "gate" else reset, "h"), weight(units, units))
+            new = op("Tanh", add(op("MatMul", "x_t", weight(features, units)), seen))
+            rest = op("Sub", "one", reset if slip == "rest" else update)
+            kept = times(update, new if slip == "kept" else "h")
+            states = {"h": add(kept, times(rest, new))}
+        else:
+            h = op(str(rng.choice(["Tanh", "Relu", "Softsign"])), gates(["h"])["h"])
+            states = {"h": add(h, "h") if wrong else h}
+        ends = [op("Identity", value) for value in states.values()] + [op("Identity", states["h"])]
+        ins = [info(name, [None, units]) for name in states]
+        outs = [info(name, [None, units]) for name in ends]
+        begins = {f"{name}0": rng.normal(size=(batch, units)).astype(np.float32) for name in states}
+        inputs = {"x": rng.normal(size=(time_, batch, features)).astype(np.float32), **begins}
+        last = [f"{name}_last" for name in states]
+        if some():
+            graph = helper.make_graph(body, "step", [*ins, info("x_t", [None, features])], outs)
+            way = [int(some(0.3))]
+            nodes = [helper.make_node("Scan", [*begins, "x"], [*last, "y"], body=graph, num_scan_inputs=1,
+                                      scan_input_directions=way, scan_output_directions=way)]
+        else:
+            held |= {"zero": np.array([0]), "always": np.array(True)}
+            short = some(0.2)  # not the whole sequence
+            axis = np.array(0 if not short else int(rng.integers(0, 2)) if batch <= time_ else 0)
+            held["axis"] = axis
+            body = [helper.make_node("Gather", ["x", "i"], ["x_t"], axis=0),
+                    helper.make_node("Identity", ["goes_on"], ["on"]), *body]
+            integer, truth = info("i", [], TensorProto.INT64), info("goes_on", [], TensorProto.BOOL)
+            graph = helper.make_graph(body, "step", [integer, truth, *ins], [info("on", [], TensorProto.BOOL), *outs])
+            nodes = [helper.make_node("Shape", ["x"], ["sizes"]),
+                     helper.make_node("Gather", ["sizes", "axis"], ["time"]),
+                     helper.make_node("Loop", ["time", "always", *begins], [*last, "y"], body=graph)]
+        given = [info(name, [None] * value.ndim) for name, value in inputs.items()]
+        made = [info(name, None) for name in [*last, "y"]]
+        held = [numpy_helper.from_array(np.asarray(value), key) for key, value in held.items()]
+        graph = helper.make_graph(nodes, "g", given, made, held)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        yield f"{kind}_{slip if wrong and kind != 'RNN' else wrong}_{number}", model, inputs, answers(model, inputs)
+
+
+def info(name, shape, kind=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def spelled(count, seed):
+    """Layers with what ONNX's operators lack: the arrays and the architecture as ifco's .npz has them."""
+    gates = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
+    functions = ["gelu", "silu", "selu", "mish", "hard_silu", "hard_tanh", "log_sigmoid", "squareplus", "tanh_shrink",
+                 "soft_shrink", "sparse_sigmoid", "celu"]
+    for number in range(count):
+        rng = np.random.default_rng([seed, 6, number])
+
+        def some(p=0.5):
+            return bool(rng.random() < p)
+
+        kind = str(rng.choice(["LSTM", "LSTM", "GRU", "SimpleRNN"]))
+        features, units = (int(size) for size in rng.integers(1, (5, 6)))
+        config = {"name": "r", "units": units, "use_bias": some(0.8), "return_sequences": some()}
+        own = {"clip": float(rng.uniform(0.3, 2))} if some(0.3) else {}
+        outputs = units
+        if kind != "LSTM" or some(0.3):
+            config["activation"] = str(rng.choice(functions))
+        if kind == "GRU":
+            config["reset_after"] = some()
+        if kind == "LSTM":
+            own |= {"peepholes": True} if some(0.3) else {}
+            own |= {"forget_bias": 1.0} if some(0.3) else {}
+            own |= {"cell_clip": float(rng.uniform(0.2, 1))} if some(0.4) else {}
+            own |= {"layer_norm": str(rng.choice(["gates", "products"])), "epsilon": 1e-3} if some(0.4) else {}
+            if some(0.6) or not own:
+                outputs = own["proj_size"] = int(rng.integers(1, 4))
+                own |= {"projection_clip": float(rng.uniform(0.1, 0.5))} if some(0.4) else {}
+        if own:
+            config["ifco"] = own
+
+        def arrays(prefix):
+            columns = gates[kind] * units
+            shapes = {"kernel": (features, columns), "recurrent_kernel": (outputs, columns)}
+            if config["use_bias"]:
+                shapes["bias"] = (2, columns) if config.get("reset_after") else (columns,)
+            shapes |= {"projection": (units, outputs)} if "proj_size" in own else {}
+            shapes |= {"peepholes": (3, units)} if "peepholes" in own else {}
+            norms = {"gates": ["norm"], "products": ["kernel_norm", "recurrent_norm"]}.get(own.get("layer_norm"), [])
+            for norm in norms:
+                shapes |= {f"{norm}/{part}": (columns,) for part in ("gamma", "beta")}
+            shapes |= {f"state_norm/{part}": (units,) for part in ("gamma", "beta")} if norms else {}
+            return {prefix + key: rng.normal(0, 0.4, shape).astype(np.float32) for key, shape in shapes.items()}
+
+        both = some(0.3)
+        config["go_backwards"] = some(0.2) and not both
+        layer = {"class_name": kind, "module": "keras.layers", "config": config}
+        if both:
+            mode = str(rng.choice(["concat", "sum", "ave"]))
+            layer = {"class_name": "Bidirectional", "module": "keras.layers",
+                     "config": {"name": "b", "merge_mode": mode, "layer": layer}}
+        held = arrays("b/forward/") | arrays("b/backward/") if both else arrays("r/")
+        given = {"class_name": "InputLayer", "module": "keras.layers",
+                 "config": {"name": "x", "batch_shape": [None, None, features]}}
+        json_ = json.dumps({"class_name": "Sequential", "module": "keras", "keras_version": "3.6.0",
+                            "config": {"name": "m", "layers": [given, layer]}})
+        held["model_config"] = np.frombuffer(json_.encode(), np.uint8)
+        x = rng.normal(size=(int(rng.integers(1, 4)), int(rng.integers(1, 8)), features)).astype(np.float32)
+        yield f"{kind}_{number}", held, x, config
+
+
 def activations(rng, op, dirs):
     """Names, with alpha and beta for those that take any."""
     def draw(names):
@@ -275,7 +489,7 @@ def keras_files(count, seed):
 
 def drawn(count, seed, exportable):
     """An LSTM or several, alone or in both directions, with what stands around one in Keras; other cells and gates
-    too, which Keras exports as loops, where the model need not be exportable."""
+    too, which Keras exports as loops."""
     import keras
     layers = keras.layers
     for number in range(count):
@@ -293,7 +507,7 @@ def drawn(count, seed, exportable):
         for level in range(stack):
             sequences = level + 1 < stack or some()
             kind, options = layers.LSTM, {}
-            if not exportable:
+            if not exportable or some():
                 kind = [layers.LSTM, layers.GRU, layers.SimpleRNN][int(rng.integers(3))]
                 options["activation"] = str(rng.choice(["tanh", "relu", "softsign", "elu"]))
                 if kind is not layers.SimpleRNN:

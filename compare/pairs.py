@@ -4,13 +4,16 @@
 
 One random model for each row of MODELS is made by Keras and saved by ifco in every format that can hold it; each of
 these files is then converted into every other one, and the framework of the result must answer as Keras did: Keras 3
-for `.keras` and `.h5`, ONNX Runtime for `.onnx`, PyTorch for `.pt` and `.safetensors` by the module that ifco wrote.
+for `.keras` and `.h5`, and for `.npz` and `.weights.json` with the architecture and the arrays in them, ONNX Runtime
+for `.onnx`, PyTorch for `.pt` and `.safetensors` by the module that ifco wrote.
 Where there is no PyTorch, and for RTNeural, which has no Python, ifco itself answers, and the line says so. Outputs
-agree when |difference| <= 1e-5 + 1e-4 * |Keras's|. A model with states that go round goes through ONNX and Keras alone.
+agree when |difference| <= 1e-5 + 1e-4 * |Keras's|. Where ifco says that the weights stay equal to the
+bit, they must still be so after the way back. A model with states that go round goes through ONNX and Keras alone.
 """
 
 import argparse
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -30,13 +33,15 @@ import onnxruntime  # noqa: E402
 
 ABSOLUTE, RELATIVE = 1e-5, 1e-4
 L = keras.layers
-WHOLE, ALL = [".keras", ".h5", ".onnx"], [".keras", ".h5", ".onnx", ".pt", ".safetensors", ".json"]
+WHOLE = [".keras", ".h5", ".onnx", ".npz", ".weights.json"]
+ALL = [*WHOLE, ".pt", ".safetensors", ".json"]
 MODELS = {
     # name: the formats that hold it, its layers
     "lstm": (ALL, lambda: [L.LSTM(4, return_sequences=True), L.LSTM(3, return_sequences=True), L.Dense(2, "tanh")]),
     "gru": (ALL, lambda: [L.GRU(4, return_sequences=True), L.Dense(2)]),
-    "both": (ALL[:5], lambda: [L.Bidirectional(L.LSTM(4, return_sequences=True)), L.Bidirectional(L.GRU(3)), L.Dense(2)]),
-    "conv": (ALL[:5], lambda: [L.Conv1D(4, 3, padding="same", activation="relu"), L.LSTM(4), L.LayerNormalization(),
+    "both": (ALL[:-1], lambda: [L.Bidirectional(L.LSTM(4, return_sequences=True)), L.Bidirectional(L.GRU(3)),
+                                L.Dense(2)]),
+    "conv": (ALL[:-1], lambda: [L.Conv1D(4, 3, padding="same", activation="relu"), L.LSTM(4), L.LayerNormalization(),
                                L.Dense(3, "gelu"), L.Dense(2, "softmax")]),
     "rnn": (WHOLE, lambda: [L.SimpleRNN(4, go_backwards=True, return_sequences=True), L.GlobalMaxPooling1D(),
                             L.Dense(2, "silu")]),
@@ -84,21 +89,27 @@ def run(folder, *command):
     if done.returncode != 0:
         lines = done.stderr.strip().split("\n")
         raise RuntimeError(next((line for line in lines if line.startswith("error")), lines[0]))
+    return done.stdout
 
 
 def convert(ifco, folder, source, target):
     more = ["--python-out", f"{target}.py"] if target.endswith((".pt", ".safetensors")) else []
-    run(folder, ifco, "convert", source, target, "--force", *more)
+    return run(folder, ifco, "convert", source, target, "--force", *more)
 
 
 def pair(ifco, folder, source, target, x, expected):
     """Who answered, and what is wrong with the answer; None if nothing is."""
     judge = "ifco, whose predictions stand for the framework's"
     try:
-        convert(ifco, folder, source, target)
+        said = convert(ifco, folder, source, target)
+        back = convert(ifco, folder, target, f"back{Path(source).name.removeprefix('from')}")
+        if "equal to the bit" in said and "equal to the bit" not in back:
+            return judge, "the weights are others after the way back"
         path = folder / target
         if target.endswith((".keras", ".h5")):
             judge, found = "Keras", np.asarray(keras.models.load_model(path, compile=False)(x))
+        elif target.endswith((".npz", ".weights.json")):
+            judge, found = "Keras, by the arrays", by_arrays(path, x)
         elif target.endswith(".onnx"):
             session = onnxruntime.InferenceSession(path)
             judge, found = "ONNX Runtime", session.run(None, {session.get_inputs()[0].name: x})[0]
@@ -114,6 +125,22 @@ def pair(ifco, folder, source, target, x, expected):
     apart = np.abs(found - expected)
     agrees = (apart <= ABSOLUTE + RELATIVE * np.abs(expected)).all()
     return judge, None if agrees else f"differs by {apart.max():.3g}"
+
+
+def by_arrays(path, x):
+    """What Keras computes with the architecture and the arrays of the file."""
+    if path.suffix == ".npz":
+        with np.load(path) as held:
+            arrays = {name: held[name] for name in held.files}
+        config = arrays.pop("model_config").tobytes().decode()
+    else:
+        held = json.loads(path.read_text())
+        arrays = {name: np.array(value, np.float32) for name, value in held["weights"].items()}
+        config = json.dumps(held["model_config"])
+    model = keras.models.model_from_json(config)
+    model(x)
+    model.set_weights(list(arrays.values()))
+    return np.asarray(model(x))
 
 
 def torch_answer(folder, path, x):

@@ -140,10 +140,20 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let is_equal = pair.agrees(&found);
     let (parting, hint) = match is_equal {
         true => (None, None),
-        false => (
-            Some(parting::find(&pair)?),
-            mistakes::hint(&pair, &args.a, &args.b),
-        ),
+        false => {
+            // The weights of an ONNX graph are tried in the layers that it stands for.
+            let layers = [(&a, &pair.expected), (&b, &found)];
+            let layers = layers.map(|(model, answer)| in_layers(model, &pair, answer));
+            let of_layers = Pair {
+                a: layers[0].as_ref().unwrap_or(&a),
+                b: layers[1].as_ref().unwrap_or(&b),
+                inputs: pair.inputs.clone(),
+                expected: pair.expected.clone(),
+                ..pair
+            };
+            let hint = mistakes::hint(&of_layers, &args.a, &args.b);
+            (Some(parting::find(&pair)?), hint)
+        }
     };
     if args.json {
         report_json(
@@ -158,6 +168,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         report_text(args, &pair, &found, parting.as_ref(), hint.as_deref())?;
     }
     if is_equal { Ok(()) } else { Err(Failure::no()) }
+}
+
+/// An ONNX graph in Keras's layers, if these take the same input and answer the same.
+fn in_layers(model: &Model, pair: &Pair<'_>, answer: &[ArrayD<f32>]) -> Option<Model> {
+    let layers = ifco::in_keras_layers(model)?.ok()?;
+    let found = seeded::run(&layers, &pair.inputs).ok()?;
+    let both = found.iter().zip(answer);
+    let mut differences = both.map(|(one, other)| Difference::of(one, other, pair.tolerance));
+    let is_same = differences.all(|difference| difference.is_some_and(|d| d.is_within));
+    (is_same && found.len() == answer.len()).then_some(layers)
 }
 
 fn report_text(

@@ -133,6 +133,7 @@ fn every_mistake_is_found() {
     let folder = folder("compare_mistakes");
     let right = lstm(json!({}));
     let a = file(&folder, "a.keras", &right);
+    let a_graph = file(&folder, "a.onnx", &right);
     for (number, (hint, gate, mistake)) in mistakes.into_iter().enumerate() {
         let mut weights = right.weights().unwrap();
         mistake(&mut weights);
@@ -141,6 +142,12 @@ fn every_mistake_is_found() {
         let report = differs(&a, &file(&folder, &format!("b{number}.keras"), &wrong));
         let found = report["hint"].as_str().unwrap_or("none");
         assert!(found.contains(hint), "{hint}: {found}");
+        // The same where either is an ONNX graph.
+        let graph = file(&folder, &format!("b{number}.onnx"), &wrong);
+        for (a, b) in [(&a, &graph), (&a_graph, &graph)] {
+            let found = differs(a, b)["hint"].as_str().unwrap_or("none").to_owned();
+            assert!(found.contains(hint), "{hint} in ONNX: {found}");
+        }
         let parting = &report["parting"];
         if gate.is_empty() {
             assert_eq!(parting["recurrent_layers_agree"], true);

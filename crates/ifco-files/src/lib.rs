@@ -29,6 +29,7 @@ mod keras;
 mod limits;
 mod onnx;
 mod open;
+mod plain;
 pub mod records;
 mod save;
 mod stack;

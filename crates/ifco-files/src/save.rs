@@ -8,7 +8,7 @@ use ifco_tasks::Recipe;
 use ifco_train::StateValue;
 
 use crate::arrays::{ArrayFileError, write_file};
-use crate::{audio, keras, onnx, torch, weights};
+use crate::{audio, keras, onnx, plain, torch, weights};
 
 /// A format of model files: a row of [`FORMATS`].
 ///
@@ -31,7 +31,7 @@ pub struct Format {
     /// Writes a model, if ifco can.
     save: Option<Save>,
     /// What of a cell beyond Keras's it has a place for: `Cell::extras`.
-    holds: &'static [&'static str],
+    pub(crate) holds: &'static [&'static str],
 }
 
 type Save = fn(&Model, &SaveOptions) -> Result<Saved, SaveError>;
@@ -78,14 +78,14 @@ pub const FORMATS: &[Format] = &[
         extensions: &[".npz"],
         opens: true,
         save: Some(weights::save_npz),
-        holds: &["projection"],
+        holds: onnx::HOLDS,
     },
     Format {
         name: "JSON weights and architecture",
         extensions: &[".weights.json"],
         opens: true,
         save: Some(weights::save_json),
-        holds: &["projection"],
+        holds: onnx::HOLDS,
     },
     Format {
         name: "RTNeural JSON",
@@ -329,10 +329,15 @@ impl SaveOptions {
             Some((format, save)) => {
                 let lifted = lifted(model).transpose()?;
                 let model = lifted.as_ref().map_or(model, |lifted| &lifted.model);
+                let plain = plain::plain(model, format, self)?;
+                let model = plain.as_ref().map_or(model, |(model, _)| model);
                 check_cells(model, format)?;
                 let mut options = self.clone();
                 options.hard_sigmoid_differs = model.generation() != Generation::Keras3;
                 let mut saved = save(model, &options)?;
+                if let Some((_, notes)) = plain {
+                    saved.notes.splice(0..0, notes);
+                }
                 if let Some(lifted) = lifted {
                     saved.notes.splice(0..0, lifted.notes);
                 }
@@ -365,17 +370,20 @@ fn check_cells(model: &Model, format: &Format) -> Result<(), SaveError> {
         if extras.is_empty() {
             continue;
         }
-        let is_projection = extras == ["projection"];
+        let are_limits = extras.iter().all(|extra| plain::LIMITS.contains(extra));
+        let reason = format!("{} has no place for its {}", format.name, extras.join(", "));
         return Err(SaveError::Layer {
             layer: path,
             class: cell.kind().name().into(),
-            reason: format!("{} has no place for its {}", format.name, extras.join(", ")),
-            remedy: match is_projection {
-                true => "save it as .pt or .safetensors, which hold a projection".into(),
-                false if extras.iter().all(|extra| onnx::HOLDS.contains(extra)) => {
-                    "save it as .onnx, which has a place for it".into()
+            reason,
+            remedy: match extras[..] {
+                ["projection"] => {
+                    "save it as .onnx, .npz, .pt or .safetensors, which hold it".into()
                 }
-                false => "`ifco gates -o` saves its arrays by name".into(),
+                _ if are_limits => {
+                    "save it as .onnx or .npz, which hold it, or go on without (--lossy)".into()
+                }
+                _ => "save it as .onnx or .npz, which hold it".into(),
             },
         });
     }
@@ -451,7 +459,7 @@ pub enum SaveError {
         path: PathBuf,
     },
     /// The model has something that the format cannot hold.
-    #[error("layer {layer:?}, a {class}: {reason}")]
+    #[error("layer {layer:?}, {}: {reason}", with_article(class))]
     Layer {
         /// The layer.
         layer: String,
@@ -476,6 +484,13 @@ pub enum SaveError {
     /// The file cannot be written.
     #[error(transparent)]
     Write(#[from] ArrayFileError),
+}
+
+/// `a Dense`, `an LSTM`.
+fn with_article(class: &str) -> String {
+    let is_vowel =
+        class.starts_with(['A', 'E', 'I', 'O']) || ["LSTM", "LSTMCell", "RNN"].contains(&class);
+    format!("{} {class}", if is_vowel { "an" } else { "a" })
 }
 
 impl SaveError {

@@ -85,6 +85,40 @@ fn answers_are_those_of_onnx_runtime() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What `ifco show` tells of shapes: known wherever it follows from the file, and then right.
+#[test]
+fn shapes_are_told_before_a_graph_runs() {
+    let (mut open_ones, mut told) = (Vec::new(), 0);
+    for case in cases().iter().filter(|case| case.get("refused").is_none()) {
+        let path = folder().join(format!("{}.onnx", name(case)));
+        let model = open(path).expect("it opens");
+        let (calls, outputs) = model.calls();
+        for ((call, output), answer) in outputs.iter().zip(arrays(case, 'y')) {
+            let layer = calls[*call].layer;
+            let Ok(shapes) = &layer.output_shapes else {
+                open_ones.push(name(case).to_owned());
+                continue;
+            };
+            told += 1;
+            let fits = |(size, found): (&Option<usize>, &usize)| size.is_none_or(|s| s == *found);
+            let shape = &shapes[*output];
+            assert!(
+                shape.len() == answer.ndim() && shape.iter().zip(answer.shape()).all(fits),
+                "{}: {} is told to give {shape:?} and gives {:?}",
+                name(case),
+                layer.name,
+                answer.shape()
+            );
+        }
+    }
+    assert!(told > 150, "{told}");
+    assert_eq!(
+        open_ones,
+        ["control_if"],
+        "what it gives depends on what is computed"
+    );
+}
+
 /// The axis of the batch in each input and each output.
 fn batch_axes(name: &str) -> [Vec<Option<usize>>; 2] {
     let model = open(folder().join(format!("{name}.onnx"))).expect(name);

@@ -1,7 +1,7 @@
 //! ONNX files that are damaged, or made to do harm: an error that says what and where, in
 //! little time and memory.
 
-use ifco_files::{FileError, Limits, OpenOptions, open, open_bytes};
+use ifco_files::{FileError, Limits, OpenOptions, Opened, in_keras_layers, open, open_bytes};
 
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -108,6 +108,27 @@ fn the_helpers_make_a_model_that_opens() {
         &[tensor("w", &[2, 1], 1, &floats(&[1.0, 10.0]))],
     );
     assert!(open_bytes(whole, "good.onnx").is_ok());
+}
+
+/// Of loops that are cells, whose steps are looked into, and of what Keras's layers are made of them.
+#[test]
+fn a_loop_with_a_byte_changed() {
+    for name in [
+        "keras_loop_gru_reset_before",
+        "keras_loop_stacked",
+        "control_scan",
+    ] {
+        let whole = fixture(name);
+        for at in (0..whole.len()).step_by(61) {
+            for change in [0x01, 0x80] {
+                let mut changed = whole.clone();
+                changed[at] ^= change;
+                if let Ok(Opened::Model(graph)) = open_bytes(changed, "changed.onnx") {
+                    let _ = in_keras_layers(&graph);
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -77,6 +77,14 @@ fn graphs_compute_the_same_in_keras_layers() {
         "lstm_layout",
         "gru_layout",
         "rnn_layout",
+        "lstm_direction_from_end",
+        "keras_loop_gru",
+        "keras_loop_gru_reset_before",
+        "keras_loop_rnn",
+        "keras_loop_lstm_hard_sigmoid",
+        "keras_loop_lstm_hard_silu",
+        "keras_loop_bidirectional",
+        "keras_loop_stacked",
     ] {
         let graph = open(root().join(format!("fixtures/onnx/{name}.onnx"))).expect(name);
         let copy = saved(&graph, "copy.keras");
@@ -93,6 +101,36 @@ fn graphs_compute_the_same_in_keras_layers() {
         let again = saved(&saved(&graph, "copy.onnx"), "again.keras");
         assert_eq!(again.weights(), copy.weights(), "{name}");
     }
+}
+
+#[test]
+fn a_loop_is_the_cell_that_it_goes_round_with() {
+    for (name, expected) in [
+        ("keras_loop_gru", &["GRU"][..]),
+        ("keras_loop_rnn", &["SimpleRNN"]),
+        ("keras_loop_bidirectional", &["GRU", "GRU"]),
+        ("keras_loop_stacked", &["LSTM", "LSTM"]),
+        ("control_loop", &["SimpleRNN"]),
+        ("control_scan", &["SimpleRNN"]),
+        ("control_if", &[]), // what it does depends on the round
+    ] {
+        let graph = open(root().join(format!("fixtures/onnx/{name}.onnx"))).expect(name);
+        let cells = graph.cells().into_iter();
+        let kinds: Vec<&str> = cells.map(|(_, cell)| cell.kind().name()).collect();
+        assert_eq!(kinds, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_loop_goes_through_as_many_steps_as_the_file_tells() {
+    let graph = open(root().join("fixtures/onnx/control_loop.onnx")).expect("it opens");
+    let (x, h) = (ArrayD::ones(vec![7, 3, 2]), ArrayD::zeros(vec![3, 4]));
+    let outputs = run(&graph, &[x, h.clone()]);
+    assert_eq!(outputs[1].shape(), [5, 3, 4]);
+    let x = ArrayD::ones(vec![4, 3, 2]);
+    let error = graph.predict_all(&[x.view(), h.view()], 32, &mut |_| {});
+    let error = error.expect_err("it reads a fifth step").to_string();
+    assert!(error.contains("at least 5"), "{error}");
 }
 
 #[test]
@@ -144,7 +182,6 @@ fn a_cell_s_options_are_kept_by_onnx_and_refused_by_keras() {
         ("lstm_peepholes", "peepholes"),
         ("lstm_peepholes_bi", "peepholes"),
         ("lstm_clip", "clip"),
-        ("lstm_coupled", "input_forget"),
         ("lstm_two_activations", "output_activation"),
         ("lstm_alpha_beta", "recurrent_activation"),
         ("gru_clip_reset_after", "clip"),
@@ -179,7 +216,9 @@ fn what_is_no_layer_is_refused_by_its_name() {
         ("lstm_forward_lens", "lengths of its sequences"),
         ("gru_reverse", "reverse order"),
         ("gru_activations", "no place for its recurrent_activation"),
-        ("control_scan", "Scan"),
+        ("control_scan", "reverse order"),
+        ("control_if", "Loop"),
+        ("control_loop", "number of steps"),
     ] {
         let graph = open(root().join(format!("fixtures/onnx/{name}.onnx"))).expect(name);
         let error = SaveOptions::new()

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use ifco_files::{Opened, SaveError, SaveOptions, open, open_bytes};
+use ifco_cell::Cell;
+use ifco_files::{Opened, SaveError, SaveOptions, in_keras_layers, open, open_bytes};
 use ifco_model::{Generation, Model};
 use ndarray::ArrayD;
 use serde_json::{Value, json};
@@ -157,6 +158,149 @@ fn a_forget_bias_becomes_a_bias() {
         let cells = copy.cells();
         let (_, cell) = cells.first().expect("it has one");
         assert_eq!(cell.extras(), ["clip"]);
+    }
+}
+
+/// A recurrent layer of 3 units over 2 features with weights that are all different.
+fn recurrent(class: &str, mut config: Value, two_ways: bool) -> Model {
+    config["name"] = json!("r");
+    config["units"] = json!(3);
+    let outputs = config["ifco"]["proj_size"].as_u64().unwrap_or(3) as usize;
+    let gates = match class {
+        "LSTM" => 4,
+        "GRU" => 3,
+        _ => 1,
+    };
+    let mut shapes = vec![vec![2, 3 * gates], vec![outputs, 3 * gates]];
+    if config["use_bias"] != json!(false) {
+        let is_reset_after = class == "GRU" && config["reset_after"] != json!(false);
+        shapes.push(match is_reset_after {
+            true => vec![2, 9],
+            false => vec![3 * gates],
+        });
+    }
+    if outputs != 3 {
+        shapes.push(vec![3, outputs]);
+    }
+    if config["ifco"]["peepholes"] == json!(true) {
+        shapes.push(vec![3, 3]);
+    }
+    let norms: &[usize] = match config["ifco"]["layer_norm"].as_str() {
+        Some("gates") => &[12, 12, 3, 3],
+        Some(_) => &[12, 12, 12, 12, 3, 3],
+        None => &[],
+    };
+    shapes.extend(norms.iter().map(|size| vec![*size]));
+    let mut layer = json!({"class_name": class, "config": config});
+    if two_ways {
+        shapes.extend(shapes.clone());
+        layer = json!({"class_name": "Bidirectional", "config": {"name": "b", "layer": layer,
+            "merge_mode": "concat"}});
+    }
+    let json = json!({"class_name": "Sequential", "config": {"name": "m", "layers": [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 2]}},
+        layer,
+    ]}});
+    let mut model = Model::from_config(&json, Generation::Keras3).expect("it is one");
+    let mut number = 0.1f32;
+    let arrays = shapes.into_iter().map(|shape| {
+        ArrayD::from_shape_simple_fn(shape, || {
+            number += 0.7;
+            0.6 * number.sin()
+        })
+    });
+    model.set_weights(arrays.collect()).expect("they fit");
+    model
+}
+
+/// What ONNX's operators lack is written step by step, and what is written is known again: the same
+/// cell with the same weights, as the graph itself and as Keras's layer.
+#[test]
+fn a_step_that_onnx_has_no_operator_for_is_spelled_out() {
+    let steps = [
+        ("LSTM", json!({"ifco": {"proj_size": 2}})),
+        (
+            "LSTM",
+            json!({"ifco": {"proj_size": 1, "projection_clip": 0.1, "cell_clip": 0.3,
+            "peepholes": true, "forget_bias": 1.0, "clip": 0.9}}),
+        ),
+        (
+            "LSTM",
+            json!({"use_bias": false, "ifco": {"layer_norm": "gates", "epsilon": 1e-6,
+            "forget_bias": 1.0, "cell_clip": 2.0}}),
+        ),
+        (
+            "LSTM",
+            json!({"ifco": {"layer_norm": "products", "peepholes": true}}),
+        ),
+        (
+            "LSTM",
+            json!({"use_bias": false, "ifco": {"cell_clip": 0.2, "forget_bias": 0.5}}),
+        ),
+        (
+            "LSTM",
+            json!({"activation": "gelu", "recurrent_activation": "hard_sigmoid",
+            "ifco": {"output_activation": "hard_tanh"}}),
+        ),
+        (
+            "LSTM",
+            json!({"recurrent_activation": "softmax", "activation": "mish"}),
+        ),
+        (
+            "LSTM",
+            json!({"activation": "log_sigmoid", "recurrent_activation": "sparse_sigmoid"}),
+        ),
+        ("GRU", json!({"activation": "silu"})),
+        (
+            "GRU",
+            json!({"activation": "selu", "reset_after": false, "use_bias": false}),
+        ),
+        (
+            "GRU",
+            json!({"activation": "tanh_shrink", "reset_after": false, "ifco": {"clip": 0.5}}),
+        ),
+        (
+            "GRU",
+            json!({"activation": "hard_silu", "use_bias": false, "ifco": {"clip": 0.5}}),
+        ),
+        ("SimpleRNN", json!({"activation": "squareplus"})),
+        (
+            "SimpleRNN",
+            json!({"activation": "soft_shrink", "use_bias": false}),
+        ),
+        ("SimpleRNN", json!({"activation": "hard_tanh"})),
+    ];
+    for (index, (class, mut config)) in steps.into_iter().enumerate() {
+        config["return_sequences"] = json!(index % 2 == 0);
+        for two_ways in [false, true] {
+            config["go_backwards"] = json!(index % 3 == 0 && !two_ways);
+            let model = recurrent(class, config.clone(), two_ways);
+            let written = SaveOptions::new()
+                .to_bytes(&model, "copy.onnx")
+                .expect("it is written");
+            assert!(
+                written.notes.iter().any(|note| note.contains("Scan")),
+                "{config}"
+            );
+            let copy = saved(&model).expect("it is written");
+            let layers = in_keras_layers(&copy)
+                .expect("it is a graph")
+                .expect("of layers");
+            for copy in [&copy, &layers] {
+                let (cells, own) = (copy.cells(), model.cells());
+                let cell = |(_, cell): &(String, &Cell)| Cell::clone(cell);
+                let [cells, own] = [cells, own].map(|all| all.iter().map(cell).collect::<Vec<_>>());
+                assert_eq!(cells, own, "{class} {config}");
+            }
+            let x = input(&model, 0, 5);
+            let run = |model: &Model| {
+                let all = model.predict_all(&[x.view()], 32, &mut |_| {});
+                all.expect("it runs")[0].clone().into_flat()
+            };
+            let pairs = run(&model).into_iter().zip(run(&copy));
+            let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-6, "{class} {config}: by {worst}");
+        }
     }
 }
 

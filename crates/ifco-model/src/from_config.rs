@@ -271,16 +271,24 @@ fn infer_shapes(
     order: &[usize],
 ) -> Vec<Option<Vec<Shape>>> {
     let mut shapes: Vec<Option<Vec<Shape>>> = vec![None; nodes.len()];
+    // Of an ONNX graph: integers that nodes compute of sizes.
+    let mut integers: Vec<Option<crate::onnx::Integers>> = vec![None; nodes.len()];
     let mut seen = BTreeSet::new();
     for &index in order {
         let node = &nodes[index];
         let entry = &mut layers[node.layer];
         let mut known: Vec<Shape> = Vec::new();
+        let mut sizes = Vec::new();
         let mut missing = None;
         for input in &node.inputs {
             match input {
-                Input::Number(_) => known.push(Vec::new()),
+                Input::Number(_) => {
+                    known.push(Vec::new());
+                    sizes.push(None);
+                }
                 Input::Tensor(source) => {
+                    let own = integers[source.node].clone();
+                    sizes.push(own.filter(|_| source.tensor == 0));
                     let all = shapes[source.node].as_ref();
                     match all.and_then(|all| all.get(source.tensor)) {
                         Some(shape) => known.push(shape.clone()),
@@ -298,9 +306,12 @@ fn infer_shapes(
                     ..crate::Call::default()
                 };
                 entry.layer.build(&known);
-                entry
-                    .layer
-                    .output_shapes(&known, &call)
+                let of_sizes = entry.layer.as_operator().map(|operator| {
+                    integers[index] = operator.integers(&known, &sizes);
+                    operator.shapes(&known, &sizes)
+                });
+                of_sizes
+                    .unwrap_or_else(|| entry.layer.output_shapes(&known, &call))
                     .map_err(|error| error.to_string())
             }
         };

@@ -339,4 +339,9 @@ pub trait Layer: Debug + Send + Sync {
     fn as_node(&self) -> Option<&crate::onnx::Node> {
         None
     }
+
+    /// The plain operator of an ONNX graph that this layer is, if it is one.
+    fn as_operator(&self) -> Option<&crate::onnx::Operator> {
+        None
+    }
 }

@@ -192,31 +192,109 @@ fn pytorchs_own_files_come_back_with_the_same_bits() {
     assert!(counted > 30, "{counted}");
 }
 
-/// A file that leaves something out would be another model.
-#[test]
-fn what_an_lstm_has_beyond_kerass_is_saved_or_refused() {
+/// An LSTM of 3 units over 2 features with options that Keras has not, and arrays of these shapes.
+fn with_options(options: Value, shapes: &[&[usize]]) -> Model {
     let json = json!({"class_name": "Sequential", "config": {"name": "m", "layers": [
         {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, null, 2]}},
         {"class_name": "LSTM", "config": {"name": "lstm", "units": 3, "return_sequences": true,
-            "ifco": {"proj_size": 2, "clip": 0.5}}},
+            "use_bias": shapes.contains(&&[12][..]), "ifco": options}},
     ]}});
     let mut model = Model::from_config(&json, Generation::Keras3).unwrap();
-    let shapes: [&[usize]; 4] = [&[2, 12], &[2, 12], &[12], &[3, 2]];
-    let weights = shapes.map(|shape| ArrayD::from_elem(shape, 0.5));
-    model.set_weights(weights.to_vec()).unwrap();
+    let mut number = 0.1f32;
+    let weights = shapes.iter().map(|shape| {
+        ArrayD::from_shape_simple_fn(*shape, || {
+            number += 0.7;
+            number.sin()
+        })
+    });
+    model.set_weights(weights.collect()).unwrap();
+    model
+}
+
+fn steps(model: &Model) -> Vec<f32> {
+    let x = ArrayD::from_shape_fn(vec![2, 6, 2], |at| ((at[1] * 3 + at[2]) as f32).cos());
+    model
+        .predict(&x)
+        .expect("it runs")
+        .iter()
+        .copied()
+        .collect()
+}
+
+/// A file that leaves something out would be another model.
+#[test]
+fn what_an_lstm_has_beyond_kerass_is_saved_or_refused() {
+    let all = json!({"proj_size": 2, "clip": 0.5});
+    let model = with_options(all, &[&[2, 12], &[2, 12], &[12], &[3, 2]]);
+    let holding = [".npz", ".weights.json", ".onnx"];
     let endings = ifco::Format::savable();
     for ending in endings.split(", ") {
         let name = format!("x{ending}");
-        let error = SaveOptions::new().lossy(true).to_bytes(&model, &name);
-        let error = error.expect_err(&name).to_string();
-        // ONNX has a place for clip; no format has one for both.
-        let lacks = if ending == ".onnx" {
-            "projection"
-        } else {
-            "clip"
-        };
-        assert!(error.contains(lacks), "{name}: {error}");
+        let saved = SaveOptions::new().to_bytes(&model, &name);
+        if holding.contains(&ending) {
+            let copy = reopened(&model, saved.expect(&name), &name);
+            assert_eq!(steps(&copy), steps(&model), "{name}");
+            continue;
+        }
+        let error = saved.expect_err(&name);
+        assert!(error.to_string().contains("clip"), "{name}: {error}");
+        assert!(
+            error.help().is_some_and(|help| help.contains(".onnx")),
+            "{name}"
+        );
     }
+    // Where a projection has a place, --lossy leaves the limits out and says so.
+    let saved = SaveOptions::new()
+        .lossy(true)
+        .to_bytes(&model, "x.pt")
+        .expect("it goes on");
+    assert!(
+        saved
+            .notes
+            .iter()
+            .any(|note| note.contains("kept within 0.5")),
+        "{:?}",
+        saved.notes
+    );
+    let error = SaveOptions::new()
+        .lossy(true)
+        .to_bytes(&model, "x.keras")
+        .expect_err("Keras");
+    assert!(error.to_string().contains("projection"), "{error}");
+}
+
+/// What other words can tell becomes these: the numbers stay.
+#[test]
+fn a_forget_bias_and_coupled_gates_are_told_in_the_words_of_every_format() {
+    let shapes: [&[usize]; 3] = [&[2, 12], &[3, 12], &[12]];
+    for (options, shapes, word) in [
+        (json!({"forget_bias": 1.0}), &shapes[..], "forget bias 1"),
+        (json!({"forget_bias": 0.5}), &shapes[..2], "forget bias 0.5"),
+        (json!({"input_forget": true}), &shapes[..], "other sign"),
+        (json!({"input_forget": true}), &shapes[..2], "other sign"),
+    ] {
+        let model = with_options(options.clone(), shapes);
+        for name in ["x.keras", "x.h5", "x.pt", "x.safetensors", "x.json"] {
+            let saved = SaveOptions::new().to_bytes(&model, name).expect(name);
+            assert!(
+                saved.notes.iter().any(|note| note.contains(word)),
+                "{:?}",
+                saved.notes
+            );
+            let copy = reopened(&model, saved, name);
+            assert_eq!(copy.cells()[0].1.extras(), Vec::<&str>::new(), "{name}");
+            let pairs = steps(&copy).into_iter().zip(steps(&model));
+            let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-6, "{name} {options}: by {worst}");
+        }
+    }
+    // With a peephole both gates do not see the same.
+    let shapes: [&[usize]; 4] = [&[2, 12], &[3, 12], &[12], &[3, 3]];
+    let model = with_options(json!({"input_forget": true, "peepholes": true}), &shapes);
+    let error = SaveOptions::new()
+        .to_bytes(&model, "x.keras")
+        .expect_err("Keras");
+    assert!(error.to_string().contains("input_forget"), "{error}");
 }
 
 #[test]
@@ -348,7 +426,10 @@ fn the_hard_sigmoid_of_keras_2_is_made_up_for_or_refused() {
         json!([{"class_name": "Activation", "config": {"name": "a", "activation": "hard_sigmoid"}}]),
     );
     let error = SaveOptions::new().to_bytes(&model, "x.keras").unwrap_err();
-    assert!(error.to_string().contains("\"a\", a Activation"), "{error}");
+    assert!(
+        error.to_string().contains("\"a\", an Activation"),
+        "{error}"
+    );
     assert!(matches!(error, SaveError::Layer { .. }));
     let saved = SaveOptions::new()
         .lossy(true)

@@ -9,6 +9,7 @@ use ifco_model::onnx::{
 };
 
 use super::import::{Import, has_bodies};
+use super::looped;
 use super::proto::{GraphProto, NodeProto, TensorProto, ValueInfo};
 use super::tensor;
 use crate::FileError;
@@ -23,17 +24,24 @@ pub(super) enum Outer {
     Computed(Kind),
 }
 
+/// What a node with graphs is.
+pub(super) enum Made {
+    Control(Box<Control>),
+    /// A loop that is a recurrent layer, and the node without its graph.
+    Cells(looped::Found, Box<Node>),
+}
+
 type Around<'b> = dyn Fn(&str) -> Option<Outer> + 'b;
 
 /// A node with graphs, and the names of the computed values that it takes: its own inputs, then
-/// what its graphs take from around it.
+/// what its graphs take from around it. Of a loop that is a layer, the names of all.
 pub(super) fn control<'a>(
     import: &mut Import<'a>,
     proto: &NodeProto<'a>,
     name: String,
     depth: usize,
     outer: &Around<'_>,
-) -> Result<(Control, Vec<&'a str>), FileError> {
+) -> Result<(Made, Vec<&'a str>), FileError> {
     let object = format!("node {name:?} ({})", proto.op);
     if depth >= DEEPEST {
         return Err(FileError::Limit {
@@ -79,7 +87,7 @@ pub(super) fn control<'a>(
         _ => &["body"],
     };
     let mut bodies = Vec::new();
-    let mut captured = Vec::new();
+    let mut captured: Vec<Vec<usize>> = Vec::new();
     for key in names {
         let attribute = proto.attributes.iter().find(|a| a.name == *key);
         let message = attribute.and_then(|attribute| attribute.graph);
@@ -114,8 +122,23 @@ pub(super) fn control<'a>(
         operands,
         outputs: proto.outputs.len(),
     };
+    if let (0, [body]) = (depth, bodies.as_slice()) {
+        let taken: &[usize] = captured.first().map_or(&[], Vec::as_slice);
+        let around = taken.iter().filter_map(|place| takes.get(*place).copied());
+        let names: Vec<&str> = proto.inputs.iter().copied().chain(around).collect();
+        let found = looped::find(&looped::Loop {
+            node: &node,
+            body,
+            names: &names,
+            lengths: &import.lengths,
+        });
+        if let Some(found) = found {
+            return Ok((Made::Cells(found, Box::new(node)), names));
+        }
+    }
     let control = Control::new(node, bodies, captured);
-    Ok((control.map_err(|error| import.model_error(error))?, takes))
+    let control = control.map_err(|error| import.model_error(error))?;
+    Ok((Made::Control(Box::new(control)), takes))
 }
 
 /// What a name inside of a graph stands for.
@@ -182,13 +205,16 @@ fn body<'a>(
                 Some(Local::Value(_, kind)) => Some(Outer::Computed(*kind)),
                 None => outer(name),
             };
-            let (control, takes) = control(import, &proto, name.to_owned(), depth + 1, &around)?;
+            let made = control(import, &proto, name.to_owned(), depth + 1, &around)?;
+            let (Made::Control(control), takes) = made else {
+                return Err(source.invalid(inner, "it is a layer inside of a graph"));
+            };
             for name in takes {
                 places.push(place(name, &local, &mut captured));
             }
             let kinds = (0..proto.outputs.len()).map(|index| control.output_kind(index));
             let kinds: Vec<Kind> = kinds.collect();
-            (BodyLayer::Control(Box::new(control)), kinds)
+            (BodyLayer::Control(control), kinds)
         } else {
             let mut operands = Vec::new();
             for input in &proto.inputs {

@@ -1,6 +1,7 @@
 //! From the nodes of an ONNX graph to a model: what is known already is computed at once, the
 //! rest becomes layers, in the file's order.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use ifco_model::onnx::{Attribute, Constant, Kind, Node, Operand, Operator, Recurrent};
@@ -8,6 +9,7 @@ use ifco_model::{Array, Layer, Model, ModelBuilder, ModelError, Output, Port};
 
 use super::Source;
 use super::body::{self, Outer};
+use super::looped::{self, Lengths};
 use super::names::Names;
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo};
 use super::rows::{self, Step};
@@ -34,6 +36,7 @@ pub(super) struct Import<'a> {
     /// The inputs by their names in the file, and how many axes they have.
     inputs: Vec<(&'a str, Output, Option<usize>)>,
     steps: Vec<Step<'a>>,
+    pub(super) lengths: Lengths<'a>,
     pub(super) budget: Budget,
     /// How many more numbers may be gone through for what is computed at once.
     work: usize,
@@ -74,6 +77,7 @@ pub(super) fn import(
         known: HashMap::new(),
         inputs: Vec::new(),
         steps: Vec::new(),
+        lengths: Lengths::default(),
         work: budget.elements().saturating_mul(16),
         budget,
     };
@@ -184,6 +188,7 @@ impl<'a> Import<'a> {
             .builder
             .add(&name, layer, &inputs, weights)
             .map_err(|error| self.model_error(error))?;
+        self.lengths.follow(&node, &proto.inputs, &proto.outputs);
         let step = Step::new(&node, &proto.inputs, &proto.outputs);
         self.steps.push(step);
         for (index, (made, kind)) in proto.outputs.iter().zip(kinds).enumerate() {
@@ -303,8 +308,14 @@ impl<'a> Import<'a> {
         };
         let made = body::control(self, proto, name.clone(), 0, &outer);
         self.known = known;
-        let (control, takes) = made?;
+        let (made, takes) = made?;
         let object = format!("node {name:?} ({})", proto.op);
+        let control = match made {
+            body::Made::Control(control) => *control,
+            body::Made::Cells(found, node) => {
+                return self.cells(proto, &node, &name, found, &takes, &object);
+            }
+        };
         let inputs = takes.iter().map(|name| match self.known.get(name) {
             Some(Known::Computed { output, .. }) => Some(*output),
             _ => None,
@@ -323,11 +334,114 @@ impl<'a> Import<'a> {
             .add(&name, Box::new(control), &inputs, Vec::new())
             .map_err(|error| self.model_error(error))?;
         if let Some(node) = node {
-            self.steps.push(Step::new(&node, &[], &proto.outputs));
+            self.steps.push(Step::new(&node, &[], &proto.outputs[..]));
         }
         for (index, (made, kind)) in proto.outputs.iter().zip(kinds).enumerate() {
             let output = output.at(index);
             self.define(made, Known::Computed { output, kind }, &object)?;
+        }
+        Ok(())
+    }
+
+    /// A loop that is a recurrent layer, or several one above the other.
+    fn cells(
+        &mut self,
+        proto: &NodeProto<'a>,
+        around: &Node,
+        name: &str,
+        found: looped::Found,
+        names: &[&'a str],
+        object: &str,
+    ) -> Result<(), FileError> {
+        let missing = || {
+            self.source
+                .invalid(object, "it takes what nothing before it makes")
+        };
+        let sequence = names.get(found.sequence).ok_or_else(missing)?;
+        let Some(Known::Computed { output, .. }) = self.known.get(sequence) else {
+            return Err(self.source.unsupported(
+                format!("{object}, which reads a sequence that is always the same"),
+                "export the model with the sequence as an input",
+            ));
+        };
+        let (mut x, mut x_name) = (*output, Cow::Borrowed(*sequence));
+        let mut made = Vec::new();
+        let last = found.cells.len() - 1;
+        for (index, own) in found.cells.iter().enumerate() {
+            let mut operands = vec![Operand::Input(Kind::Float)];
+            operands.resize(5, Operand::Absent);
+            let (mut inputs, mut takes) = (vec![x], vec![x_name]);
+            takes.resize(5, Cow::Borrowed(""));
+            for state in &own.states {
+                let name = names.get(*state).copied().unwrap_or_default();
+                operands.push(match (self.known.get(name), around.operand(*state)) {
+                    (_, constant @ Operand::Constant(..)) => constant.clone(),
+                    (Some(Known::Computed { output, kind }), _) => {
+                        inputs.push(*output);
+                        Operand::Input(*kind)
+                    }
+                    _ => return Err(missing()),
+                });
+                takes.push(name.into());
+            }
+            let node = Node {
+                name: match last {
+                    0 => name.to_owned(),
+                    _ => self.names.distinct(&format!("{name}.{index}")),
+                },
+                op: match own.cell.kind().name() {
+                    "SimpleRNN" => "RNN".into(),
+                    kind => kind.to_owned(),
+                },
+                opset: self.opset,
+                attributes: BTreeMap::new(),
+                operands,
+                outputs: 1 + own.states.len(),
+            };
+            let layer = Recurrent::looped(node, &own.cell, found.reverse, found.steps);
+            let (layer, weights) = layer.map_err(|error| self.model_error(error))?;
+            let node = layer.as_node().cloned();
+            let own = node.as_ref().map_or(name, |node| &node.name).to_owned();
+            let output = self
+                .builder
+                .add(&own, Box::new(layer), &inputs, weights)
+                .map_err(|error| self.model_error(error))?;
+            // Their names in the file, where they have any.
+            let makes = 0..1 + found.cells[index].states.len();
+            let mut makes: Vec<Cow<'a, str>> = makes
+                .map(|output| format!("{own}/{output}").into())
+                .collect();
+            for (name, is) in proto.outputs.iter().zip(&found.outputs) {
+                match is {
+                    looped::Made::Steps(cell) if *cell == index => {
+                        makes[0] = (*name).into();
+                    }
+                    looped::Made::State(cell, state) if *cell == index => {
+                        makes[1 + state] = (*name).into();
+                    }
+                    _ => {}
+                }
+            }
+            if let Some(node) = &node {
+                self.steps.push(Step::new(node, &takes, &makes));
+            }
+            made.push(output);
+            (x, x_name) = (output, makes.swap_remove(0));
+        }
+        for (name, is) in proto.outputs.iter().zip(&found.outputs) {
+            let computed = |output: Output| Known::Computed {
+                output,
+                kind: Kind::Float,
+            };
+            let known = match is {
+                looped::Made::Steps(cell) => Some(computed(made[*cell].at(0))),
+                looped::Made::State(cell, state) => Some(computed(made[*cell].at(1 + state))),
+                looped::Made::Operand(operand) => names
+                    .get(*operand)
+                    .and_then(|name| self.known.get(name))
+                    .cloned(),
+            };
+            self.define(name, known.ok_or_else(missing)?, object)?;
         }
         Ok(())
     }

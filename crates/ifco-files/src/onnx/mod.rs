@@ -1,12 +1,14 @@
 //! ONNX files: a protobuf `ModelProto` that holds a graph of operators and its weights.
 //!
 //! [`crate::wire`] reads protobuf, [`proto`] the messages, [`tensor`] the arrays, also those in files
-//! beside the model, and [`import`] makes a model of the nodes. [`lift`](mod@lift) makes Keras's
+//! beside the model, and [`import`] makes a model of the nodes,
+//! where loops are [`looped`] cells. [`lift`](mod@lift) makes Keras's
 //! layers of them where another format shall hold them.
 
 mod body;
 mod import;
 mod lift;
+mod looped;
 mod names;
 mod proto;
 mod rows;

@@ -37,6 +37,10 @@ impl Names {
         if !moves && parts.len() > 1 && parts.last().is_some_and(|part| repeats(part)) {
             parts.pop();
         }
+        // TensorFlow's: the path before it is that of the layer.
+        if op == "Loop" && parts.len() > 1 && parts.last() == Some(&"while_loop") {
+            parts.pop();
+        }
         let name = match parts.is_empty() {
             true => op.to_ascii_lowercase(),
             false => parts.join("."),

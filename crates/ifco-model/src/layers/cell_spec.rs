@@ -13,7 +13,7 @@ use crate::{Config, ConfigError, Generation, LayerError, WeightSlot};
 
 /// A cell as its configuration describes it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct CellSpec {
+pub(crate) struct CellSpec {
     kind: CellKind,
     pub units: usize,
     activation: Activation,
@@ -91,6 +91,45 @@ impl CellSpec {
             use_bias: config.bool_or("use_bias", true)?,
             group,
         }))
+    }
+
+    /// What describes this cell; `None` of a kind that no configuration has.
+    pub fn of(cell: &Cell, group: String) -> Option<Self> {
+        let (kind, use_bias, activation) = match cell {
+            Cell::Lstm(cell) => (
+                CellKind::Lstm {
+                    recurrent_activation: cell.recurrent_activation(),
+                    extras: LstmExtras::of(cell),
+                },
+                cell.weights().fused_bias().is_some(),
+                cell.activation(),
+            ),
+            Cell::Gru(cell) => (
+                CellKind::Gru {
+                    recurrent_activation: cell.recurrent_activation(),
+                    reset_after: cell.reset_after(),
+                    clip: cell.clip(),
+                },
+                cell.weights().fused_bias().is_some(),
+                cell.activation(),
+            ),
+            Cell::SimpleRnn(cell) => (
+                CellKind::SimpleRnn { clip: cell.clip() },
+                cell.weights().bias().is_some(),
+                cell.activation(),
+            ),
+            _ => return None,
+        };
+        Some(Self {
+            kind,
+            units: cell.units(),
+            activation,
+            use_bias,
+            dropout: 0.0,
+            recurrent_dropout: 0.0,
+            mask_per_gate: false,
+            group,
+        })
     }
 
     pub fn weight_slots(&self) -> Vec<WeightSlot> {

@@ -78,7 +78,7 @@ pub(super) fn arrays(weights: &LstmWeights) -> Vec<ArrayD<f32>> {
 
 /// What an LSTM has beyond Keras's.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct LstmExtras {
+pub(crate) struct LstmExtras {
     proj_size: Option<usize>,
     has_peepholes: bool,
     layer_norm: Option<(NormKind, f32)>,
@@ -128,6 +128,21 @@ impl LstmExtras {
                 output_activation: output_activation.transpose()?,
             },
         })
+    }
+
+    /// Those of a cell.
+    pub fn of(cell: &LstmCell) -> Self {
+        let weights = cell.weights();
+        let layer_norm = weights.layer_norm().map(|norm| match norm.sums {
+            NormedSums::Products { .. } => (NormKind::Products, norm.epsilon),
+            _ => (NormKind::Gates, norm.epsilon),
+        });
+        Self {
+            proj_size: weights.projection().map(|_| weights.outputs()),
+            has_peepholes: weights.peepholes().is_some(),
+            layer_norm,
+            options: cell.options(),
+        }
     }
 
     /// How many values h has, of so many units.

@@ -37,7 +37,7 @@ use ifco_cell::Activation;
 use crate::from_config::{MODEL_CLASSES, model_from_json};
 use crate::{Config, ConfigError, Layer};
 
-pub(crate) use cell_spec::cell_weights;
+pub(crate) use cell_spec::{CellSpec, cell_weights};
 pub use input::InputLayer;
 pub use operation::{OPERATIONS, Operation};
 pub use recurrent::Recurrent;

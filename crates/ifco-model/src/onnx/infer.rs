@@ -1,21 +1,31 @@
 //! The shapes of all operators' outputs, as far as they can be told before a graph runs.
 
-use super::node::{Node, Operand};
+use super::node::{Kind, Node, Operand};
 use super::shapes::{permutation, product, resolve, shape_range};
 use super::windows;
 use crate::{LayerError, Shape};
 
-/// The shapes of a node's outputs, as far as they follow from those of its inputs and from its
-/// constants.
-pub(super) fn infer(node: &Node, inputs: &[Shape]) -> Result<Vec<Shape>, LayerError> {
+/// The shapes of a node's outputs, as far as they follow from those of its inputs, from its
+/// constants, and from the integers among its inputs that are known.
+pub(super) fn infer(
+    node: &Node,
+    inputs: &[Shape],
+    integers: &[Option<Integers>],
+) -> Result<Vec<Shape>, LayerError> {
     let unknown = || LayerError::Other("its shape depends on numbers that are computed".into());
+    let partly = operands(node, integers);
     let mut inputs = inputs.iter();
     let mut shapes: Vec<Option<Shape>> = Vec::with_capacity(node.operands.len());
     let mut constants: Vec<Option<Vec<i64>>> = Vec::with_capacity(node.operands.len());
-    for operand in &node.operands {
+    for (operand, partly) in node.operands.iter().zip(&partly) {
         let (shape, values) = match operand {
             Operand::Absent => (None, None),
-            Operand::Input(_) => (Some(inputs.next().cloned().ok_or_else(unknown)?), None),
+            Operand::Input(_) => {
+                let known = partly
+                    .as_ref()
+                    .and_then(|all| all.iter().copied().collect());
+                (Some(inputs.next().cloned().ok_or_else(unknown)?), known)
+            }
             Operand::Constant(_, constant) => {
                 let shape = constant.data.shape().iter().copied().map(Some).collect();
                 // Only small ones say anything of shapes.
@@ -64,8 +74,19 @@ pub(super) fn infer(node: &Node, inputs: &[Shape]) -> Result<Vec<Shape>, LayerEr
             order.into_iter().map(|axis| x[axis]).collect()
         }
         "Reshape" => {
-            let target = integers_of("shape", 1)?.ok_or_else(unknown)?;
-            resolve(&target, &shape(0)?, node.int_or("allowzero", 0)? != 0)?
+            let keep_zero = node.int_or("allowzero", 0)? != 0;
+            let found = shape(0)?;
+            match (integers_of("shape", 1), partly.get(1).cloned().flatten()) {
+                (Err(_), Some(target)) => {
+                    let target = target.iter().enumerate();
+                    let size = |(at, size): (usize, &Option<i64>)| match size {
+                        Some(0) if !keep_zero => found.get(at).copied().flatten(),
+                        size => usize::try_from((*size)?).ok(),
+                    };
+                    target.map(size).collect()
+                }
+                (target, _) => resolve(&target?.ok_or_else(unknown)?, &found, keep_zero)?,
+            }
         }
         "Flatten" => {
             let x = shape(0)?;
@@ -215,7 +236,17 @@ pub(super) fn infer(node: &Node, inputs: &[Shape]) -> Result<Vec<Shape>, LayerEr
         "MaxPool" | "AveragePool" | "GlobalMaxPool" | "GlobalAveragePool" => {
             windows::infer(node, &shape(0)?, None)?
         }
-        "ConstantOfShape" | "Expand" | "Range" | "Tile" | "Pad" => return Err(unknown()),
+        "ConstantOfShape" | "Expand" => {
+            let at = usize::from(node.op == "Expand");
+            let target = partly.get(at).cloned().flatten().ok_or_else(unknown)?;
+            let sizes = target.iter().map(|size| usize::try_from((*size)?).ok());
+            let sizes: Shape = sizes.collect();
+            match at {
+                0 => sizes,
+                _ => broadcast(&shape(0)?, &sizes).ok_or_else(unknown)?,
+            }
+        }
+        "Range" | "Tile" | "Pad" => return Err(unknown()),
         // Number by number, broadcast.
         "Clip" | "LayerNormalization" | "BatchNormalization" | "ReverseSequence" => shape(0)?,
         _ => {
@@ -229,6 +260,107 @@ pub(super) fn infer(node: &Node, inputs: &[Shape]) -> Result<Vec<Shape>, LayerEr
         }
     };
     Ok(vec![one])
+}
+
+/// Integers of which some may not be known: a vector, or one number.
+pub(crate) type Integers = Vec<Option<i64>>;
+
+/// More are no shape.
+const MOST_INTEGERS: usize = 64;
+
+/// What is known of each operand, if it is a few integers.
+fn operands(node: &Node, inputs: &[Option<Integers>]) -> Vec<Option<Integers>> {
+    let mut inputs = inputs.iter();
+    let each = node.operands.iter().map(|operand| match operand {
+        Operand::Absent => None,
+        Operand::Input(_) => inputs.next().cloned().flatten(),
+        Operand::Constant(_, constant) => {
+            let few = constant.data.len() <= MOST_INTEGERS && constant.data.ndim() < 2;
+            (few && constant.kind != Kind::Float).then(|| {
+                constant
+                    .data
+                    .iter()
+                    .map(|value| Some(*value as i64))
+                    .collect()
+            })
+        }
+    });
+    each.collect()
+}
+
+/// The integers that a node makes, where they follow from shapes that are known: what exporters
+/// compute with sizes before a Reshape or an Expand.
+pub(super) fn integers(
+    node: &Node,
+    inputs: &[Shape],
+    known: &[Option<Integers>],
+) -> Option<Integers> {
+    let operands = operands(node, known);
+    let operand = |index: usize| operands.get(index).cloned().flatten();
+    let made: Integers = match node.op.as_str() {
+        "Shape" => {
+            let shape = inputs.first()?;
+            let (start, end) = shape_range(node, shape.len()).ok()?;
+            let sizes = shape.get(start..end)?.iter();
+            sizes.map(|size| i64::try_from((*size)?).ok()).collect()
+        }
+        "Cast" | "Identity" | "Squeeze" | "Unsqueeze" | "Reshape" => operand(0)?,
+        "Concat" => {
+            let parts: Option<Vec<Integers>> = operands.into_iter().collect();
+            parts?.concat()
+        }
+        "Gather" => {
+            let (all, at) = (operand(0)?, operand(1)?);
+            let pick = |at: &Option<i64>| {
+                let at = crate::layers::resolve_axis((*at)?, all.len())?;
+                all.get(at).copied()
+            };
+            at.iter().map(pick).collect::<Option<_>>()?
+        }
+        "Slice" => {
+            let all = operand(0)?;
+            let number = |index: usize, default: i64| match node.operand(index) {
+                Operand::Absent => Some(default),
+                _ => match operand(index)?.as_slice() {
+                    [one] => *one,
+                    _ => None,
+                },
+            };
+            let length = all.len() as i64;
+            let place = |at: i64| {
+                let at = if at < 0 {
+                    at.saturating_add(length)
+                } else {
+                    at
+                };
+                at.clamp(0, length) as usize
+            };
+            let (start, end) = (place(number(1, 0)?), place(number(2, length)?));
+            if number(4, 1)? != 1 {
+                return None;
+            }
+            all.get(start..end.max(start))?.to_vec()
+        }
+        "Add" | "Sub" | "Mul" => {
+            let (x, y) = (operand(0)?, operand(1)?);
+            let count = x.len().max(y.len());
+            let at = |all: &Integers, index: usize| match all.len() {
+                1 => all[0],
+                _ => all.get(index).copied().flatten(),
+            };
+            let compute = |index: usize| {
+                let (x, y) = (at(&x, index)?, at(&y, index)?);
+                match node.op.as_str() {
+                    "Add" => x.checked_add(y),
+                    "Sub" => x.checked_sub(y),
+                    _ => x.checked_mul(y),
+                }
+            };
+            (0..count).map(compute).collect()
+        }
+        _ => return None,
+    };
+    (made.len() <= MOST_INTEGERS).then_some(made)
 }
 
 /// NumPy's broadcasting, where a size may not be known.

@@ -20,6 +20,8 @@ mod reduce;
 mod shapes;
 mod windows;
 
+pub(crate) use infer::Integers;
+
 pub use control::{Body, BodyLayer, BodyOutput, BodyStep, Control};
 pub use node::{Attribute, Constant, Kind, Node, Operand};
 pub use operator::{OPERATORS, Operator};

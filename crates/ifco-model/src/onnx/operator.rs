@@ -152,6 +152,30 @@ impl Operator {
         (Self { node }, weights)
     }
 
+    /// The shapes of its outputs, where integers among its inputs may be known too.
+    pub(crate) fn shapes(
+        &self,
+        inputs: &[Shape],
+        integers: &[Option<infer::Integers>],
+    ) -> Result<Vec<Shape>, LayerError> {
+        if !self.can_run() {
+            return Err(LayerError::UnknownOperator {
+                operator: self.node.op.clone(),
+                opset: self.node.opset,
+            });
+        }
+        infer::infer(&self.node, inputs, integers)
+    }
+
+    /// The integers that it makes of sizes, as far as they are known.
+    pub(crate) fn integers(
+        &self,
+        inputs: &[Shape],
+        integers: &[Option<infer::Integers>],
+    ) -> Option<infer::Integers> {
+        infer::integers(&self.node, inputs, integers)
+    }
+
     /// What the numbers of an output stand for.
     pub fn output_kind(&self, output: usize) -> Kind {
         let node = &self.node;
@@ -376,13 +400,7 @@ impl Layer for Operator {
     }
 
     fn output_shapes(&self, inputs: &[Shape], _call: &Call) -> Result<Vec<Shape>, LayerError> {
-        if !self.can_run() {
-            return Err(LayerError::UnknownOperator {
-                operator: self.node.op.clone(),
-                opset: self.node.opset,
-            });
-        }
-        infer::infer(&self.node, inputs)
+        self.shapes(inputs, &[])
     }
 
     fn call(&self, inputs: &[Tensor], _call: &Call) -> Result<Vec<Tensor>, LayerError> {
@@ -401,5 +419,9 @@ impl Layer for Operator {
 
     fn as_node(&self) -> Option<&Node> {
         Some(&self.node)
+    }
+
+    fn as_operator(&self) -> Option<&Operator> {
+        Some(self)
     }
 }

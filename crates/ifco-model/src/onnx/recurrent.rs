@@ -9,14 +9,14 @@
 mod kind;
 
 use ifco_cell::{Cell, Precision, RecurrentLayer, SequenceOptions, SequenceOutput};
-use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix3, concatenate, stack};
+use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, Ix3, concatenate, s, stack};
 
-use super::{Constant, Node, Operand};
-use crate::layers::{cell_weights, display_sizes};
+use super::{Attribute, Constant, Node, Operand};
+use crate::layers::{CellSpec, cell_weights, display_sizes};
 use crate::{
     Array, Call, ConfigError, Layer, LayerError, Mask, Shape, Tensor, WeightSlot, display_shape,
 };
-use kind::{Kind, kinds};
+use kind::kinds;
 
 /// The names of the inputs; a GRU and an RNN have the first six.
 const INPUTS: [&str; 8] = [
@@ -64,15 +64,27 @@ pub struct Recurrent {
     /// As the file has it, but without its weights.
     node: Node,
     directions: Vec<Direction>,
-    batch_first: bool,
-    has_bias: bool,
-    has_peepholes: bool,
+    layout: Layout,
     /// Where each of [`INPUTS`] is found when the layer is called.
     given: [Given; 8],
     outputs: usize,
     features: usize,
-    units: usize,
+    /// How many values each state has.
+    sizes: Vec<usize>,
+    /// How many steps it goes through, where that does not depend on how many there are.
+    steps: Option<usize>,
     precision: Precision,
+}
+
+/// Where the axes are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Layout {
+    /// `layout=0`: Y `(time, directions, batch, units)`, states `(directions, batch, units)`.
+    TimeFirst,
+    /// `layout=1`: Y `(batch, time, directions, units)`, states `(batch, directions, units)`.
+    BatchFirst,
+    /// Of a loop in the file: Y `(time, batch, units)`, states `(batch, units)`.
+    Loop,
 }
 
 #[derive(Debug, Clone)]
@@ -85,7 +97,7 @@ enum Given {
 #[derive(Debug)]
 struct Direction {
     reverse: bool,
-    kind: Kind,
+    spec: CellSpec,
     layer: Option<RecurrentLayer>,
 }
 
@@ -168,44 +180,40 @@ impl Recurrent {
             let expected = format!("{units}, as R has");
             return Err(node.invalid("hidden_size", hidden.to_string(), &expected));
         }
-        let batch_first = match node.int_or("layout", 0)? {
-            0 => false,
-            1 => true,
+        let layout = match node.int_or("layout", 0)? {
+            0 => Layout::TimeFirst,
+            1 => Layout::BatchFirst,
             other => return Err(node.invalid("layout", other.to_string(), "0 or 1")),
         };
 
         let kinds = kinds(node, reverse.len())?;
         let mut directions = Vec::new();
         let mut weights = Vec::new();
-        for (index, (reverse, kind)) in reverse.iter().zip(kinds).enumerate() {
+        let has_bias = bias.is_some();
+        for (index, (way, kind)) in reverse.iter().zip(kinds).enumerate() {
             let at = |array: &Array| array.index_axis(Axis(0), index).into_owned();
             let bias = bias.map(at);
             let keras = kind
                 .to_keras(at(w), at(r), bias)
                 .map_err(|error| node.invalid("W, R and B", error, "gates of equal size"))?;
-            weights.extend(keras);
+            let mut own = keras;
             if let Some(peepholes) = peepholes {
                 let peepholes = kind::peepholes_to_keras(at(peepholes));
                 let wrong = |error| node.invalid("P", error, "three gates of equal size");
-                weights.push(peepholes.map_err(wrong)?);
+                own.push(peepholes.map_err(wrong)?);
             }
+            let cell = kind
+                .cell(&mut own.iter().cloned(), has_bias, peepholes.is_some())
+                .map_err(|error| node.invalid("W, R, B and P", error.to_string(), "a cell's"))?;
+            let name = direction_name(reverse.len(), index);
+            let spec = CellSpec::of(&cell, name.to_owned());
+            weights.extend(own);
             directions.push(Direction {
-                reverse: *reverse,
-                kind,
+                reverse: *way,
+                spec: spec.ok_or_else(|| node.unsupported("a cell of another kind", REMEDY))?,
                 layer: None,
             });
         }
-        let mut inputs = 0;
-        let given = std::array::from_fn(|index| match node.operand(index) {
-            Operand::Absent => Given::Not,
-            // The weights are those that the cells are given.
-            _ if matches!(INPUTS[index], "W" | "R" | "B" | "P") => Given::Not,
-            Operand::Input(_) => {
-                inputs += 1;
-                Given::Input(inputs - 1)
-            }
-            Operand::Constant(_, constant) => Given::Constant(constant.data.clone()),
-        });
         let mut bare = node.clone();
         for (operand, name) in bare.operands.iter_mut().zip(INPUTS) {
             if matches!(name, "W" | "R" | "B" | "P") {
@@ -216,20 +224,65 @@ impl Recurrent {
             class: node.op.clone(),
             node: bare,
             directions,
-            batch_first,
-            has_bias: bias.is_some(),
-            has_peepholes: peepholes.is_some(),
-            given,
+            layout,
+            given: given(node),
             outputs: node.outputs,
             features,
-            units,
+            sizes: vec![units; if node.op == "LSTM" { 2 } else { 1 }],
+            steps: None,
             precision: Precision::F32,
         };
         Ok((layer, weights))
     }
 
+    /// A loop that runs this cell over `(time, batch, features)`, and its weights as
+    /// [`weight_slots`](Layer::weight_slots) lists them. The node is that of an `LSTM`, `GRU` or
+    /// `RNN` without weights, `reverse` its direction, with `layout` 2: no axis is that of the
+    /// directions, so that it makes `(time, batch, units)` and states of `(batch, units)`. With
+    /// `steps` (an attribute of the node then) it goes through so many and no more.
+    ///
+    /// # Errors
+    /// When the cell is of a kind that no configuration has.
+    pub fn looped(
+        mut node: Node,
+        cell: &Cell,
+        reverse: bool,
+        steps: Option<usize>,
+    ) -> Result<(Self, Vec<ArrayD<f32>>), ConfigError> {
+        let direction = if reverse { "reverse" } else { "forward" };
+        let direction = Attribute::String(direction.into());
+        node.attributes.insert("direction".into(), direction);
+        node.attributes.insert("layout".into(), Attribute::Int(2));
+        if let Some(steps) = steps.and_then(|steps| i64::try_from(steps).ok()) {
+            node.attributes
+                .insert("steps".into(), Attribute::Int(steps));
+        }
+        let parts = (CellSpec::of(cell, String::new()), cell_weights(cell));
+        let (Some(spec), Some(weights)) = parts else {
+            return Err(node.unsupported("a cell of another kind", "open another file"));
+        };
+        let direction = Direction {
+            reverse,
+            spec,
+            layer: None,
+        };
+        let layer = Self {
+            class: node.op.clone(),
+            directions: vec![direction],
+            layout: Layout::Loop,
+            given: given(&node),
+            outputs: node.outputs,
+            features: cell.features(),
+            sizes: cell.state_sizes().collect(),
+            steps,
+            precision: Precision::F32,
+            node,
+        };
+        Ok((layer, weights))
+    }
+
     fn states(&self) -> usize {
-        if self.class == "LSTM" { 2 } else { 1 }
+        self.sizes.len()
     }
 
     fn given(&self, index: usize, inputs: &[Tensor]) -> Result<Option<Array>, LayerError> {
@@ -276,6 +329,7 @@ impl Recurrent {
             return Ok(None);
         };
         let found = state.shape().to_vec();
+        let size = self.sizes[usize::from(index == 6)];
         let wrong = || LayerError::Input {
             input: index,
             found: display_sizes(&found),
@@ -283,26 +337,50 @@ impl Recurrent {
                 "{} of {} directions, {batch} rows and {} units",
                 INPUTS[index],
                 self.directions.len(),
-                self.units
+                size
             ),
         };
+        let state = match self.layout {
+            Layout::Loop => state.insert_axis(Axis(0)),
+            _ => state,
+        };
         let mut state = state.into_dimensionality::<Ix3>().map_err(|_| wrong())?;
-        if self.batch_first {
+        if self.layout == Layout::BatchFirst {
             state.swap_axes(0, 1);
         }
-        match state.dim() == (self.directions.len(), batch, self.units) {
+        match state.dim() == (self.directions.len(), batch, size) {
             true => Ok(Some(state.into_owned())),
             false => Err(wrong()),
         }
     }
 
     fn direction_name(&self, index: usize) -> &'static str {
-        match (self.directions.len(), index) {
-            (1, _) => "",
-            (_, 0) => "forward",
-            _ => "backward",
-        }
+        direction_name(self.directions.len(), index)
     }
+}
+
+/// What the cell of a direction is called, of so many.
+fn direction_name(of: usize, index: usize) -> &'static str {
+    match (of, index) {
+        (1, _) => "",
+        (_, 0) => "forward",
+        _ => "backward",
+    }
+}
+
+/// Where each of [`INPUTS`] is found when the node is called.
+fn given(node: &Node) -> [Given; 8] {
+    let mut inputs = 0;
+    std::array::from_fn(|index| match node.operand(index) {
+        Operand::Absent => Given::Not,
+        // The weights are those that the cells are given.
+        _ if matches!(INPUTS[index], "W" | "R" | "B" | "P") => Given::Not,
+        Operand::Input(_) => {
+            inputs += 1;
+            Given::Input(inputs - 1)
+        }
+        Operand::Constant(_, constant) => Given::Constant(constant.data.clone()),
+    })
 }
 
 /// A weight, which must be known.
@@ -323,21 +401,15 @@ impl Layer for Recurrent {
     }
 
     fn weight_slots(&self) -> Vec<WeightSlot> {
-        let mut names = vec!["kernel", "recurrent_kernel"];
-        names.extend(self.has_bias.then_some("bias"));
-        names.extend(self.has_peepholes.then_some("peepholes"));
-        let directions = 0..self.directions.len();
-        directions
-            .flat_map(|index| WeightSlot::list(self.direction_name(index), &names))
-            .collect()
+        let directions = self.directions.iter();
+        let slots = directions.map(|direction| direction.spec.weight_slots());
+        slots.flatten().collect()
     }
 
     fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), LayerError> {
         let mut weights = weights.into_iter();
         for direction in &mut self.directions {
-            let cell = direction
-                .kind
-                .cell(&mut weights, self.has_bias, self.has_peepholes)?;
+            let cell = direction.spec.cell(&mut weights)?;
             let options = SequenceOptions {
                 return_sequences: true,
                 go_backwards: direction.reverse,
@@ -370,19 +442,21 @@ impl Layer for Recurrent {
         if features.is_some_and(|features| features != self.features) {
             return Err(wrong());
         }
-        let (directions, units) = (Some(self.directions.len()), Some(self.units));
-        let (sequence, state) = match self.batch_first {
-            true => (
-                vec![first, second, directions, units],
-                vec![first, directions, units],
-            ),
-            false => (
-                vec![first, directions, second, units],
-                vec![directions, second, units],
-            ),
-        };
-        let mut shapes = vec![sequence];
-        shapes.extend(vec![state; self.states()]);
+        let directions = Some(self.directions.len());
+        // h is what is shown.
+        let mut shapes = Vec::new();
+        let sizes = self.sizes.first().into_iter().chain(&self.sizes);
+        for (index, size) in sizes.enumerate() {
+            let size = Some(*size);
+            shapes.push(match (self.layout, index) {
+                (Layout::BatchFirst, 0) => vec![first, second, directions, size],
+                (Layout::BatchFirst, _) => vec![first, directions, size],
+                (Layout::TimeFirst, 0) => vec![first, directions, second, size],
+                (Layout::TimeFirst, _) => vec![directions, second, size],
+                (Layout::Loop, 0) => vec![self.steps.or(first), second, size],
+                (Layout::Loop, _) => vec![second, size],
+            });
+        }
         shapes.truncate(self.outputs.max(1));
         Ok(shapes)
     }
@@ -397,11 +471,23 @@ impl Layer for Recurrent {
                 found: display_sizes(&found),
                 expected: "three axes".into(),
             })?;
-        if !self.batch_first {
+        if self.layout != Layout::BatchFirst {
             x.swap_axes(0, 1);
         }
         let x = x.as_standard_layout();
         let (batch, time, _) = x.dim();
+        let x = match self.steps {
+            Some(steps) if steps > time => {
+                return Err(LayerError::Input {
+                    input: 0,
+                    found: format!("{time} steps"),
+                    expected: format!("at least {steps}, which its loop goes through"),
+                });
+            }
+            Some(steps) => x.slice_move(s![.., ..steps, ..]),
+            None => x,
+        };
+        let time = x.len_of(Axis(1));
         let mask = match self.given(4, inputs)? {
             Some(lens) => self.mask(&lens, batch, time)?,
             None => None,
@@ -416,15 +502,14 @@ impl Layer for Recurrent {
             2 => self.initial(6, inputs, batch)?,
             _ => None,
         };
-        let zeros = Array2::zeros((batch, self.units));
         let run = |index: usize| {
             let direction = &self.directions[index];
             let layer = direction.layer.as_ref().ok_or(LayerError::NoWeights)?;
-            let state = |states: &Option<Array3<f32>>| match states {
+            let state = |states: &Option<Array3<f32>>, at: usize| match states {
                 Some(states) => states.index_axis(Axis(0), index).to_owned(),
-                None => zeros.clone(),
+                None => Array2::zeros((batch, self.sizes.get(at).copied().unwrap_or(0))),
             };
-            let states = [state(&h), state(&c)];
+            let states = [state(&h, 0), state(&c, 1)];
             let states = states.each_ref().map(|state| state.view());
             let states = (h.is_some() || c.is_some()).then_some(&states[..self.states()]);
             let result = match &call.tap {
@@ -453,32 +538,38 @@ impl Layer for Recurrent {
         let mut outputs = Vec::new();
         let all: Vec<_> = results.iter().map(|(all, _)| all.view()).collect();
         // (directions, batch, time, units) to the layout's order.
-        let order = if self.batch_first {
-            [1, 2, 0, 3]
-        } else {
-            [2, 0, 1, 3]
+        let order = match self.layout {
+            Layout::BatchFirst => [1, 2, 0, 3],
+            _ => [2, 0, 1, 3],
         };
         let y = stack(Axis(0), &all).map_err(shape_error)?;
         let y = y.permuted_axes(order).as_standard_layout().into_owned();
-        outputs.push(Tensor::new(y.into_dyn()));
+        let is_loop = self.layout == Layout::Loop;
+        outputs.push(Tensor::new(match is_loop {
+            true => y.index_axis_move(Axis(1), 0).into_dyn(),
+            false => y.into_dyn(),
+        }));
         for state in 0..self.states() {
             let states: Vec<_> = results
                 .iter_mut()
                 .map(|(_, states)| states[state].view().insert_axis(Axis(0)))
                 .collect();
             let mut states = concatenate(Axis(0), &states).map_err(shape_error)?;
-            if self.batch_first {
+            if self.layout == Layout::BatchFirst {
                 states.swap_axes(0, 1);
             }
             let states = states.as_standard_layout().into_owned();
-            outputs.push(Tensor::new(states.into_dyn()));
+            outputs.push(Tensor::new(match is_loop {
+                true => states.index_axis_move(Axis(0), 0).into_dyn(),
+                false => states.into_dyn(),
+            }));
         }
         outputs.truncate(self.outputs.max(1));
         Ok(outputs)
     }
 
     fn batch_axis(&self) -> usize {
-        usize::from(!self.batch_first)
+        usize::from(self.layout != Layout::BatchFirst)
     }
 
     fn as_node(&self) -> Option<&Node> {

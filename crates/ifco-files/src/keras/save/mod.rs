@@ -103,9 +103,13 @@ pub(crate) fn save_weights(model: &Model, options: &SaveOptions) -> Result<Saved
     Ok(Saved::new(bytes, notes))
 }
 
-/// The architecture alone, as `model.to_json()` writes it.
+/// The architecture alone, as `model.to_json()` of the model's Keras writes it.
 pub(crate) fn architecture(model: &Model) -> String {
     let mut config = model.config().clone();
+    if model.generation() == Generation::Keras3 {
+        // What others than Keras 3 wrote lacks words of its own.
+        config = words::archive(config, Generation::Keras3, &mut Vec::new());
+    }
     if let Some(object) = config.as_object_mut() {
         for key in ["build_config", "compile_config", TRAINING] {
             object.shift_remove(key);

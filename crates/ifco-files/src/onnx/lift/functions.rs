@@ -4,7 +4,7 @@ use ifco_model::onnx::Node;
 use ndarray::ArrayD;
 use serde_json::json;
 
-use super::operators::{ERF, Made, one, resolve, tidy};
+use super::operators::{Made, one, resolve, tidy};
 use super::{Lift, Operand, refuse};
 
 impl Lift<'_> {
@@ -82,7 +82,6 @@ impl Lift<'_> {
                     ));
                 }
             },
-            "Erf" => (ERF, json!({})),
             "PRelu" => return self.prelu(node, operands),
             _ => {
                 let view = self.view(node, operands, 0);

@@ -1,10 +1,10 @@
 //! Layers that are one in Keras: a product and its bias, a function behind it, a factor and a sum
-//! for each feature, zeros before a convolution, and functions that ONNX spells out.
+//! for each feature, zeros before a convolution.
 
 use ndarray::ArrayD;
 use serde_json::json;
 
-use super::operators::{ERF, SCALE, SHIFT, tidy};
+use super::operators::{SCALE, SHIFT, tidy};
 use super::{Lift, Slot};
 use crate::SaveError;
 
@@ -63,9 +63,6 @@ impl Lift<'_> {
         let Some(made) = self.output_of(stage) else {
             return false;
         };
-        if own.class == "Multiply" {
-            return self.spelled_out(stage, made, outputs);
-        }
         let [input] = own.inputs[..] else {
             return false;
         };
@@ -143,100 +140,6 @@ impl Lift<'_> {
             && (what == "center" || own.config["scale"] == false)
     }
 
-    /// x·σ(x), x·tanh(softplus(x)) and x·(1 + erf(x/√2))/2.
-    fn spelled_out(&mut self, stage: usize, made: usize, outputs: &mut [usize]) -> bool {
-        let [one, other] = self.stages[stage].inputs[..] else {
-            return false;
-        };
-        for (x, gate) in [(one, other), (other, one)] {
-            let Some((name, root, parts)) = self.gate(gate, outputs) else {
-                continue;
-            };
-            // gelu's half may stand at x, at the gate, or behind both.
-            let (x, mut parts, half) = match (name, self.number(x, outputs)) {
-                ("gelu", Some((from, 0.5, stage))) if from == root => {
-                    let mut parts = parts;
-                    parts.push(stage);
-                    (from, parts, true)
-                }
-                _ => (x, parts, false),
-            };
-            if x != root {
-                continue;
-            }
-            let mut stage = stage;
-            if name == "gelu" && !half {
-                // Behind both.
-                let next = self.stages.iter().position(|next| {
-                    !next.is_gone
-                        && next.class == SCALE
-                        && next.inputs == [made]
-                        && is_number(&next.weights, 0.5)
-                });
-                let (Some(next), 1) = (next, self.uses(made, outputs)) else {
-                    continue;
-                };
-                parts.push(stage);
-                stage = next;
-            }
-            for part in parts {
-                self.stages[part].is_gone = true;
-            }
-            let own = &mut self.stages[stage];
-            (own.class, own.inputs, own.takes_list) = ("Activation", vec![root], false);
-            own.weights.clear();
-            own.config = json!({"activation": name});
-            return true;
-        }
-        false
-    }
-
-    /// What a factor is of x: the function that it makes, x, and the layers in it.
-    fn gate(&self, tensor: usize, outputs: &[usize]) -> Option<(&'static str, usize, Vec<usize>)> {
-        let (from, stage) = self.only(tensor, outputs)?;
-        let of = &self.stages[stage];
-        if of.class == SHIFT && is_number(&of.weights, 1.0) {
-            let (scaled, erf) = self.only(from, outputs)?;
-            let (x, factor, scale) = self.number(scaled, outputs)?;
-            let is_root = (factor - std::f32::consts::FRAC_1_SQRT_2).abs() < 1e-6;
-            return (self.stages[erf].class == ERF && is_root)
-                .then(|| ("gelu", x, vec![stage, erf, scale]));
-        }
-        match of.config["activation"].as_str()? {
-            "sigmoid" => Some(("silu", from, vec![stage])),
-            "tanh" => {
-                let (x, soft) = self.only(from, outputs)?;
-                let is_soft = self.stages[soft].config["activation"] == "softplus";
-                is_soft.then(|| ("mish", x, vec![stage, soft]))
-            }
-            _ => None,
-        }
-    }
-
-    /// The layer that makes a tensor which nobody else takes, and what it takes.
-    fn only(&self, tensor: usize, outputs: &[usize]) -> Option<(usize, usize)> {
-        let stage = self.tensors[tensor].stage;
-        let [from] = self.stages[stage].inputs[..] else {
-            return None;
-        };
-        let is_plain = matches!(self.stages[stage].class, "Activation" | SCALE | SHIFT | ERF);
-        (is_plain && self.uses(tensor, outputs) == 1).then_some((from, stage))
-    }
-
-    /// The same for a factor.
-    fn number(&self, tensor: usize, outputs: &[usize]) -> Option<(usize, f32, usize)> {
-        let (from, stage) = self.only(tensor, outputs)?;
-        match (
-            self.stages[stage].class,
-            self.stages[stage].weights.as_slice(),
-        ) {
-            (SCALE, [array]) if array.ndim() == 0 => {
-                Some((from, array.iter().next().copied()?, stage))
-            }
-            _ => None,
-        }
-    }
-
     /// Takes away what nothing needs.
     fn drop_unused(&mut self, outputs: &[usize]) {
         for stage in (0..self.stages.len()).rev() {
@@ -257,14 +160,6 @@ impl Lift<'_> {
         let is_scale = match own.class {
             SCALE => true,
             SHIFT => false,
-            ERF => {
-                return Err(SaveError::Layer {
-                    layer: own.name.clone(),
-                    class: "Erf".into(),
-                    reason: "Keras has it as a part of gelu alone".into(),
-                    remedy: super::REMEDY.into(),
-                });
-            }
             _ => return Ok(()),
         };
         let arrays = std::mem::take(&mut own.weights);
@@ -299,8 +194,4 @@ impl Lift<'_> {
             .collect();
         Ok(())
     }
-}
-
-fn is_number(weights: &[ArrayD<f32>], wanted: f32) -> bool {
-    matches!(weights, [array] if array.ndim() == 0 && array.iter().all(|value| *value == wanted))
 }

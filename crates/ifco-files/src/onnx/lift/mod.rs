@@ -16,6 +16,7 @@ mod part;
 mod recurrent;
 mod reduce;
 mod sizes;
+mod spelled;
 mod view;
 mod windows;
 mod write;
@@ -53,6 +54,7 @@ pub(crate) fn lift(model: &Model) -> Result<Lifted, SaveError> {
         model,
         made: Vec::with_capacity(calls.len()),
         parts: Vec::with_capacity(calls.len()),
+        spelled: Vec::with_capacity(calls.len()),
         atoms: Atoms::default(),
         stages: Vec::new(),
         inputs: Vec::new(),
@@ -70,6 +72,8 @@ pub(crate) fn lift(model: &Model) -> Result<Lifted, SaveError> {
         };
         lift.made.push(made);
         lift.parts.push(part);
+        // A node that tells none is a function of nothing.
+        lift.spelled.resize(index + 1, Vec::new());
     }
     lift.finish(&outputs)
 }
@@ -178,6 +182,8 @@ struct Lift<'m> {
     made: Vec<Vec<Value>>,
     /// By call, what of a normalization its output is.
     parts: Vec<Option<Part>>,
+    /// By call, what its output is of tensors before it.
+    spelled: Vec<Vec<spelled::Function>>,
     atoms: Atoms,
     stages: Vec<Stage>,
     /// Which input of the file each InputLayer is: its number, and that of the stage.
@@ -280,6 +286,12 @@ impl Lift<'_> {
             Some(Found::Part(part)) => Some(*part),
             None => None,
         };
+        let functions = self.functions(call, node, &operands);
+        let whole = self.spelled_out(node, &functions);
+        self.spelled.push(functions);
+        if let Some(view) = whole {
+            return Ok((vec![Value::View(view)], part));
+        }
         // The first cause is the one to tell.
         let cause = operands.iter().find_map(|operand| match operand {
             Operand::Value(Value::Other(why)) => Some(why.clone()),

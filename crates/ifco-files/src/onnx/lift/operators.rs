@@ -15,8 +15,6 @@ pub(super) type Made = Result<Vec<Value>, SaveError>;
 /// what they are part of.
 pub(super) const SCALE: &str = "@Scale";
 pub(super) const SHIFT: &str = "@Shift";
-/// erf, of which Keras has gelu alone.
-pub(super) const ERF: &str = "@Erf";
 
 /// One tensor.
 pub(super) fn one(view: View) -> Made {

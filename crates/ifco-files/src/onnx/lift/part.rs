@@ -54,7 +54,10 @@ impl Lift<'_> {
                 let mut from = 0;
                 let mut made = Vec::new();
                 for length in sizes {
-                    let to = from + length;
+                    let to = i64::checked_add(from, length)
+                        .filter(|to| (from..=size as i64).contains(to));
+                    let to =
+                        to.ok_or_else(|| refuse(node, "its parts are larger than the whole"))?;
                     made.push(Value::View(
                         self.between(node, &view, axis, from, to, size)?,
                     ));
@@ -88,7 +91,7 @@ impl Lift<'_> {
                         (-1, 0 | 2_147_483_647.., 1) if *start == -1 && end != 0 => {
                             view = self.at(node, &view, at, -1)?;
                         }
-                        (start @ 0.., end, 1) if end == start + 1 => {
+                        (start @ 0.., end, 1) if end.checked_sub(1) == Some(start) => {
                             view = self.at(node, &view, at, start)?;
                         }
                         (start, end, 1) => {

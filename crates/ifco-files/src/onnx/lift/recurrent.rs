@@ -3,14 +3,14 @@
 //! Keras gives the steps in the order in which it read them, ONNX in the order of its input: so
 //! what a layer that reads backwards gives is a view of Keras's with the steps in reverse order.
 
-use ifco_cell::{Activation, Cell, LstmCell};
+use ifco_cell::{Activation, Cell, LstmCell, NormedSums};
 use ifco_model::ModelCall;
 use ifco_model::onnx::Node;
 use serde_json::{Value as Json, json};
 
 use super::operators::tidy;
-use super::sizes::is_whole;
-use super::{BATCH, Group, LAYERS, Lift, Operand, Slot, Value, View, Way, refuse};
+use super::sizes::{Size, is_whole};
+use super::{Atom, BATCH, Group, LAYERS, Lift, Operand, Slot, Value, View, Way, refuse};
 use crate::SaveError;
 
 impl Lift<'_> {
@@ -23,7 +23,8 @@ impl Lift<'_> {
         let Some(Operand::Value(Value::View(x))) = operands.first() else {
             return Err(self.strange(node, operands.first()));
         };
-        let is_batch_first = node.int_or("layout", 0).unwrap_or(0) != 0;
+        let layout = Layout::of(node);
+        let is_batch_first = layout == Layout::BatchFirst;
         let [first, second, features] = x.axes.as_slice() else {
             return Err(refuse(node, "its input has not three axes"));
         };
@@ -33,6 +34,12 @@ impl Lift<'_> {
         };
         if *batch != [BATCH] {
             let reason = "the rows that it runs are not those of the batch";
+            return Err(refuse(node, reason));
+        }
+        let steps = node.int("steps").ok().flatten();
+        if steps.is_some_and(|steps| self.atoms.as_size(time) != Size::Known(steps)) {
+            let reason =
+                "it goes through a number of steps that the file tells, however many there are";
             return Err(refuse(node, reason));
         }
         let lens = operands.get(4).unwrap_or(&Operand::Absent);
@@ -57,7 +64,7 @@ impl Lift<'_> {
             let reason = "it reads reversed steps in both directions";
             return Err(refuse(node, reason));
         }
-        let initial = self.initial(node, operands, is_batch_first)?;
+        let initial = self.initial(node, operands, layout)?;
         if ways == 2 && !initial.is_empty() {
             let reason = "both directions begin with states that are computed";
             return Err(refuse(node, reason));
@@ -77,32 +84,28 @@ impl Lift<'_> {
                 self.push(&node.name, LAYERS, class, own, vec![input])
             }
             Some(other) => {
-                let layer = |config: &Json, name: &str, back: bool| {
-                    let mut config = config.clone();
-                    config["name"] = json!(name);
-                    config["go_backwards"] = json!(back);
-                    json!({"module": LAYERS, "class_name": class, "config": config})
-                };
-                let mut both = json!({"layer": layer(&own, "forward", false)});
-                if own != *other {
-                    both["backward_layer"] = layer(other, "backward", true);
-                }
+                let both = two_ways(class, &own, other);
                 self.push(&node.name, LAYERS, "Bidirectional", both, vec![input])
             }
         };
         self.stages[stage].weights = weights;
         self.stages[stage].ways = ways;
         self.stages[stage].initial_state = initial;
-        let units = cells.first().map(|(_, cell)| cell.units());
-        let unit = self.atoms.add(units);
-        let is_lstm = class == "LSTM";
-        let (way, shown): (Group, Group) = match ways {
-            1 => (vec![], vec![unit]),
-            _ => {
-                let way = self.atoms.add(Some(2));
-                (vec![way], vec![way, unit])
-            }
+        // h has as many values as c but where it is projected.
+        let unit = self
+            .atoms
+            .add(cells.first().map(|(_, cell)| cell.outputs()));
+        let state = match cells.first().map(|(_, cell)| *cell) {
+            Some(cell) if cell.outputs() != cell.units() => self.atoms.add(Some(cell.units())),
+            _ => unit,
         };
+        let is_lstm = class == "LSTM";
+        let way: Group = match ways {
+            1 => vec![],
+            _ => vec![self.atoms.add(Some(2))],
+        };
+        let beside = |atom: Atom| way.iter().copied().chain([atom]).collect::<Group>();
+        let shown = beside(unit);
         let kept = if ways == 1 {
             Way::One(0)
         } else {
@@ -111,26 +114,26 @@ impl Lift<'_> {
         let steps = vec![batch.clone(), time.clone(), shown.clone()];
         let last = vec![batch.clone(), shown];
         let y = self.tensor(stage, Slot::Steps(kept), steps);
-        let h = self.tensor(stage, Slot::Last(kept), last.clone());
-        let units = vec![unit];
-        let (y_axes, state_axes) = match is_batch_first {
-            false => (
-                vec![time.clone(), way.clone(), batch.clone(), units.clone()],
-                vec![way, batch.clone(), units],
-            ),
-            true => (
-                vec![batch.clone(), time.clone(), way.clone(), units.clone()],
-                vec![batch.clone(), way, units],
-            ),
+        let h = self.tensor(stage, Slot::Last(kept), last);
+        let state_axes = |atom: Atom| match layout {
+            Layout::TimeFirst => vec![way.clone(), batch.clone(), vec![atom]],
+            Layout::BatchFirst => vec![batch.clone(), way.clone(), vec![atom]],
+            Layout::Loop => vec![batch.clone(), vec![atom]],
+        };
+        let y_axes = match layout {
+            Layout::TimeFirst => vec![time.clone(), way.clone(), batch.clone(), vec![unit]],
+            Layout::BatchFirst => vec![batch.clone(), time.clone(), way.clone(), vec![unit]],
+            Layout::Loop => vec![time.clone(), batch.clone(), vec![unit]],
         };
         let mut y = View::of(y, y_axes);
         if reads_back {
             y.flipped = time.first().copied().filter(|_| time.len() == 1);
         }
-        let mut values = vec![Value::View(y), Value::View(View::of(h, state_axes.clone()))];
+        let mut values = vec![Value::View(y), Value::View(View::of(h, state_axes(unit)))];
         if is_lstm {
+            let last = vec![batch.clone(), beside(state)];
             let c = self.tensor(stage, Slot::Cell(kept), last);
-            values.push(Value::View(View::of(c, state_axes)));
+            values.push(Value::View(View::of(c, state_axes(state))));
         }
         values.truncate(node.outputs.max(1));
         Ok(values)
@@ -141,7 +144,7 @@ impl Lift<'_> {
         &mut self,
         node: &Node,
         operands: &[Operand],
-        is_batch_first: bool,
+        layout: Layout,
     ) -> Result<Vec<usize>, SaveError> {
         let mut found = Vec::new();
         let mut zeros = 0;
@@ -158,8 +161,11 @@ impl Lift<'_> {
                     return Err(refuse(node, reason));
                 }
                 Operand::Value(Value::View(view)) => {
-                    let axis = usize::from(is_batch_first);
-                    let one = view.squeezed(&[axis], &self.atoms);
+                    let one = match layout {
+                        Layout::Loop => Some(view.clone()),
+                        Layout::TimeFirst => view.squeezed(&[0], &self.atoms),
+                        Layout::BatchFirst => view.squeezed(&[1], &self.atoms),
+                    };
                     let one = one.ok_or_else(|| {
                         refuse(node, "both directions begin with states that are computed")
                     })?;
@@ -197,12 +203,48 @@ impl Lift<'_> {
     }
 }
 
+/// How an operator's axes lie: ONNX's attribute `layout`, where 2 is that of a loop that was found to
+/// be a cell.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Layout {
+    TimeFirst,
+    BatchFirst,
+    Loop,
+}
+
+impl Layout {
+    fn of(node: &Node) -> Self {
+        match node.int_or("layout", 0) {
+            Ok(1) => Layout::BatchFirst,
+            Ok(2) => Layout::Loop,
+            _ => Layout::TimeFirst,
+        }
+    }
+}
+
 fn class(cell: Option<&Cell>) -> &'static str {
     match cell {
         Some(Cell::Gru(_)) => "GRU",
         Some(Cell::SimpleRnn(_)) => "SimpleRNN",
         _ => "LSTM",
     }
+}
+
+/// What Keras says of a Bidirectional over these two layers.
+pub(super) fn two_ways(class: &str, own: &Json, other: &Json) -> Json {
+    let layer = |config: &Json, name: &str, back: bool| {
+        let mut config = config.clone();
+        config["name"] = json!(name);
+        config["go_backwards"] = json!(back);
+        json!({"module": LAYERS, "class_name": class, "config": config})
+    };
+    let forward = layer(own, "forward", false);
+    let mut both = json!({"layer": forward});
+    let backward = layer(other, "backward", true);
+    if layer(other, "forward", false) != forward {
+        both["backward_layer"] = backward;
+    }
+    both
 }
 
 /// What Keras says of a cell.
@@ -245,18 +287,39 @@ fn config(cell: &Cell) -> Result<Json, String> {
     })
 }
 
-/// What an LSTM has beyond Keras's: what ONNX's operator can have of it.
+/// What an LSTM has beyond Keras's, as the configuration of a layer tells it.
 fn beyond(cell: &LstmCell) -> Result<Option<Json>, String> {
     let mut own = serde_json::Map::new();
-    let options = cell.options();
-    if cell.weights().peepholes().is_some() {
+    let (weights, options) = (cell.weights(), cell.options());
+    if weights.projection().is_some() {
+        own.insert("proj_size".into(), json!(weights.outputs()));
+    }
+    if weights.peepholes().is_some() {
         own.insert("peepholes".into(), json!(true));
+    }
+    if let Some(norm) = weights.layer_norm() {
+        let kind = match norm.sums {
+            NormedSums::Products { .. } => "products",
+            _ => "gates",
+        };
+        own.insert("layer_norm".into(), json!(kind));
+        own.insert("epsilon".into(), json!(norm.epsilon));
     }
     if options.input_forget {
         own.insert("input_forget".into(), json!(true));
     }
-    if let Some(clip) = options.clip {
-        own.insert("clip".into(), json!(clip));
+    if options.forget_bias != 0.0 {
+        own.insert("forget_bias".into(), json!(options.forget_bias));
+    }
+    let clips = [
+        ("clip", options.clip),
+        ("cell_clip", options.cell_clip),
+        ("projection_clip", options.projection_clip),
+    ];
+    for (key, clip) in clips {
+        if let Some(clip) = clip {
+            own.insert(key.into(), json!(clip));
+        }
     }
     if let Some(shown) = options.output_activation {
         own.insert("output_activation".into(), word(shown)?);
@@ -266,7 +329,7 @@ fn beyond(cell: &LstmCell) -> Result<Option<Json>, String> {
 
 /// Keras 3's word for an activation, the layer that it is there, or ifco's own for what ONNX alone
 /// has; the reason if there is none.
-fn word(activation: Activation) -> Result<Json, String> {
+pub(super) fn word(activation: Activation) -> Result<Json, String> {
     let layer = |class: &str, config: Json| {
         Ok(json!({
             "module": LAYERS, "class_name": class, "config": config, "registered_name": null,

@@ -79,9 +79,17 @@ impl Atoms {
             to -= group.len();
             ends.push(group);
         }
+        let rest = all.get(from..to)?;
         if open.is_some() {
-            groups.push(all.get(from..to)?.to_vec());
-        } else if from != to {
+            groups.push(rest.to_vec());
+        } else if self.product(rest) == Some(1) {
+            // Of size 1, they go with the axis before them, but not with the rows.
+            match groups.last_mut() {
+                Some(last) if !last.contains(&BATCH) => last.extend(rest),
+                _ if rest.is_empty() => {}
+                _ => return None,
+            }
+        } else {
             return None;
         }
         groups.extend(ends.into_iter().rev());
@@ -106,7 +114,9 @@ impl Atoms {
             (None, Size::Known(wanted)) => {
                 let wanted = usize::try_from(*wanted).ok()?;
                 let fits = |count: &usize| self.product(part(*count)) == Some(wanted);
-                return (0..=atoms.len())
+                // An axis of size 1 is the one that is there, if one is.
+                let least = usize::from(!atoms.is_empty() && fits(&1));
+                return (least..=atoms.len())
                     .find(fits)
                     .map(|count| part(count).to_vec());
             }
@@ -229,5 +239,17 @@ mod tests {
         let apart = atoms.regrouped(&flat, &[known(-1), Size::Axis(vec![time]), known(8)]);
         assert_eq!(apart, Some(side_by_side));
         assert_eq!(atoms.regrouped(&flat, &[known(-1), known(3)]), None);
+        // One unit: its axis is the last, and no part of the rows' or of what is before it.
+        let unit = vec![atoms.add(Some(1))];
+        let axes = [vec![time], vec![BATCH], vec![], unit.clone()];
+        let wanted = Some(vec![vec![time], vec![BATCH], unit.clone()]);
+        let sizes = [Size::Axis(vec![time]), known(-1), known(1)];
+        assert_eq!(atoms.regrouped(&axes, &sizes), wanted);
+        let sizes = [Size::Axis(vec![time]), Size::Axis(vec![BATCH]), known(1)];
+        assert_eq!(atoms.regrouped(&axes, &sizes), wanted);
+        let axes = [vec![time], vec![BATCH], vec![way], unit.clone()];
+        let joined = vec![vec![time], vec![BATCH], vec![way, unit[0]]];
+        let sizes = [Size::Axis(vec![time]), Size::Axis(vec![BATCH]), known(2)];
+        assert_eq!(atoms.regrouped(&axes, &sizes), Some(joined));
     }
 }

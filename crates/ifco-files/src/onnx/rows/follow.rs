@@ -82,22 +82,21 @@ fn kept(value: &Value) -> Option<Value> {
 }
 
 fn recurrent(step: &Step<'_>, takes: &[Value], output: usize) -> Option<Value> {
-    let batch_first = step.int("layout", 0) == 1;
-    let axis = usize::from(!batch_first);
-    let rows = Value::Rows { axis, rank: 3 };
+    let rows = |axis: usize, rank: usize| Value::Rows { axis, rank };
+    // Of x, the states, and Y; layout 2 is that of a loop, without an axis of directions.
+    let (x, state, y) = match step.int("layout", 0) {
+        1 => (rows(0, 3), rows(0, 3), rows(0, 4)),
+        2 => (rows(1, 3), rows(0, 2), rows(1, 3)),
+        _ => (rows(1, 3), rows(1, 3), rows(2, 4)),
+    };
     let fits = takes.iter().enumerate().all(|(index, value)| match index {
-        0 => *value == rows,
+        0 => *value == x,
         // A constant length or state belongs to one row each.
-        4 => *value == Value::Absent || *value == Value::Rows { axis: 0, rank: 1 },
-        5 | 6 => *value == Value::Absent || *value == rows,
+        4 => *value == Value::Absent || *value == rows(0, 1),
+        5 | 6 => *value == Value::Absent || *value == state,
         _ => true,
     });
-    let made = match (output, batch_first) {
-        (0, true) => Value::Rows { axis: 0, rank: 4 },
-        (0, false) => Value::Rows { axis: 2, rank: 4 },
-        _ => rows,
-    };
-    fits.then_some(made)
+    fits.then_some(if output == 0 { y } else { state })
 }
 
 fn shape(step: &Step<'_>, number: Option<usize>, x: &Value) -> Option<Value> {

@@ -9,6 +9,7 @@
 mod follow;
 mod value;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use ifco_model::onnx::{Attribute, Node, Operand};
@@ -22,19 +23,19 @@ pub(super) struct Step<'a> {
     opset: i64,
     integers: HashMap<String, Vec<i64>>,
     takes: Vec<Taken<'a>>,
-    makes: Vec<&'a str>,
+    makes: Vec<Cow<'a, str>>,
 }
 
 #[derive(Debug)]
 enum Taken<'a> {
     Absent,
     Constant(Value),
-    Computed(&'a str),
+    Computed(Cow<'a, str>),
 }
 
 impl<'a> Step<'a> {
     /// What matters of a node that takes and makes values of these names.
-    pub fn new(node: &Node, takes: &[&'a str], makes: &[&'a str]) -> Self {
+    pub fn new<N: Into<Cow<'a, str>> + Clone>(node: &Node, takes: &[N], makes: &[N]) -> Self {
         let integers = node.attributes.iter().filter_map(|(key, value)| {
             Some((
                 key.clone(),
@@ -48,7 +49,7 @@ impl<'a> Step<'a> {
         let takes = node.operands.iter().zip(takes);
         let takes = takes.map(|(operand, name)| match operand {
             Operand::Absent => Taken::Absent,
-            Operand::Input(_) => Taken::Computed(name),
+            Operand::Input(_) => Taken::Computed(name.clone().into()),
             Operand::Constant(_, constant) => Taken::Constant(Value::constant(constant)),
         });
         Self {
@@ -56,7 +57,7 @@ impl<'a> Step<'a> {
             opset: node.opset,
             integers: integers.collect(),
             takes: takes.collect(),
-            makes: makes.to_vec(),
+            makes: makes.iter().cloned().map(Into::into).collect(),
         }
     }
 
@@ -84,8 +85,10 @@ pub(super) fn find(
     let ranks = ranks?;
     // A number for each tensor.
     let mut numbers: HashMap<&str, usize> = HashMap::new();
-    let made = steps.iter().flat_map(|step| &step.makes);
-    for name in inputs.iter().map(|(name, _)| name).chain(made) {
+    let made = steps
+        .iter()
+        .flat_map(|step| step.makes.iter().map(AsRef::as_ref));
+    for name in inputs.iter().map(|(name, _)| *name).chain(made) {
         let next = numbers.len();
         numbers.entry(name).or_insert(next);
     }
@@ -116,11 +119,11 @@ pub(super) fn find(
                 .map(|taken| match taken {
                     Taken::Absent => Value::Absent,
                     Taken::Constant(value) => value.clone(),
-                    Taken::Computed(name) => values.get(name).cloned().unwrap_or(Value::Mixed),
+                    Taken::Computed(name) => values.get(&**name).cloned().unwrap_or(Value::Mixed),
                 })
                 .collect();
             let first = match step.takes.first() {
-                Some(Taken::Computed(name)) => numbers.get(name).copied(),
+                Some(Taken::Computed(name)) => numbers.get(&**name).copied(),
                 _ => None,
             };
             for (index, name) in step.makes.iter().enumerate() {

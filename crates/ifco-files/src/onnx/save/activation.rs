@@ -38,8 +38,8 @@ pub(super) fn apply(
         Activation::HardSilu => plain(graph, "HardSwish"),
         Activation::Elu { alpha } => with(graph, "Elu", alpha),
         Activation::Celu { alpha } => with(graph, "Celu", alpha),
-        Activation::HardSigmoid => hard_sigmoid(graph, name, x, 1.0 / 6.0),
-        Activation::HardSigmoidKeras2 => hard_sigmoid(graph, name, x, 0.2),
+        Activation::HardSigmoid => hard_sigmoid(graph, name, x, 1.0 / 6.0, 0.5),
+        Activation::HardSigmoidKeras2 => hard_sigmoid(graph, name, x, 0.2, 0.5),
         Activation::Softmax => graph.one("Softmax", name, &[x], &[("axis", Attribute::Int(-1))]),
         Activation::LogSoftmax => {
             graph.one("LogSoftmax", name, &[x], &[("axis", Attribute::Int(-1))])
@@ -72,19 +72,75 @@ pub(super) fn apply(
             let tanh = graph.one("Tanh", name, &[&inner], &[]);
             halved_by_one_plus(graph, name, x, &tanh)
         }
+        Activation::SparseSigmoid => hard_sigmoid(graph, name, x, 0.5, 0.5),
+        Activation::HardSigmoidOf { alpha, beta } => hard_sigmoid(graph, name, x, alpha, beta),
+        Activation::Affine { alpha, beta } => {
+            let scaled = with_number(graph, name, "Mul", x, alpha);
+            with_number(graph, name, "Add", &scaled, beta)
+        }
+        Activation::ScaledTanh { alpha, beta } => {
+            let scaled = with_number(graph, name, "Mul", x, beta);
+            let tanh = graph.one("Tanh", name, &[&scaled], &[]);
+            with_number(graph, name, "Mul", &tanh, alpha)
+        }
+        Activation::Threshold {
+            threshold,
+            default_value: 0.0,
+        }
+        | Activation::Relu {
+            negative_slope: 0.0,
+            max_value: None,
+            threshold,
+        } => with(graph, "ThresholdedRelu", threshold),
+        Activation::TanhShrink => {
+            let tanh = plain(graph, "Tanh");
+            graph.one("Sub", name, &[x, &tanh], &[])
+        }
+        Activation::SoftShrink { threshold } => {
+            let middle = clip(graph, name, x, -threshold, threshold);
+            graph.one("Sub", name, &[x, &middle], &[])
+        }
+        Activation::LogSigmoid => {
+            let negative = plain(graph, "Neg");
+            let soft = graph.one("Softplus", name, &[&negative], &[]);
+            graph.one("Neg", name, &[&soft], &[])
+        }
+        Activation::Squareplus { b } => {
+            // (x + √(x² + b)) / 2
+            let square = graph.one("Mul", name, &[x, x], &[]);
+            let sum = with_number(graph, name, "Add", &square, b);
+            let root = graph.one("Sqrt", name, &[&sum], &[]);
+            let sum = graph.one("Add", name, &[x, &root], &[]);
+            with_number(graph, name, "Mul", &sum, 0.5)
+        }
+        Activation::SparsePlus => {
+            // (clip(x, −1, 1) + 1)² / 4 + relu(x − 1)
+            let middle = clip(graph, name, x, -1.0, 1.0);
+            let middle = with_number(graph, name, "Add", &middle, 1.0);
+            let square = graph.one("Mul", name, &[&middle, &middle], &[]);
+            let bend = with_number(graph, name, "Mul", &square, 0.25);
+            let above = with_number(graph, name, "Sub", x, 1.0);
+            let above = graph.one("Relu", name, &[&above], &[]);
+            graph.one("Add", name, &[&bend, &above], &[])
+        }
         _ => return None,
     })
 }
 
-fn clip(graph: &mut Graph, name: &str, x: &str, low: f32, high: f32) -> String {
+fn with_number(graph: &mut Graph, name: &str, op: &str, x: &str, number: f32) -> String {
+    let number = graph.number(name, number);
+    graph.one(op, name, &[x, &number], &[])
+}
+
+pub(super) fn clip(graph: &mut Graph, name: &str, x: &str, low: f32, high: f32) -> String {
     let bounds = [low, high].map(|bound| graph.number(name, bound));
     graph.one("Clip", name, &[x, &bounds[0], &bounds[1]], &[])
 }
 
-fn hard_sigmoid(graph: &mut Graph, name: &str, x: &str, alpha: f32) -> String {
+fn hard_sigmoid(graph: &mut Graph, name: &str, x: &str, alpha: f32, beta: f32) -> String {
     let attributes = [
         ("alpha", Attribute::Float(alpha)),
-        ("beta", Attribute::Float(0.5)),
+        ("beta", Attribute::Float(beta)),
     ];
     graph.one("HardSigmoid", name, &[x], &attributes)
 }

@@ -30,6 +30,7 @@ pub(super) enum Attribute<'a> {
     Ints(Vec<i64>),
     Floats(Vec<f32>),
     Texts(Vec<&'a str>),
+    Graph(Message),
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +131,29 @@ impl Graph {
         name
     }
 
+    /// A graph that a node holds, such as the step of a Scan: of these inputs, whose names were set
+    /// aside with [`name`](Self::name), and of the nodes that `fill` adds, which gives the outputs.
+    /// Its weights are those of the graph around it.
+    ///
+    /// # Errors
+    /// What `fill` returns.
+    pub fn body<E>(
+        &mut self,
+        name: &str,
+        inputs: &[(String, Vec<Dimension>)],
+        fill: impl FnOnce(&mut Self) -> Result<Vec<String>, E>,
+    ) -> Result<Message, E> {
+        let around = std::mem::take(&mut self.nodes);
+        let filled = fill(self);
+        let nodes = std::mem::replace(&mut self.nodes, around);
+        let given = inputs
+            .iter()
+            .map(|(name, shape)| value_info(name, FLOAT, shape));
+        let made = filled?.into_iter().map(|name| element_info(&name));
+        let graph = Message::default().all(1, nodes).put(2, name);
+        Ok(graph.all(11, given).all(12, made))
+    }
+
     /// Makes a tensor an output of the graph by this name, which was set aside with
     /// [`name`](Self::name).
     pub fn output(&mut self, tensor: &str, name: &str, shape: &[Dimension]) {
@@ -173,7 +197,14 @@ fn attribute(name: &str, value: &Attribute<'_>) -> Message {
             .fold(message, |message, value| message.int(8, *value))
             .int(20, 7),
         Attribute::Texts(values) => message.all(9, values).int(20, 8),
+        Attribute::Graph(graph) => message.put(6, graph).int(20, 5),
     }
+}
+
+/// Floats whose shape follows from the nodes.
+fn element_info(name: &str) -> Message {
+    let kind = Message::default().put(1, Message::default().int(1, FLOAT));
+    Message::default().put(1, name).put(2, kind)
 }
 
 fn value_info(name: &str, kind: i64, shape: &[Dimension]) -> Message {

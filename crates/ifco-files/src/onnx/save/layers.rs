@@ -1,11 +1,10 @@
 //! Keras's layers as nodes, class by class.
 
 use ifco_model::{Argument, Config, layers::activation_of};
-use ndarray::{ArrayD, Axis};
+use ndarray::ArrayD;
 
 use super::graph::Attribute;
-use super::recurrent::{self, Ran};
-use super::{Dimension, FLOAT, Stage, Writer, activation};
+use super::{Stage, Writer, activation};
 use crate::SaveError;
 use crate::stack::IDLE;
 
@@ -103,14 +102,9 @@ impl Writer<'_> {
             .map_err(|error| stage.refuse(error.to_string()))
     }
 
-    fn transpose(&mut self, name: &str, x: &str, order: Vec<i64>) -> String {
+    pub(super) fn transpose(&mut self, name: &str, x: &str, order: Vec<i64>) -> String {
         self.graph
             .one("Transpose", name, &[x], &[("perm", Attribute::Ints(order))])
-    }
-
-    fn squeeze(&mut self, name: &str, x: &str, axis: i64) -> String {
-        let axes = self.graph.integers(name, &[axis]);
-        self.graph.one("Squeeze", name, &[x, &axes], &[])
     }
 
     /// What the option `activation` asks for.
@@ -366,206 +360,6 @@ impl Writer<'_> {
         }
         Ok(all)
     }
-
-    /// One recurrent layer, or several cells one above the other.
-    fn recurrent(&mut self, stage: &Stage<'_>) -> Result<Vec<String>, SaveError> {
-        let cells = stage.entry.layer.cells();
-        let name = stage.name();
-        if cells.is_empty() {
-            return Err(stage.refuse("it has no weights"));
-        }
-        let backwards = stage.flag("go_backwards", false);
-        let direction = if backwards { "reverse" } else { "forward" };
-        let mut given = self.begins(stage, &cells)?.into_iter();
-        let mut x = self.transpose(name, stage.x()?, vec![1, 0, 2]);
-        let mut last = Vec::new();
-        let mut ran = None;
-        for (_, cell) in &cells {
-            let states: Vec<String> = given.by_ref().take(cell.states()).collect();
-            let own = recurrent::run(&mut self.graph, name, &[cell], direction, &x, &states);
-            let own = own.map_err(|reason| stage.refuse(reason))?;
-            x = self.squeeze(name, &own.y, 1);
-            for state in &own.states {
-                last.push((self.squeeze(name, state, 0), cell.units()));
-            }
-            ran = Some(own);
-        }
-        let sequences = self.in_order(name, &x, backwards);
-        let Some(Ran { states, .. }) = ran else {
-            return Err(stage.refuse("it has no weights"));
-        };
-        let mut outputs = vec![match stage.flag("return_sequences", false) {
-            true => sequences,
-            false => self.squeeze(name, &states[0], 0),
-        }];
-        if stage.entry.layer.is_stateful() {
-            for ((state, units), key) in last.iter().zip(keys(&cells)) {
-                let name = format!("{name}_{key}_next");
-                self.states.push((name, state.clone(), *units));
-            }
-        }
-        if stage.flag("return_state", false) {
-            outputs.extend(last.into_iter().map(|(state, _)| state));
-        }
-        Ok(outputs)
-    }
-
-    /// `(time, batch, units)` to `(batch, time, units)`; where the layer reads backwards, Keras
-    /// gives its steps in the order in which it read them.
-    fn in_order(&mut self, name: &str, steps: &str, backwards: bool) -> String {
-        let steps = match backwards {
-            false => steps.to_owned(),
-            true => {
-                let [from, to, axis, step] =
-                    [-1, i64::MIN, 0, -1].map(|value| self.graph.integers(name, &[value]));
-                self.graph
-                    .one("Slice", name, &[steps, &from, &to, &axis, &step], &[])
-            }
-        };
-        self.transpose(name, &steps, vec![1, 0, 2])
-    }
-
-    /// The states at which sequences begin, `(1, batch, units)` each; empty for zeros.
-    fn begins(
-        &mut self,
-        stage: &Stage<'_>,
-        cells: &[(String, &ifco_cell::Cell)],
-    ) -> Result<Vec<String>, SaveError> {
-        let name = stage.name();
-        let given = if !stage.initial_state.is_empty() {
-            stage.initial_state.clone()
-        } else if stage.inputs.len() > 1 {
-            // An older way to pass them.
-            stage.inputs[1..]
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect()
-        } else if stage.entry.layer.is_stateful() {
-            let units = cells
-                .iter()
-                .flat_map(|(_, cell)| vec![cell.units(); cell.states()]);
-            let named = units.zip(keys(cells)).map(|(units, key)| {
-                let shape = [Dimension::Name("batch".into()), Dimension::Size(units)];
-                self.graph.input(&format!("{name}_{key}"), FLOAT, &shape)
-            });
-            named.collect()
-        } else if let Some(states) = stage.entry.layer.initial_states() {
-            // As many rows as the input has.
-            let shape = self
-                .graph
-                .one("Shape", name, &[stage.x()?], &[("end", Attribute::Int(1))]);
-            let one = self.graph.integers(name, &[1]);
-            let shape = self.graph.one(
-                "Concat",
-                name,
-                &[&one, &shape, &one],
-                &[("axis", Attribute::Int(0))],
-            );
-            let spread = states.iter().map(|state| {
-                let state = state
-                    .clone()
-                    .insert_axis(Axis(0))
-                    .insert_axis(Axis(0))
-                    .into_dyn();
-                let state = self.graph.weight(&format!("{name}/initial"), &state);
-                self.graph.one("Expand", name, &[&state, &shape], &[])
-            });
-            return Ok(spread.collect());
-        } else {
-            return Ok(Vec::new());
-        };
-        let expected: usize = cells.iter().map(|(_, cell)| cell.states()).sum();
-        if given.len() != expected {
-            return Err(stage.refuse(format!("{} initial states are given", given.len())));
-        }
-        let axes = self.graph.integers(name, &[0]);
-        let states = given.iter();
-        Ok(states
-            .map(|state| self.graph.one("Unsqueeze", name, &[state, &axes], &[]))
-            .collect())
-    }
-
-    fn both_ways(&mut self, stage: &Stage<'_>) -> Result<Vec<String>, SaveError> {
-        let name = stage.name();
-        let cells = stage.entry.layer.cells();
-        let inner = &stage.config["layer"]["config"];
-        let [(_, forward), (_, backward)] = cells.as_slice() else {
-            return Err(stage.refuse("its two layers are not one cell each"));
-        };
-        let is_plain = !inner["go_backwards"].as_bool().unwrap_or(false)
-            && !inner["stateful"].as_bool().unwrap_or(false)
-            && stage.initial_state.is_empty()
-            && stage.inputs.len() == 1;
-        if !is_plain {
-            return Err(stage.refuse("its layers begin with states, or read the other way round"));
-        }
-        let flag = |key: &str| inner[key].as_bool().unwrap_or(false);
-        let x = self.transpose(name, stage.x()?, vec![1, 0, 2]);
-        let run = recurrent::run(
-            &mut self.graph,
-            name,
-            &[forward, backward],
-            "bidirectional",
-            &x,
-            &[],
-        );
-        let ran = run.map_err(|reason| stage.refuse(reason))?;
-        let mut pick = |tensor: &str, axis: i64, direction: f32| {
-            let index = self.graph.integers(name, &[direction as i64]);
-            let taken = self.graph.one(
-                "Gather",
-                name,
-                &[tensor, &index],
-                &[("axis", Attribute::Int(axis))],
-            );
-            self.squeeze(name, &taken, axis)
-        };
-        let directions = [0.0, 1.0].map(|direction| match flag("return_sequences") {
-            true => pick(&ran.y, 1, direction),
-            false => pick(&ran.states[0], 0, direction),
-        });
-        let mut states = Vec::new();
-        if flag("return_state") {
-            for direction in [0.0, 1.0] {
-                for state in &ran.states {
-                    states.push(pick(state, 0, direction));
-                }
-            }
-        }
-        let directions = directions.map(|direction| match flag("return_sequences") {
-            true => self.transpose(name, &direction, vec![1, 0, 2]),
-            false => direction,
-        });
-        let [forward, backward] = directions.each_ref().map(String::as_str);
-        let pair = [forward, backward];
-        let mut outputs = match stage.config["merge_mode"].as_str() {
-            Some("concat") => {
-                vec![
-                    self.graph
-                        .one("Concat", name, &pair, &[("axis", Attribute::Int(-1))]),
-                ]
-            }
-            Some("sum") => vec![self.graph.one("Add", name, &pair, &[])],
-            Some("mul") => vec![self.graph.one("Mul", name, &pair, &[])],
-            Some("ave") => vec![self.graph.one("Mean", name, &pair, &[])],
-            _ => directions.to_vec(),
-        };
-        outputs.extend(states);
-        Ok(outputs)
-    }
-}
-
-/// What the states of these cells are called: `h` and `c`, or with their cell's number.
-fn keys(cells: &[(String, &ifco_cell::Cell)]) -> Vec<String> {
-    let is_one = cells.len() == 1;
-    let named = cells.iter().enumerate().flat_map(|(index, (_, cell))| {
-        let states = cell.kind().states().iter();
-        states.map(move |state| match is_one {
-            true => (*state).to_owned(),
-            false => format!("{index}_{state}"),
-        })
-    });
-    named.collect()
 }
 
 fn weights(stage: &Stage<'_>) -> Result<Vec<ArrayD<f32>>, SaveError> {

@@ -8,7 +8,9 @@ mod activation;
 mod graph;
 mod layers;
 mod message;
+mod operator;
 mod recurrent;
+mod step;
 
 use ifco_model::{Argument, Generation, LayerEntry, Model, ModelCall, Port, Shape};
 use serde_json::Value;
@@ -19,11 +21,15 @@ use graph::{Dimension, Graph};
 /// ONNX's number of `FLOAT`.
 const FLOAT: i64 = 1;
 
-/// What of an LSTM beyond Keras's the operator has: `LstmCell::extras`.
+/// What of an LSTM beyond Keras's an ONNX graph can have: all of `LstmCell::extras`.
 pub(crate) const HOLDS: &[&str] = &[
     "peepholes",
+    "projection",
+    "layer_norm",
     "input_forget",
     "clip",
+    "cell_clip",
+    "projection_clip",
     "forget_bias",
     "output_activation",
     "activation",

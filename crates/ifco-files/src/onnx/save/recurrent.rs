@@ -1,291 +1,264 @@
-//! Recurrent layers as ONNX's LSTM, GRU and RNN.
+//! Recurrent layers: ONNX's operators where they compute the same, else a Scan over the step.
 //!
-//! Those read `(time, batch, features)`: layout 1, which reads batch first, is not in ONNX
-//! Runtime. So a layer is Transpose, the operator, and Squeeze and Transpose behind it.
+//! Both read `(time, batch, features)`: layout 1 of the operators, which reads batch first, is not
+//! in ONNX Runtime. So a layer is Transpose, what runs, and Transpose behind it.
 
-use ifco_cell::packing;
-use ifco_cell::{Activation, Cell, Gate};
-use ndarray::{Array1, Array2, ArrayD, Axis, concatenate, s};
+use ifco_cell::Cell;
+use ndarray::Axis;
 
-use super::graph::{Attribute, Graph};
+use super::graph::{Attribute, Dimension, Graph};
+use super::{FLOAT, Stage, Writer, operator, step};
+use crate::SaveError;
 
-/// Where a layer's sequences begin: the names of `(1, batch, units)` tensors, one for each state.
-pub(super) type States = Vec<String>;
-
-/// What came out of an operator: Y `(time, directions, batch, units)` and each state
-/// `(directions, batch, units)`.
-pub(super) struct Ran {
-    pub y: String,
-    pub states: States,
+/// What came out of a layer's cells.
+enum Ran {
+    /// Of an operator: Y `(time, directions, batch, units)` and each state `(directions, batch,
+    /// units)`.
+    Operator { y: String, states: Vec<String> },
+    /// Of a Scan for each direction: `(time, batch, units)`, and each state `(batch, units)`.
+    Steps(Vec<(String, Vec<String>)>),
 }
 
-/// Runs the cells, one for each direction, on `x` of `(time, batch, features)`.
-///
-/// # Errors
-/// What the operator cannot do.
-pub(super) fn run(
+impl Ran {
+    /// All steps of a direction, `(time, batch, units)`.
+    fn steps(&self, graph: &mut Graph, name: &str, direction: usize, of: usize) -> String {
+        match self {
+            Ran::Operator { y, .. } => pick(graph, name, y, 1, direction, of),
+            Ran::Steps(all) => all[direction].0.clone(),
+        }
+    }
+
+    /// A last state of a direction, `(batch, units)`.
+    fn state(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        state: usize,
+        direction: usize,
+        of: usize,
+    ) -> String {
+        match self {
+            Ran::Operator { states, .. } => pick(graph, name, &states[state], 0, direction, of),
+            Ran::Steps(all) => all[direction].1[state].clone(),
+        }
+    }
+}
+
+/// One of so many directions, without their axis.
+fn pick(
     graph: &mut Graph,
     name: &str,
-    cells: &[&Cell],
-    direction: &str,
-    x: &str,
-    states: &[String],
-) -> Result<Ran, String> {
-    let Some(first) = cells.first() else {
-        return Err("it has no cell".into());
-    };
-    let mut activations = Vec::new();
-    let (mut alpha, mut beta) = (Vec::new(), Vec::new());
-    let mut parts: [Vec<ArrayD<f32>>; 3] = Default::default();
-    for cell in cells {
-        for activation in activations_of(cell) {
-            let (word, values) = word(activation)
-                .ok_or_else(|| format!("its activation {} is none of ONNX's", activation.name()))?;
-            activations.push(word);
-            alpha.extend(values.first());
-            beta.extend(values.get(1));
+    tensor: &str,
+    axis: i64,
+    direction: usize,
+    of: usize,
+) -> String {
+    let mut tensor = tensor.to_owned();
+    if of > 1 {
+        let index = graph.integers(name, &[direction as i64]);
+        let along = [("axis", Attribute::Int(axis))];
+        tensor = graph.one("Gather", name, &[&tensor, &index], &along);
+    }
+    let axes = graph.integers(name, &[axis]);
+    graph.one("Squeeze", name, &[&tensor, &axes], &[])
+}
+
+impl Writer<'_> {
+    /// Runs the cells, one for each direction, on `x` of `(time, batch, features)`, from these
+    /// states of `(batch, units)`, or from zeros.
+    fn run(
+        &mut self,
+        stage: &Stage<'_>,
+        cells: &[&Cell],
+        direction: &str,
+        x: &str,
+        states: &[String],
+    ) -> Result<Ran, SaveError> {
+        let name = stage.name();
+        let refuse = |reason: String| stage.refuse(reason);
+        if operator::fits(cells) {
+            let axes = match states {
+                [] => String::new(),
+                _ => self.graph.integers(name, &[0]),
+            };
+            let mut unsqueeze =
+                |state: &String| self.graph.one("Unsqueeze", name, &[state, &axes], &[]);
+            let states: Vec<String> = states.iter().map(&mut unsqueeze).collect();
+            let made = operator::run(&mut self.graph, name, cells, direction, x, &states);
+            let (y, states) = made.map_err(refuse)?;
+            let has_forget_bias = |cell: &&Cell| cell.extras().contains(&"forget_bias");
+            if cells.iter().any(has_forget_bias) {
+                self.notes.push(format!(
+                    "{name}: its forget bias is written as a part of its bias"
+                ));
+            }
+            return Ok(Ran::Operator { y, states });
         }
-        for (part, array) in parts.iter_mut().zip(packed(cell)?) {
-            part.push(array);
+        let mut ways = Vec::new();
+        for (index, cell) in cells.iter().enumerate() {
+            let reverse = direction == "reverse" || index == 1;
+            let way = step::run(&mut self.graph, name, cell, reverse, x, states);
+            ways.push(way.map_err(refuse)?);
         }
+        self.notes.push(format!(
+            "{name}: its steps are spelled out in a Scan, as ONNX's operators lack something of it"
+        ));
+        Ok(Ran::Steps(ways))
     }
-    if cells.iter().all(|cell| !has_bias(cell)) {
-        parts[2].clear();
-    }
-    let mut stacked = Vec::new();
-    for (key, arrays) in ["W", "R", "B"].iter().zip(&parts) {
-        if arrays.is_empty() {
-            stacked.push(String::new());
-            continue;
-        }
-        let views: Vec<_> = arrays.iter().map(|array| array.view()).collect();
-        let array = ndarray::stack(Axis(0), &views)
-            .map_err(|_| "its two directions differ in size".to_owned())?;
-        stacked.push(graph.weight(&format!("{name}/{key}"), &array));
-    }
-    let peepholes = peepholes(graph, name, cells)?;
-    let mut inputs = vec![x, &stacked[0], &stacked[1], &stacked[2]];
-    if !states.is_empty() {
-        inputs.push("");
-        inputs.extend(states.iter().map(String::as_str));
-    }
-    if let Some(peepholes) = &peepholes {
-        inputs.resize(7, "");
-        inputs.push(peepholes);
-    }
-    let (op, reset_after) = match first {
-        Cell::Lstm(_) => ("LSTM", None),
-        Cell::Gru(cell) => ("GRU", Some(cell.reset_after())),
-        Cell::SimpleRnn(_) => ("RNN", None),
-        _ => return Err("its cell is none of ONNX's".into()),
-    };
-    let shared = |cell: &Cell| match cell {
-        Cell::Lstm(cell) => (cell.options().input_forget, cell.options().clip),
-        Cell::Gru(cell) => (false, cell.clip()),
-        Cell::SimpleRnn(cell) => (false, cell.clip()),
-        _ => (false, None),
-    };
-    let is_same = |cell: &&Cell| {
-        let reset = match cell {
-            Cell::Gru(cell) => Some(cell.reset_after()),
-            _ => None,
-        };
-        cell.kind() == first.kind() && reset == reset_after && shared(cell) == shared(first)
-    };
-    if !cells.iter().all(is_same) {
-        return Err("its two directions are of different kinds".into());
-    }
-    let mut attributes = vec![
-        ("hidden_size", Attribute::Int(first.units() as i64)),
-        ("direction", Attribute::Text(direction)),
-        ("activations", Attribute::Texts(activations)),
-    ];
-    if let Some(reset_after) = reset_after {
-        let value = Attribute::Int(i64::from(reset_after));
-        attributes.push(("linear_before_reset", value));
-    }
-    let (input_forget, clip) = shared(first);
-    if input_forget {
-        attributes.push(("input_forget", Attribute::Int(1)));
-    }
-    if let Some(clip) = clip {
-        attributes.push(("clip", Attribute::Float(clip)));
-    }
-    if !alpha.is_empty() {
-        attributes.push(("activation_alpha", Attribute::Floats(alpha)));
-    }
-    if !beta.is_empty() {
-        attributes.push(("activation_beta", Attribute::Floats(beta)));
-    }
-    let [y_name, h, c] = ["Y", "Y_h", "Y_c"].map(|output| format!("{name}/{output}"));
-    Ok(match op {
-        "LSTM" => {
-            let [y, h, c] = graph.node(op, name, &inputs, [&y_name, &h, &c], &attributes);
-            Ran {
-                y,
-                states: vec![h, c],
+
+    /// One recurrent layer, or several cells one above the other.
+    pub(super) fn recurrent(&mut self, stage: &Stage<'_>) -> Result<Vec<String>, SaveError> {
+        let cells = stage.entry.layer.cells();
+        let name = stage.name();
+        let backwards = stage.flag("go_backwards", false);
+        let direction = if backwards { "reverse" } else { "forward" };
+        let mut given = self.begins(stage, &cells)?.into_iter();
+        let mut x = self.transpose(name, stage.x()?, vec![1, 0, 2]);
+        let mut last = Vec::new();
+        let mut shown = None;
+        for (index, (_, cell)) in cells.iter().enumerate() {
+            let states: Vec<String> = given.by_ref().take(cell.states()).collect();
+            let ran = self.run(stage, &[cell], direction, &x, &states)?;
+            let graph = &mut self.graph;
+            for (state, size) in cell.state_sizes().enumerate() {
+                last.push((ran.state(graph, name, state, 0, 1), size));
+            }
+            shown = Some(last[last.len() - cell.states()].0.clone());
+            if index + 1 < cells.len() || stage.flag("return_sequences", false) {
+                x = ran.steps(graph, name, 0, 1);
             }
         }
-        _ => {
-            let [y, h] = graph.node(op, name, &inputs, [&y_name, &h], &attributes);
-            Ran { y, states: vec![h] }
+        let shown = shown.ok_or_else(|| stage.refuse("it has no weights"))?;
+        let mut outputs = vec![match stage.flag("return_sequences", false) {
+            true => self.in_order(name, &x, backwards),
+            false => shown,
+        }];
+        if stage.entry.layer.is_stateful() {
+            for ((state, size), key) in last.iter().zip(keys(&cells)) {
+                let name = format!("{name}_{key}_next");
+                self.states.push((name, state.clone(), *size));
+            }
         }
-    })
-}
-
-/// P `(directions, 3·units)`, if a direction has peepholes: zeros for one that has none.
-fn peepholes(graph: &mut Graph, name: &str, cells: &[&Cell]) -> Result<Option<String>, String> {
-    let packing = packing::find("onnx").ok_or("the gate order of ONNX is not known")?;
-    let of = |cell: &&Cell| match cell {
-        Cell::Lstm(cell) => {
-            let own = cell.weights().peepholes();
-            own.map(|own| packing.peepholes_from_keras(own))
+        if stage.flag("return_state", false) {
+            outputs.extend(last.into_iter().map(|(state, _)| state));
         }
-        _ => None,
-    };
-    let all: Vec<_> = cells.iter().map(of).collect();
-    if all.iter().all(Option::is_none) {
-        return Ok(None);
+        Ok(outputs)
     }
-    let zeros = |cell: &Cell| Array1::zeros(3 * cell.units());
-    let rows = all.into_iter().zip(cells);
-    let rows: Vec<_> = rows
-        .map(|(own, cell)| own.unwrap_or_else(|| zeros(cell)))
-        .collect();
-    let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
-    let array = ndarray::stack(Axis(0), &views)
-        .map_err(|_| "its two directions differ in size".to_owned())?;
-    Ok(Some(graph.weight(&format!("{name}/P"), &array.into_dyn())))
-}
 
-fn activations_of(cell: &Cell) -> Vec<Activation> {
-    match cell {
-        Cell::Lstm(cell) => vec![
-            cell.recurrent_activation(),
-            cell.activation(),
-            cell.options()
-                .output_activation
-                .unwrap_or(cell.activation()),
-        ],
-        Cell::Gru(cell) => vec![cell.recurrent_activation(), cell.activation()],
-        Cell::SimpleRnn(cell) => vec![cell.activation()],
-        _ => Vec::new(),
+    /// `(time, batch, units)` to `(batch, time, units)`; where the layer reads backwards, Keras
+    /// gives its steps in the order in which it read them.
+    fn in_order(&mut self, name: &str, steps: &str, backwards: bool) -> String {
+        let steps = match backwards {
+            false => steps.to_owned(),
+            true => {
+                let [from, to, axis, step] =
+                    [-1, i64::MIN, 0, -1].map(|value| self.graph.integers(name, &[value]));
+                self.graph
+                    .one("Slice", name, &[steps, &from, &to, &axis, &step], &[])
+            }
+        };
+        self.transpose(name, &steps, vec![1, 0, 2])
     }
-}
 
-fn has_bias(cell: &Cell) -> bool {
-    match cell {
-        Cell::Lstm(cell) => {
-            cell.weights().fused_bias().is_some() || cell.options().forget_bias != 0.0
+    /// The states at which sequences begin, `(batch, units)` each; empty for zeros.
+    fn begins(
+        &mut self,
+        stage: &Stage<'_>,
+        cells: &[(String, &Cell)],
+    ) -> Result<Vec<String>, SaveError> {
+        let name = stage.name();
+        let sizes = || cells.iter().flat_map(|(_, cell)| cell.state_sizes());
+        let given = if !stage.initial_state.is_empty() {
+            stage.initial_state.clone()
+        } else if stage.inputs.len() > 1 {
+            // An older way to pass them.
+            let states = stage.inputs[1..].iter();
+            states.map(|(name, _)| name.clone()).collect()
+        } else if stage.entry.layer.is_stateful() {
+            let named = sizes().zip(keys(cells)).map(|(size, key)| {
+                let shape = [Dimension::Name("batch".into()), Dimension::Size(size)];
+                self.graph.input(&format!("{name}_{key}"), FLOAT, &shape)
+            });
+            named.collect()
+        } else if let Some(states) = stage.entry.layer.initial_states() {
+            // As many rows as the input has.
+            let first = [("end", Attribute::Int(1))];
+            let rows = self.graph.one("Shape", name, &[stage.x()?], &first);
+            let one = self.graph.integers(name, &[1]);
+            let axis = [("axis", Attribute::Int(0))];
+            let shape = self.graph.one("Concat", name, &[&rows, &one], &axis);
+            let spread = states.iter().map(|state| {
+                let state = state.clone().insert_axis(Axis(0)).into_dyn();
+                let state = self.graph.weight(&format!("{name}/initial"), &state);
+                self.graph.one("Expand", name, &[&state, &shape], &[])
+            });
+            spread.collect()
+        } else {
+            return Ok(Vec::new());
+        };
+        match given.len() == sizes().count() {
+            true => Ok(given),
+            false => Err(stage.refuse(format!("{} initial states are given", given.len()))),
         }
-        Cell::Gru(cell) => cell.weights().fused_bias().is_some(),
-        Cell::SimpleRnn(cell) => cell.weights().bias().is_some(),
-        _ => false,
     }
-}
 
-/// ONNX's word for an activation of a gate, with alpha, or alpha and beta.
-fn word(activation: Activation) -> Option<(&'static str, Vec<f32>)> {
-    Some(match activation {
-        Activation::Linear => ("Affine", vec![1.0, 0.0]),
-        Activation::Sigmoid => ("Sigmoid", vec![]),
-        Activation::Tanh => ("Tanh", vec![]),
-        Activation::RELU => ("Relu", vec![]),
-        Activation::Relu {
-            negative_slope,
-            max_value: None,
-            threshold: 0.0,
-        } => ("LeakyRelu", vec![negative_slope]),
-        Activation::HardSigmoid => ("HardSigmoid", vec![1.0 / 6.0, 0.5]),
-        Activation::HardSigmoidKeras2 => ("HardSigmoid", vec![0.2, 0.5]),
-        Activation::Softsign => ("Softsign", vec![]),
-        Activation::Softplus => ("Softplus", vec![]),
-        Activation::Elu { alpha } => ("Elu", vec![alpha]),
-        Activation::Threshold {
-            threshold,
-            default_value: 0.0,
+    pub(super) fn both_ways(&mut self, stage: &Stage<'_>) -> Result<Vec<String>, SaveError> {
+        let name = stage.name();
+        let cells = stage.entry.layer.cells();
+        let inner = &stage.config["layer"]["config"];
+        let [(_, forward), (_, backward)] = cells.as_slice() else {
+            return Err(stage.refuse("its two layers are not one cell each"));
+        };
+        let is_plain = !inner["go_backwards"].as_bool().unwrap_or(false)
+            && !inner["stateful"].as_bool().unwrap_or(false)
+            && stage.initial_state.is_empty()
+            && stage.inputs.len() == 1;
+        if !is_plain {
+            return Err(stage.refuse("its layers begin with states, or read the other way round"));
         }
-        | Activation::Relu {
-            negative_slope: 0.0,
-            max_value: None,
-            threshold,
-        } => ("ThresholdedRelu", vec![threshold]),
-        Activation::SparseSigmoid => ("HardSigmoid", vec![0.5, 0.5]),
-        Activation::HardSigmoidOf { alpha, beta } => ("HardSigmoid", vec![alpha, beta]),
-        Activation::Affine { alpha, beta } => ("Affine", vec![alpha, beta]),
-        Activation::ScaledTanh { alpha, beta } => ("ScaledTanh", vec![alpha, beta]),
-        _ => return None,
-    })
-}
-
-/// W `(gates·units, features)`, R `(gates·units, units)` and B `(2·gates·units)`.
-fn packed(cell: &Cell) -> Result<[ArrayD<f32>; 3], String> {
-    let standard = |array: Array2<f32>| array.as_standard_layout().into_owned().into_dyn();
-    let both = |input: Array1<f32>, recurrent: Option<Array1<f32>>| {
-        let recurrent = recurrent.unwrap_or_else(|| Array1::zeros(input.len()));
-        let joined = concatenate(Axis(0), &[input.view(), recurrent.view()]);
-        joined
-            .map(|joined| joined.into_dyn())
-            .map_err(|error| error.to_string())
-    };
-    Ok(match cell {
-        Cell::Lstm(cell) => {
-            let weights = cell.weights();
-            let packing = packing::find("onnx").ok_or("the gate order of ONNX is not known")?;
-            let text = |error: packing::PackingError| error.to_string();
-            let zeros = Array1::zeros(4 * weights.units());
-            let bias = weights.fused_bias().unwrap_or(zeros.view());
-            let mut biases = packing.bias_from_keras(bias, None).map_err(text)?;
-            let forget_bias = cell.options().forget_bias;
-            if forget_bias != 0.0 {
-                // In the recurrent one, which is zeros: so the other one keeps its bits.
-                let mut own = Array1::zeros(4 * weights.units());
-                let columns = Gate::Forget.columns(weights.units());
-                own.slice_mut(s![columns]).fill(forget_bias);
-                let own = packing.bias_from_keras(own.view(), None).map_err(text)?;
-                if let (Some(recurrent), Some(own)) = (biases.get_mut(1), own.first()) {
-                    recurrent.assign(own);
+        let flag = |key: &str| inner[key].as_bool().unwrap_or(false);
+        let x = self.transpose(name, stage.x()?, vec![1, 0, 2]);
+        let ran = self.run(stage, &[forward, backward], "bidirectional", &x, &[])?;
+        let graph = &mut self.graph;
+        let directions = [0, 1].map(|direction| match flag("return_sequences") {
+            true => ran.steps(graph, name, direction, 2),
+            false => ran.state(graph, name, 0, direction, 2),
+        });
+        let mut states = Vec::new();
+        if flag("return_state") {
+            for (direction, cell) in [forward, backward].into_iter().enumerate() {
+                for state in 0..cell.states() {
+                    states.push(ran.state(graph, name, state, direction, 2));
                 }
             }
-            let biases: Vec<_> = biases.iter().map(|bias| bias.view()).collect();
-            let bias = concatenate(Axis(0), &biases).map_err(|error| error.to_string())?;
-            [
-                standard(
-                    packing
-                        .matrix_from_keras(weights.fused_kernel())
-                        .map_err(text)?,
-                ),
-                standard(
-                    packing
-                        .matrix_from_keras(weights.fused_recurrent_kernel())
-                        .map_err(text)?,
-                ),
-                bias.into_dyn(),
-            ]
         }
-        Cell::Gru(cell) => {
-            // Rows z r h, as Keras's columns.
-            let weights = cell.weights();
-            let row = |index: usize| {
-                let bias = weights.fused_bias()?;
-                (index < bias.nrows()).then(|| bias.row(index).to_owned())
-            };
-            let input = row(0).unwrap_or_else(|| Array1::zeros(3 * weights.units()));
-            [
-                standard(weights.fused_kernel().t().to_owned()),
-                standard(weights.fused_recurrent_kernel().t().to_owned()),
-                both(input, row(1))?,
-            ]
-        }
-        Cell::SimpleRnn(cell) => {
-            let weights = cell.weights();
-            let bias = weights.bias().map(|bias| bias.to_owned());
-            [
-                standard(weights.kernel().t().to_owned()),
-                standard(weights.recurrent_kernel().t().to_owned()),
-                both(bias.unwrap_or_else(|| Array1::zeros(weights.units())), None)?,
-            ]
-        }
-        _ => return Err("its cell is none of ONNX's".into()),
-    })
+        let directions = directions.map(|direction| match flag("return_sequences") {
+            true => self.transpose(name, &direction, vec![1, 0, 2]),
+            false => direction,
+        });
+        let pair = directions.each_ref().map(String::as_str);
+        let last = [("axis", Attribute::Int(-1))];
+        let mut outputs = match stage.config["merge_mode"].as_str() {
+            Some("concat") => vec![self.graph.one("Concat", name, &pair, &last)],
+            Some("sum") => vec![self.graph.one("Add", name, &pair, &[])],
+            Some("mul") => vec![self.graph.one("Mul", name, &pair, &[])],
+            Some("ave") => vec![self.graph.one("Mean", name, &pair, &[])],
+            _ => directions.to_vec(),
+        };
+        outputs.extend(states);
+        Ok(outputs)
+    }
+}
+
+/// What the states of these cells are called: `h` and `c`, or with their cell's number.
+fn keys(cells: &[(String, &Cell)]) -> Vec<String> {
+    let is_one = cells.len() == 1;
+    let named = cells.iter().enumerate().flat_map(|(index, (_, cell))| {
+        let states = cell.kind().states().iter();
+        states.map(move |state| match is_one {
+            true => (*state).to_owned(),
+            false => format!("{index}_{state}"),
+        })
+    });
+    named.collect()
 }

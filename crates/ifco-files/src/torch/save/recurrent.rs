@@ -243,7 +243,7 @@ fn shape_of(stage: &Stage<'_>, cell: &Cell) -> Result<CellShape, SaveError> {
     let fits = activation == Activation::Tanh || is_rnn && activation == Activation::RELU;
     if !fits || sigmoid != Activation::Sigmoid {
         return Err(stage.refuse(
-            format!("PyTorch's has tanh and sigmoid, this one {activation:?} and {sigmoid:?}"),
+            format!("PyTorch's has tanh and sigmoid, this one {activation} and {sigmoid}"),
             REMEDY,
         ));
     }

@@ -6,6 +6,19 @@ use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, stack};
 
 use super::{Direction, Found, gru_row, row};
 
+/// Where a cell is one direction of a Bidirectional: that one's path, and the direction. One that is
+/// the whole model has no name.
+pub(super) fn direction(path: &str) -> Option<(String, &'static str)> {
+    let rnn = path.strip_suffix("/cell")?;
+    let (outer, last) = rnn.rsplit_once('/').unwrap_or(("bidirectional", rnn));
+    let way = match last {
+        "forward_rnn" => "forward",
+        "backward_rnn" => "backward",
+        _ => return None,
+    };
+    Some((outer.to_owned(), way))
+}
+
 impl Found<'_> {
     /// The Denses of Flax's gates side by side: kernels `(rows, gates·units)`, and the biases, where
     /// one that is missing is zeros.

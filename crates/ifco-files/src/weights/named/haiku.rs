@@ -1,9 +1,28 @@
-//! Haiku's GRU, and RNNs of two Denses, as Haiku and Flax have them.
+//! Haiku's GRU and norms, and RNNs of two Denses, as Haiku and Flax have them.
 
 use ifco_cell::{GruWeights, SimpleRnnWeights};
 use ndarray::{ArrayView2, Axis};
 
 use super::{Direction, Found, gru_row};
+
+/// The name of an array as that of its module: a BatchNorm keeps what it learned of the data in two
+/// modules of its own, `batch_norm/~/mean_ema/average`. `None` of what only training needs there.
+pub(super) fn averaged(mut parts: Vec<String>) -> Option<Vec<String>> {
+    let tail = parts.len().checked_sub(3).map(|at| &parts[at..]);
+    let is_own = |part: &str| part == "~";
+    let leaf = match tail {
+        Some([tilde, average, leaf]) if is_own(tilde) => match (average.as_str(), leaf.as_str()) {
+            ("mean_ema", "average") => "mean",
+            ("var_ema", "average") => "var",
+            ("mean_ema" | "var_ema", _) => return None,
+            _ => return Some(parts),
+        },
+        _ => return Some(parts),
+    };
+    parts.truncate(parts.len() - 3);
+    parts.push(leaf.to_owned());
+    Some(parts)
+}
 
 impl Found<'_> {
     /// An RNN of two Denses, the biases summed.

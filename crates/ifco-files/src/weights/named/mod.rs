@@ -6,6 +6,7 @@
 //! | `X/ii/kernel` … `X/io/kernel`, `X/hi/kernel`, `X/hi/bias` … | Flax's LSTMCell and OptimizedLSTMCell | a Dense each |
 //! | `X/ir`, `X/iz`, `X/in`, `X/hr`, `X/hz`, `X/hn` | Flax's GRUCell | a Dense each |
 //! | `X/i`, `X/h` | Flax's SimpleCell | |
+//! | `X/forward_rnn/cell/…`, `X/backward_rnn/cell/…` | Flax's Bidirectional of these | |
 //! | `lstm/linear/w`, `lstm/linear/b` | Haiku's LSTM: 1 is added to the forget gate | i g f o |
 //! | `gru/w_i`, `gru/w_h`, `gru/b` | Haiku's GRU | z r a |
 //! | `vanilla_rnn/linear`, `vanilla_rnn/linear_1` | Haiku's VanillaRNN, with relu | |
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, HashMap};
 use fused::fused;
 use ifco_cell::CellKind;
 use ifco_cell::packing::{self, GruPacking, Packing};
-use ndarray::{ArrayD, ArrayView1, ArrayView2, Ix1, Ix2};
+use ndarray::{Array1, ArrayD, ArrayView1, ArrayView2, Ix1, Ix2};
 
 use super::module::{Kind, Module};
 use super::spec::ModuleSpec;
@@ -97,7 +98,10 @@ pub(crate) fn file(tensors: Tensors, is_tensorflow: bool, notes: Vec<String>) ->
     for (name, array) in tensors {
         let name = name.strip_suffix(":0").unwrap_or(&name);
         let parts = name.split(separator).filter(|part| !part.is_empty());
-        named.push((parts.map(str::to_owned).collect(), array));
+        let parts: Vec<String> = parts.map(str::to_owned).collect();
+        if let Some(parts) = haiku::averaged(parts) {
+            named.push((parts, array));
+        }
     }
     let source = source(&named, is_tensorflow);
     strip(&mut named, source);
@@ -221,6 +225,10 @@ fn joined(groups: Vec<WeightsGroup>, source: WeightsSource) -> Vec<WeightsGroup>
             if let Some((outer, way)) = way {
                 into_direction(&mut group, outer, way);
             }
+        } else if source == WeightsSource::Flax
+            && let Some((outer, way)) = flax::direction(&group.path)
+        {
+            into_direction(&mut group, outer, way);
         } else if source == WeightsSource::TensorFlow
             && let Some((outer, way)) = tensorflow::direction(&group.path)
         {
@@ -302,10 +310,10 @@ fn plain<'a>(
                 kind = Some(Kind::Embedding);
                 ("weight", array.clone())
             }
-            "gamma" | "scale" => ("weight", array.clone()),
-            "beta" | "offset" | "bias" | "b" => ("bias", array.clone()),
-            "moving_mean" | "mean" => ("running_mean", array.clone()),
-            "moving_variance" | "var" => ("running_var", array.clone()),
+            "gamma" | "scale" => ("weight", of_features(array)),
+            "beta" | "offset" | "bias" | "b" => ("bias", of_features(array)),
+            "moving_mean" | "mean" => ("running_mean", of_features(array)),
+            "moving_variance" | "var" => ("running_var", of_features(array)),
             strange => {
                 return Err(format!(
                     "{strange:?} of shape {:?} is of no module that ifco knows",
@@ -352,6 +360,16 @@ fn plain<'a>(
         }
     }
     Module::of_arrays(group, kind, guess, Cow::Owned(arrays), eps)
+}
+
+/// A vector over the features: Haiku's norms keep theirs as `(1, 1, features)`.
+fn of_features(array: &ArrayD<f32>) -> ArrayD<f32> {
+    match array.shape().split_last() {
+        Some((last, [_, ..])) if *last == array.len() => {
+            array.iter().copied().collect::<Array1<_>>().into_dyn()
+        }
+        _ => array.clone(),
+    }
 }
 
 /// A group's arrays by name.
