@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::labels::LabelsArgs;
 use crate::opening::{ARCHITECTURE_HELP, ModelArgs};
 use crate::predict::inputs::InputArgs;
+use crate::progress::Progress;
 use crate::threads::ThreadsArgs;
 use crate::{interrupt, output};
 
@@ -160,7 +161,12 @@ fn read_text(path: &Path) -> Result<String, Failure> {
 }
 
 fn export(page: &Page, path: &Path) -> Result<(), Failure> {
-    let html = page.export()?;
+    let mut progress = None;
+    let html = page.export_watched(&mut |done, parts| {
+        let progress = progress.get_or_insert_with(|| Progress::new(parts as u64, "parts"));
+        progress.show(done as u64);
+    })?;
+    drop(progress);
     Ok(interrupt::write_whole(|| {
         ifco::arrays::write_file(path, |file| Ok(file.write_all(html.as_bytes())?))
     })?)

@@ -45,17 +45,36 @@ impl Page {
     /// # Errors
     /// When the model cannot run on the page's input.
     pub fn export(&self) -> Result<String, PageError> {
+        self.export_watched(&mut |_, _| {})
+    }
+
+    /// As [`export`](Self::export), telling `told` how many of how many parts of the work are done.
+    ///
+    /// # Errors
+    /// As for [`export`](Self::export).
+    pub fn export_watched(&self, told: &mut dyn FnMut(usize, usize)) -> Result<String, PageError> {
+        // The run, the heat maps, the gradient, each cell's weights, the steps, their gradients.
+        let parts = self.cells().len() + 5;
+        let mut done = 0;
+        let mut tell = || {
+            done += 1;
+            told(done, parts);
+        };
         let mut info = self.facts();
         let mut blobs = Blobs::default();
         let run = self.lock().first();
+        tell();
         let mut flow = Value::Null;
         // Heat maps first: they are small, and most of what there is to see.
         if let Some(run) = &run {
             info["run"] = self.run_facts(run);
             self.put_planes(run, &mut blobs);
+            tell();
             flow = self.put_flow(run, &mut blobs);
+            tell();
         }
         for (index, (path, cell)) in self.cells().iter().enumerate() {
+            tell();
             let numbers = facts::weights(cell);
             if numbers.len() * size_of::<f32>() > blobs.room() {
                 blobs.left_out.push(format!(
@@ -67,7 +86,9 @@ impl Page {
         }
         if let Some(run) = &run {
             put_steps(run, &mut blobs);
+            tell();
             put_flow_steps(run, &mut blobs);
+            tell();
         }
         let data = json!({
             "info": info,
