@@ -597,10 +597,16 @@ def the_keyboard_will_do(ifco, browser):
 def it_fits_every_screen(ifco, browser):
     """Nothing is wider than the screen, and all panels are there, also on paper and in the dark."""
     with ifco.serving(*EXAMPLES["dates"]) as url:
-        for width, height in [(360, 740), (800, 1000), (1366, 768), (1920, 1080)]:
+        for width, height in [(360, 740), (800, 1000), (1280, 800), (1366, 768), (1920, 1080)]:
             tab = Tab(browser, url, viewport={"width": width, "height": height}, color_scheme="dark")
             wide = tab.page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 0, (width, wide)
+            beyond = tab.page.evaluate(
+                """() => [...document.querySelectorAll(".card.sums > *, .card.readout > *")]
+                    .filter((e) => e.getBoundingClientRect().right > e.parentElement.getBoundingClientRect().right)
+                    .map((e) => e.outerHTML.slice(0, 80))"""
+            )
+            assert not beyond, (width, beyond)
             tab.page.emulate_media(media="print", color_scheme="dark")
             tab.settle()
             assert tab.page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
