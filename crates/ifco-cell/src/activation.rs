@@ -194,6 +194,16 @@ impl Activation {
         ("sparse_sigmoid", Activation::SparseSigmoid),
     ];
 
+    /// All that have a name, with their default parameters.
+    ///
+    /// ```
+    /// use ifco_cell::Activation;
+    /// assert!(Activation::named().any(|activation| activation == Activation::Tanh));
+    /// ```
+    pub fn named() -> impl Iterator<Item = Self> {
+        Self::NAMED.into_iter().map(|(_, activation)| activation)
+    }
+
     /// The activation that Keras 3 calls by this name, such as `"tanh"`, or by an alias of it
     /// (`swish`, `hard_swish`), with its default parameters.
     ///

@@ -266,33 +266,7 @@ pub(in crate::onnx) fn activation(at_points: &Array, limit: Option<f32>) -> Opti
     let (top, bottom) = (at(60.0)?, at(-60.0)?);
     let threshold = points.iter().zip(at_points).filter(|(_, y)| **y == 0.0);
     let threshold = threshold.map(|(x, _)| *x).fold(f32::NEG_INFINITY, f32::max);
-    let named = [
-        "sigmoid",
-        "tanh",
-        "linear",
-        "relu",
-        "hard_sigmoid",
-        "softplus",
-        "softsign",
-        "elu",
-        "selu",
-        "gelu",
-        "silu",
-        "hard_silu",
-        "exponential",
-        "mish",
-        "log_sigmoid",
-        "squareplus",
-        "soft_shrink",
-        "hard_shrink",
-        "tanh_shrink",
-        "sparse_plus",
-        "sparse_sigmoid",
-        "relu6",
-        "hard_tanh",
-        "celu",
-    ];
-    let named = named.into_iter().filter_map(Activation::from_name);
+    let named = Activation::named().filter(Activation::is_elementwise);
     let fitted = [
         Activation::HardSigmoidKeras2,
         Activation::Gelu { approximate: true },
