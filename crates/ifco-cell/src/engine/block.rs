@@ -12,8 +12,10 @@ use super::traffic::{Outputs, Passing};
 use super::{Packed, by_rows, extras};
 use crate::{Cell, LstmCell};
 
-/// Up to this many rows, all panels of a step are one call.
-const PANELS_AT_ONCE: usize = 3;
+/// Rows times panels whose sums become states together, about: few enough that the sums are still
+/// near, many enough that it is seldom. To go over from multiply-adds to gates, which are long chains
+/// of operations, and back costs as much as the gates of six rows.
+const ROWS_AT_ONCE: usize = 64;
 
 /// Up to so many features, x·W costs a row less in the chain of h·U than as a product of its own.
 const FEW_FEATURES: usize = 4;
@@ -313,11 +315,8 @@ impl<'a> Block<'a> {
         let (cell, isa, rows) = (self.cell(index), self.packed.isa, self.rows);
         let (width, vectors) = (cell.gates.layout.width(), cell.gates.layout.vectors());
         let own = self.panels(index);
-        let group = match rows <= PANELS_AT_ONCE {
-            true => own.len(),
-            false => 1,
-        };
-        let groups = own.len().div_ceil(group.max(1));
+        let group = (ROWS_AT_ONCE / rows).clamp(1, own.len().max(1));
+        let groups = own.len().div_ceil(group);
         let h = Rows {
             at: states.h,
             stride: cell.stride,

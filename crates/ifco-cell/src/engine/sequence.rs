@@ -19,7 +19,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
 use super::Packed;
 use super::block::{Block, Place};
-use super::buffer::Buffer;
+use super::buffer::{Buffer, LINE};
 use super::plan::{Plan, Scratch, Split, Work};
 use super::pool::{self, Barrier, Team};
 use super::product::Rows;
@@ -34,6 +34,21 @@ const TILE_ROWS: usize = 6;
 
 thread_local! {
     static SCRATCH: RefCell<Buffer> = RefCell::default();
+}
+
+/// Whether so many rows, so many values apart, have places enough in the caches: the product reads
+/// them once for each panel.
+fn spread_enough(stride: isize, rows: usize) -> bool {
+    /// A level 2 cache has so many places at least, and each of them room for some lines.
+    const PLACES: usize = 1024;
+    const LINES: usize = 4;
+    let stride = stride.unsigned_abs();
+    // The largest power of two in the distance says how few of the places the rows share.
+    let shared = match stride.is_multiple_of(LINE) && stride > 0 {
+        true => PLACES.min(1 << (stride / LINE).trailing_zeros()),
+        false => 1,
+    };
+    rows * shared <= LINES * PLACES
 }
 
 /// Runs the layer over shapes that were checked.
@@ -344,12 +359,8 @@ impl Passage<'_, '_> {
         let inputs = self.call.inputs;
         let [row, step, feature] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
         let features = inputs.dim().2;
-        if rows == 1 && !backwards && (feature == 1 || features <= 1) && step >= 0 {
-            let first = inputs.slice(ndarray::s![self.rows.start, reads.start, ..]);
-            return Rows {
-                at: first.as_ptr(),
-                stride: step.unsigned_abs(),
-            };
+        if let Some(rows) = self.in_place(reads.clone()) {
+            return rows;
         }
         let stride = self.call.scratch.x_stride;
         // SAFETY: `Scratch` has planned so many rows of x for this member alone, and the inputs
@@ -373,6 +384,28 @@ impl Passage<'_, '_> {
             }
             Rows { at: x, stride }
         }
+    }
+
+    /// The inputs of some steps where they are, if they can be read from there as they are.
+    fn in_place(&self, reads: Range<usize>) -> Option<Rows> {
+        let (inputs, backwards) = (self.call.inputs, self.call.options.go_backwards);
+        let [row, step, feature] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
+        let stride = match (self.rows.len(), reads.len()) {
+            (1, _) if !backwards => step,
+            (rows, 1) if spread_enough(row, rows) => row,
+            _ => return None,
+        };
+        if feature != 1 && inputs.dim().2 > 1 {
+            return None;
+        }
+        let t = match backwards {
+            true => inputs.dim().1 - 1 - reads.start,
+            false => reads.start,
+        };
+        Some(Rows {
+            at: inputs.slice(ndarray::s![self.rows.start, t, ..]).as_ptr(),
+            stride: usize::try_from(stride).ok()?,
+        })
     }
 
     /// Where the outputs go from step `read` on; with a mask nowhere, until [`emit`](Self::emit).
