@@ -9,14 +9,14 @@ use super::cell::{PackedCell, Projection, spread};
 const BLOCK_ROWS: usize = 64;
 
 /// Up to this many rows, x·W of many steps is one product: a few rows alone would read all of W for
-/// little work.
-const FEW_ROWS: usize = 15;
+/// little work. Of more rows the sums' way through memory costs more than W does.
+const FEW_ROWS: usize = 3;
 
 /// Rows times steps of such a product.
 const HOISTED_ROWS: usize = 64;
 
-/// Bytes of weights that a core is sure to keep near: beyond it, W is read for many steps at once,
-/// and threads share the units and not the rows.
+/// Bytes of weights that a core is sure to keep near: beyond it, threads share the units and not the
+/// rows.
 const NEAR_BYTES: usize = 768 << 10;
 
 /// Multiply-adds that make a second thread worth waking.
@@ -127,7 +127,7 @@ impl Work {
             Split::Units => self.batch,
         };
         let block_rows = rows.clamp(1, BLOCK_ROWS);
-        let hoisted = block_rows <= FEW_ROWS || self.bytes > NEAR_BYTES;
+        let hoisted = block_rows <= FEW_ROWS;
         let steps = match hoisted {
             true => (HOISTED_ROWS / block_rows).clamp(1, self.time.max(1)),
             false => 1,
