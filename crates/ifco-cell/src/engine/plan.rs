@@ -19,6 +19,11 @@ const HOISTED_ROWS: usize = 64;
 /// rows.
 const NEAR_BYTES: usize = 768 << 10;
 
+/// Bytes of weights that several cores read from the cache they share, each all of them, sooner than
+/// they wait for each other, where each has so many rows.
+const SHARED_BYTES: usize = 4 << 20;
+const SHARED_ROWS: usize = 4;
+
 /// Multiply-adds that make a second thread worth waking.
 const THREAD_WORK: usize = 1 << 20;
 
@@ -107,7 +112,9 @@ impl Work {
             true => (threads.min(self.panels).min(members), Split::Units),
             false => alone,
         };
-        let fits = self.bytes <= NEAR_BYTES || self.batch >= 2 * BLOCK_ROWS;
+        let fits = self.bytes <= NEAR_BYTES
+            || self.bytes <= SHARED_BYTES && self.batch >= SHARED_ROWS * threads
+            || self.batch >= 2 * BLOCK_ROWS;
         let first = match fits || by_units.0 < 2 {
             true => by_rows,
             false => by_units,
