@@ -1,6 +1,6 @@
 //! From the sums of the gates to the new states: the equations of `reference`, on vectors.
 
-use super::simd::{Isa, Kernel, Simd};
+use super::simd::{Beside, Isa, Kernel, Simd};
 use super::traffic::Outputs;
 use crate::{Activation, math};
 
@@ -244,9 +244,9 @@ impl Kernel for Valid {
         macro_rules! with_phi {
             ($phi:expr, $cell:ident $(, $sigma:expr)?) => {
                 match $phi {
-                    Phi::Tanh => $cell(s, of $(, $sigma)?, Tanh),
-                    Phi::Relu => $cell(s, of $(, $sigma)?, Relu),
-                    Phi::Linear => $cell(s, of $(, $sigma)?, Linear),
+                    Phi::Tanh => all_rows(s, of, $cell($($sigma,)? Tanh)),
+                    Phi::Relu => all_rows(s, of, $cell($($sigma,)? Relu)),
+                    Phi::Linear => all_rows(s, of, $cell($($sigma,)? Linear)),
                 }
             };
         }
@@ -262,42 +262,143 @@ impl Kernel for Valid {
         // SAFETY: the promise of `Gates::run`.
         unsafe {
             match of.equations {
-                Equations::Lstm(sigma, phi) => with_both!(sigma, phi, lstm),
-                Equations::Gru(sigma, phi) => with_both!(sigma, phi, gru),
-                Equations::SimpleRnn(phi) => with_phi!(phi, simple_rnn),
+                Equations::Lstm(sigma, phi) => with_both!(sigma, phi, Lstm),
+                Equations::Gru(sigma, phi) => with_both!(sigma, phi, Gru),
+                Equations::SimpleRnn(phi) => with_phi!(phi, SimpleRnn),
             }
         }
     }
 }
 
-/// Does `$body` for each vector of states, with the offsets of `z`, `x` and the states; rows that
-/// do not count keep theirs.
-macro_rules! each_vector {
-    ($s:ident, $of:ident, |$z:ident, $x:ident, $state:ident| $body:block) => {
-        for panel in 0..$of.panels {
-            for row in 0..$of.rows {
-                let $z = $of
-                    .z
-                    .at
-                    .add(row * $of.z.stride + panel * $of.z.panel_stride);
-                let $x = row * $of.x.stride + panel * $of.x.panel_stride;
-                let first = row * $of.stride + panel * $of.panel_stride;
-                for vector in 0..$of.panel_stride / S::LANES {
-                    let $state = first + vector * S::LANES;
-                    let $z = $z.add(vector * S::LANES);
-                    let $x = $x + vector * S::LANES;
-                    let new_h = if $of.counted.is_null() || *$of.counted.add(row) {
-                        $body
+/// So many rows' gates are computed side by side: each is a long chain of operations that wait for
+/// one another.
+const BESIDE: usize = 3;
+
+/// With fewer vectors of sums in registers there are too few of them for that.
+const REGISTERS: usize = 24;
+
+/// # Safety
+/// As for [`Gates::run`].
+#[inline(always)]
+unsafe fn all_rows<S: Simd>(s: S, of: &Gates, cell: impl Update) {
+    for panel in 0..of.panels {
+        for unit in (0..of.panel_stride).step_by(S::LANES) {
+            let mut row = 0;
+            // SAFETY: the caller's promise.
+            unsafe {
+                while S::SUMS >= REGISTERS && of.counted.is_null() && row + BESIDE <= of.rows {
+                    some_rows::<S, BESIDE>(s, of, cell, panel, unit, row);
+                    row += BESIDE;
+                }
+                while row < of.rows {
+                    if of.counted.is_null() || *of.counted.add(row) {
+                        some_rows::<S, 1>(s, of, cell, panel, unit, row);
                     } else {
-                        $s.load($of.h.add($state))
-                    };
-                    $s.store($of.new_h.add($state), new_h);
-                    let unit = panel * $of.panel_stride + vector * S::LANES;
-                    $of.outputs.put($s, row, unit, $of.units, new_h);
+                        let state = row * of.stride + panel * of.panel_stride + unit;
+                        s.store(of.new_h.add(state), s.load(of.h.add(state)));
+                    }
+                    row += 1;
                 }
             }
         }
-    };
+    }
+}
+
+/// The new states of `N` rows, of a vector of a panel's units.
+///
+/// # Safety
+/// As for [`Gates::run`].
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "row and gate, as everywhere")]
+unsafe fn some_rows<S: Simd, const N: usize>(
+    s: S,
+    of: &Gates,
+    cell: impl Update,
+    panel: usize,
+    unit: usize,
+    row: usize,
+) {
+    let zeros = [s.splat(0.0); N];
+    // SAFETY: the caller's promise.
+    unsafe {
+        let state = row * of.stride + panel * of.panel_stride + unit;
+        let mut c = load_rows(s, of.c, state, of.stride, cell.has_c());
+        let before = Before {
+            z: {
+                let first = row * of.z.stride + panel * of.z.panel_stride + unit;
+                let mut z = [zeros; 4];
+                for gate in 0..4 {
+                    let there = gate < cell.sums();
+                    z[gate] = load_rows(s, of.z.at, first + gate * S::LANES, of.z.stride, there);
+                }
+                z
+            },
+            x: {
+                let first = row * of.x.stride + panel * of.x.panel_stride + unit;
+                load_rows(s, of.x.at, first, of.x.stride, cell.looks_back())
+            },
+            h: load_rows(s, of.h, state, of.stride, cell.looks_back()),
+        };
+        let h = cell.update(Beside::<S, N>(s), before, &mut c);
+        for r in 0..N {
+            let state = state + r * of.stride;
+            if cell.has_c() {
+                s.store(of.c.add(state), c[r]);
+            }
+            s.store(of.new_h.add(state), h[r]);
+            let unit = panel * of.panel_stride + unit;
+            of.outputs.put(s, row + r, unit, of.units, h[r]);
+        }
+    }
+}
+
+/// A vector of each of `N` rows; zeros if it is not there.
+///
+/// # Safety
+/// If it is `there`, it can be read.
+#[inline(always)]
+unsafe fn load_rows<S: Simd, const N: usize>(
+    s: S,
+    at: *const f32,
+    first: usize,
+    stride: usize,
+    there: bool,
+) -> [S::F32; N] {
+    let mut rows = [s.splat(0.0); N];
+    for (r, row) in rows.iter_mut().enumerate() {
+        if there {
+            // SAFETY: the caller's promise.
+            *row = unsafe { s.load(at.add(first + r * stride)) };
+        }
+    }
+    rows
+}
+
+/// What the equations start from: the sums, and where they are looked at the candidate's part of x
+/// and h.
+struct Before<F> {
+    z: [F; 4],
+    x: F,
+    h: F,
+}
+
+/// A cell's equations.
+trait Update: Copy {
+    /// How many sums a unit has.
+    fn sums(self) -> usize;
+
+    /// Whether there is a c.
+    fn has_c(self) -> bool {
+        false
+    }
+
+    /// Whether x and h are looked at.
+    fn looks_back(self) -> bool {
+        false
+    }
+
+    /// The new h, and the new c in the place of the old one.
+    fn update<S: Simd>(self, s: S, before: Before<S::F32>, c: &mut S::F32) -> S::F32;
 }
 
 /// i, f, o = σ(z_i, z_f, z_o);  c̃ = φ(z_c);  c' = f∘c + i∘c̃;  h' = o∘φ(c')
@@ -314,51 +415,66 @@ pub(super) fn lstm_states<S: Simd>(
     (c, sigma.times(s, o, phi.fraction_of_state(s, c)))
 }
 
-/// # Safety
-/// As for [`Gates::run`].
-#[inline(always)]
-unsafe fn lstm<S: Simd>(s: S, of: &Gates, sigma: impl Sigmas, phi: impl Phis) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        each_vector!(s, of, |z, _x, state| {
-            let mut sums = [s.splat(0.0); 4];
-            for (gate, sum) in sums.iter_mut().enumerate() {
-                *sum = s.load(z.add(gate * S::LANES));
-            }
-            let c = of.c.add(state);
-            let (new_c, new_h) = lstm_states(s, sums, s.load(c), sigma, phi);
-            s.store(c, new_c);
-            new_h
-        });
+#[derive(Clone, Copy)]
+struct Lstm<A, B>(A, B);
+
+impl<A: Sigmas, B: Phis> Update for Lstm<A, B> {
+    #[inline(always)]
+    fn sums(self) -> usize {
+        4
+    }
+
+    #[inline(always)]
+    fn has_c(self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, before: Before<S::F32>, c: &mut S::F32) -> S::F32 {
+        let (new_c, new_h) = lstm_states(s, before.z, *c, self.0, self.1);
+        *c = new_c;
+        new_h
     }
 }
 
 /// z, r = σ(x_z + h_z, x_r + h_r);  h̃ = φ(x_h + r∘h_h);  h' = z∘h + (1 − z)∘h̃
-///
-/// # Safety
-/// As for [`Gates::run`].
-#[inline(always)]
-unsafe fn gru<S: Simd>(s: S, of: &Gates, sigma: impl Sigmas, phi: impl Phis) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        each_vector!(s, of, |z, x, state| {
-            let from_h = (s.load(z.add(2 * S::LANES)), None);
-            let reset = sigma.times(s, s.load(z.add(S::LANES)), from_h);
-            let candidate = phi.of(s, s.add(s.load(of.x.at.add(x)), reset));
-            let change = (s.sub(s.load(of.h.add(state)), candidate), None);
-            s.add(candidate, sigma.times(s, s.load(z), change))
-        });
+#[derive(Clone, Copy)]
+struct Gru<A, B>(A, B);
+
+impl<A: Sigmas, B: Phis> Update for Gru<A, B> {
+    #[inline(always)]
+    fn sums(self) -> usize {
+        3
+    }
+
+    #[inline(always)]
+    fn looks_back(self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, before: Before<S::F32>, _: &mut S::F32) -> S::F32 {
+        let Self(sigma, phi) = self;
+        let [z, r, from_h, _] = before.z;
+        let reset = sigma.times(s, r, (from_h, None));
+        let candidate = phi.of(s, s.add(before.x, reset));
+        let change = (s.sub(before.h, candidate), None);
+        s.add(candidate, sigma.times(s, z, change))
     }
 }
 
 /// h' = φ(z)
-///
-/// # Safety
-/// As for [`Gates::run`].
-#[inline(always)]
-unsafe fn simple_rnn<S: Simd>(s: S, of: &Gates, phi: impl Phis) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        each_vector!(s, of, |z, _x, state| { phi.of(s, s.load(z)) });
+#[derive(Clone, Copy)]
+struct SimpleRnn<B>(B);
+
+impl<B: Phis> Update for SimpleRnn<B> {
+    #[inline(always)]
+    fn sums(self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, before: Before<S::F32>, _: &mut S::F32) -> S::F32 {
+        self.0.of(s, before.z[0])
     }
 }
