@@ -240,7 +240,10 @@ impl Model {
             .collect();
         let (mut calls, mut moving, mut penalty) = (Vec::new(), Vec::new(), 0.0);
         let outputs = self.run_calls(inputs, tap, &mut |node, entry, taken, call| {
-            let entered = self.entries_of(node, &|input| is_entered[input]);
+            let entered = match entries {
+                Some(_) => self.entries_of(node, &|input| is_entered[input]),
+                None => Vec::new(),
+            };
             let enters = entered.contains(&true);
             let entering = entries.filter(|_| enters).map(|entries| Call {
                 entries: Some(Entries {
