@@ -128,6 +128,45 @@ def classify(ifco, folder, random):
     same_arrays(ifco, folder, path, model, [series[:, :, None]])
 
 
+def channels(ifco, folder, random):
+    """Three channels of a series, side by side."""
+    data, path = os.path.join(folder, "moves.csv"), os.path.join(folder, "moves.keras")
+    series = (random.normal(size=(90, 6, 3)) * [1, 1e3, 1e-3] + [0, 5e3, 1]).astype("f4")
+    names = [f"{channel}{step}" for channel in "xyz" for step in range(6)]
+    with open(data, "w", newline="") as file:
+        rows = [[*one.T.reshape(-1).tolist(), "up" if one[-1, 1] > one[0, 1] else "down"] for one in series]
+        csv.writer(file).writerows([[*names, "way"], *rows])
+    each = [part for channel in "xyz" for part in ("--series", f"{channel}0..{channel}5")]
+    run(ifco, "fit", "classify", data, *each, "--label", "way", "--units", "5", "--epochs", "2", "-o", path)
+    model, recipe = opened(path)
+    assert sum(recipe["series"], []) == names, recipe
+    chances = model.predict(series, verbose=0)
+    said = [line.split(",") for line in run(ifco, "predict", path, data).splitlines()[1:]]
+    assert np.allclose([float(chance) for _, chance in said], chances.max(1), atol=1e-4)
+    same_arrays(ifco, folder, path, model, [series])
+
+
+def recordings(ifco, folder, random):
+    """Recordings of different lengths, a line for each step, mixed up."""
+    data, path = os.path.join(folder, "runs.csv"), os.path.join(folder, "runs.keras")
+    runs = [(random.normal(size=(3 + k % 5, 2)) * [1, 1e3] + [0, 5e3]).astype("f4") for k in range(80)]
+    rows = [[f"run {k}", step, *runs[k][step].tolist(), "up" if runs[k][-1, 0] > 0 else "down"]
+            for k in range(80) for step in range(len(runs[k]))]
+    with open(data, "w", newline="") as file:
+        csv.writer(file).writerows([["run", "step", "ax", "ay", "way"], *random.permutation(np.array(rows)).tolist()])
+    run(ifco, "fit", "classify", data, "--id", "run", "--time", "step", "--series", "ax,ay", "--label", "way",
+        "--units", "5", "--epochs", "2", "-o", path)
+    model, recipe = opened(path)
+    assert recipe["recordings"] == {"id": "run", "time": "step", "channels": ["ax", "ay"]}, recipe
+    # As docs/fit.md says: behind the end of a short one stands the value that Masking leaves out.
+    x = keras.utils.pad_sequences(runs, padding="post", dtype="float32", value=model.get_layer("steps").mask_value)
+    chances = model.predict(x, verbose=0)
+    said = {line.split(",")[0]: line.split(",")[1:] for line in run(ifco, "predict", path, data).splitlines()[1:]}
+    found = [float(said[f"run {k}"][1]) for k in range(80)]
+    assert len(said) == 80 and np.allclose(found, chances.max(1), atol=1e-4)
+    same_arrays(ifco, folder, path, model, [x])
+
+
 def init(ifco, folder, random):
     spec, path = os.path.join(folder, "net.toml"), os.path.join(folder, "net.keras")
     with open(spec, "w") as file:
@@ -147,7 +186,7 @@ def main():
     parser.add_argument("--ifco", required=True)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    checks = (forecast, generate, tag, classify, init)
+    checks = (forecast, generate, tag, classify, channels, recordings, init)
     for check in checks:
         with tempfile.TemporaryDirectory() as folder:
             check(os.path.abspath(arguments.ifco), folder, np.random.default_rng(arguments.seed))

@@ -55,6 +55,19 @@ impl ModelArgs {
         }
     }
 
+    /// The same for a command that makes do with weights: those that no model can be made of stay
+    /// what they are.
+    pub fn open_to_see(&self) -> Result<Opened, Failure> {
+        match self.open()? {
+            Opened::Weights(weights) if weights.source != WeightsSource::Keras => {
+                let beside = self.beside();
+                let made = self.assume(beside.as_deref());
+                Ok(made.map_or(Opened::Weights(weights), Opened::Model))
+            }
+            opened => Ok(opened),
+        }
+    }
+
     /// Opens a file that must hold a whole model, or weights of which one can be made.
     pub fn open_model(&self) -> Result<Box<Model>, Failure> {
         match self.open_to_run()? {

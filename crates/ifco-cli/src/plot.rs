@@ -1,25 +1,27 @@
 //! `ifco plot`: pictures of a recurrent layer.
 
+mod run;
+
 use std::borrow::Cow;
 use std::io::Write;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum;
 use ifco::view::color::Theme;
 use ifco::view::plot::{self, Picture, PlotError, Sequence, Sort, Style};
-use ifco::{Cell, DigestBuilder, Model, Opened, Trace, TraceOptions};
-use ndarray::ArrayD;
+use ifco::{Cell, DigestBuilder, GradientTrace, Opened, Trace};
 
 use crate::failure::Failure;
-use crate::labels::LabelsArgs;
+use crate::labels::{Labels, LabelsArgs};
 use crate::opening::{self, ModelArgs};
 use crate::precision::note;
 use crate::predict::inputs::InputArgs;
-use crate::progress::Progress;
 use crate::threads::ThreadsArgs;
+use crate::trace::gradient::OfArgs;
 use crate::{interrupt, output};
+
+use run::Run;
 
 const AFTER_HELP: &str = "\
 The kinds:
@@ -27,6 +29,9 @@ The kinds:
               names of the gates; of the model alone
   gates       every gate and state as a heat map, units × time, of one row of the input
   cell        the states and gates of a few units, a curve each, of one row of the input
+  gradient    the size of dL/dc and dL/dh at every step and in every unit, on the way back from
+              the loss (--y) or the output (--target), and what the forget gates alone let through,
+              of one row
   saturation  for each gate a point per unit: how often it is closed (below 0.1), how often
               open (above 0.9), over all rows (Karpathy, Johnson and Fei-Fei, 2015)
 
@@ -40,6 +45,7 @@ Examples:
   ifco plot model.keras --layer bidirectional/forward -o f.svg
   ifco plot model.keras x.npy --kind gates -o gates.png        the first row of x
   ifco plot model.keras x.npy --kind cell --units 3,7 --row 2 --labels words.txt -o cell.svg
+  ifco plot model.keras x.npy --kind gradient --sort memory -o gradient.svg
   ifco plot model.keras x.npy --kind saturation --theme dark -o saturation.png";
 
 /// Draw a recurrent layer: its packed weights, its gates over time, its units
@@ -54,7 +60,7 @@ pub struct Args {
 
     /// What to draw
     #[arg(long, value_enum, default_value_t = Kind::Packing, hide_possible_values = true,
-          value_name = "packing|gates|cell|saturation")]
+          value_name = "packing|gates|cell|gradient|saturation")]
     kind: Kind,
 
     /// The file to write: .svg or .png, by its name
@@ -65,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     layer: Option<String>,
 
-    /// Which row of the input, counted from 0 (gates, cell)
+    /// Which row of the input, counted from 0 (gates, cell, gradient)
     #[arg(long, value_name = "N", default_value_t = 0)]
     row: usize,
 
@@ -76,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
     units: Vec<usize>,
 
-    /// The order of the units from above (gates)
+    /// The order of the units from above (gates, gradient)
     #[arg(long, value_enum, default_value_t = SortBy::Unit)]
     sort: SortBy,
 
@@ -97,6 +103,9 @@ pub struct Args {
     title: Option<String>,
 
     #[command(flatten)]
+    of: OfArgs,
+
+    #[command(flatten)]
     threads: ThreadsArgs,
 }
 
@@ -105,6 +114,7 @@ enum Kind {
     Packing,
     Gates,
     Cell,
+    Gradient,
     Saturation,
 }
 
@@ -199,14 +209,19 @@ impl Args {
         if self.kind == Kind::Packing && !self.input.inputs.is_empty() {
             return Err(
                 Failure::usage("--kind packing shows the weights, and takes no input")
-                    .help("choose --kind gates, cell or saturation to see what they do with one"),
+                    .help("choose --kind gates, cell, gradient or saturation to see what they do with one"),
             );
         }
         if !self.units.is_empty() && self.kind != Kind::Cell {
             return Err(Failure::usage("--units goes with --kind cell alone"));
         }
-        if self.labels.labels.is_some() && !matches!(self.kind, Kind::Gates | Kind::Cell) {
-            let what = "--labels goes with --kind gates and --kind cell: no other has steps";
+        let has_steps = matches!(self.kind, Kind::Gates | Kind::Cell | Kind::Gradient);
+        if self.labels.labels.is_some() && !has_steps {
+            let what = "--labels goes with --kind gates, cell and gradient: no other has steps";
+            return Err(Failure::usage(what));
+        }
+        if self.of.is_given() && self.kind != Kind::Gradient {
+            let what = "--y, --target and --at go with --kind gradient alone";
             return Err(Failure::usage(what));
         }
         Ok(())
@@ -219,7 +234,10 @@ impl Args {
     }
 
     fn of_input(&self, style: &Style) -> Result<Picture, Failure> {
-        let opened = self.model.open_to_run()?;
+        let opened = match self.kind {
+            Kind::Gradient => Opened::Model(self.model.open_layers()?),
+            _ => self.model.open_to_run()?,
+        };
         let model = self.model.whole(&opened)?;
         let (path, cell) = self.choose(&opened)?;
         let run = Run {
@@ -235,22 +253,45 @@ impl Args {
             return Ok(plot::saturation(&run.path, &digest, style)?);
         }
         let labels = self.labels.read()?;
-        let (trace, row) = run.one_row(self.row)?;
-        let labels = match labels {
-            // A row that is not there is told below.
-            Some(labels) if row < trace.batch() => {
-                let counting = (0..trace.time()).filter(|&t| trace.counts(row, t)).count();
-                let rows = run.rows().max(trace.batch());
-                Some(labels.of((self.row, rows), (trace.time(), counting))?)
-            }
-            _ => None,
-        };
+        if self.kind == Kind::Gradient {
+            let mut of = self.of.of(model, None)?;
+            let batch = |gradient: &GradientTrace| gradient.trace.batch();
+            let (gradient, row) = run.one_row(self.row, batch, |rows| {
+                run.gradient(&self.of, &mut of, rows)
+            })?;
+            let labels = self.labels_of(labels, &run, (&gradient.trace, row))?;
+            let sequence = Sequence::new(&gradient.trace, row, labels.as_deref())?;
+            let sequence = sequence.numbered(self.row);
+            let (sort, of) = (self.sort.into(), of.words(model));
+            let picture = plot::gradient(&run.path, &sequence, &gradient, &of, sort, style);
+            return Ok(picture?);
+        }
+        let (trace, row) = run.one_row(self.row, Trace::batch, |rows| run.trace(rows))?;
+        let labels = self.labels_of(labels, &run, (&trace, row))?;
         let sequence = Sequence::new(&trace, row, labels.as_deref())?.numbered(self.row);
         let picture = match self.kind {
             Kind::Cell => plot::cell(&run.path, &sequence, &self.units, style)?,
             _ => plot::gates(&run.path, &sequence, self.sort.into(), style)?,
         };
         Ok(picture)
+    }
+
+    /// What the steps of a row are called.
+    fn labels_of(
+        &self,
+        labels: Option<Labels>,
+        run: &Run<'_>,
+        (trace, row): (&Trace, usize),
+    ) -> Result<Option<Vec<String>>, Failure> {
+        match labels {
+            // A row that is not there is told when it is drawn.
+            Some(labels) if row < trace.batch() => {
+                let counting = (0..trace.time()).filter(|&t| trace.counts(row, t)).count();
+                let rows = run.rows().max(trace.batch());
+                Ok(Some(labels.of((self.row, rows), (trace.time(), counting))?))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn files(&self) -> String {
@@ -274,82 +315,6 @@ impl Args {
         }
         let first = cells.into_iter().next();
         first.ok_or_else(|| opening::no_cells(opened).at_file(&self.model.model))
-    }
-}
-
-/// A model, what it is to run on, and the cell to be looked at.
-struct Run<'a> {
-    model: &'a Model,
-    inputs: Vec<ArrayD<f32>>,
-    path: String,
-    files: String,
-}
-
-impl Run<'_> {
-    fn rows(&self) -> usize {
-        self.model.rows(&self.inputs)
-    }
-
-    /// The trace of some rows of the input.
-    fn trace(&self, rows: Range<usize>) -> Result<Trace, Failure> {
-        let inputs = self.inputs.iter().zip(self.model.inputs());
-        let views: Vec<_> = inputs
-            .map(|(input, port)| port.take_rows(input.view(), rows.clone()))
-            .collect();
-        let found = self
-            .model
-            .trace_all(&[&self.path], &views, &TraceOptions::default())
-            .map_err(|error| Failure::from(error).at(&self.files))?;
-        let calls = found.traces.len();
-        let first = found.traces.into_iter().next();
-        let (_, trace) = first.ok_or_else(|| {
-            let what = format!(
-                "the model's outputs do not need {:?}: it does not run",
-                self.path
-            );
-            Failure::new(what).at(&self.files)
-        })?;
-        if calls > 1 && rows.start == 0 {
-            note(format_args!(
-                "note: the model calls {} {calls} times; this is the first",
-                self.path
-            ));
-        }
-        Ok(trace)
-    }
-
-    /// A trace that holds the row, and where in it.
-    fn one_row(&self, row: usize) -> Result<(Trace, usize), Failure> {
-        let rows = self.rows();
-        let is_alone = row < rows
-            && self.model.static_batch_size().is_none()
-            && !self
-                .model
-                .layers()
-                .iter()
-                .any(|entry| entry.layer.is_stateful());
-        if is_alone {
-            let trace = self.trace(row..row + 1)?;
-            // Inside TimeDistributed a row of the input is several sequences.
-            if trace.batch() == 1 {
-                return Ok((trace, 0));
-            }
-        }
-        Ok((self.trace(0..rows)?, row))
-    }
-
-    /// All rows, a few at a time: the gates of many need more memory than their shares.
-    fn digest(&self, mut digest: DigestBuilder) -> Result<DigestBuilder, Failure> {
-        let rows = self.rows();
-        let fixed = self.model.static_batch_size();
-        let batch = fixed.unwrap_or(Model::DEFAULT_BATCH_SIZE).max(1);
-        let mut progress = Progress::new(rows as u64, "rows");
-        for start in (0..rows).step_by(batch) {
-            let end = rows.min(start + batch);
-            digest.add(&self.trace(start..end)?, start, 0);
-            progress.show(end as u64);
-        }
-        Ok(digest)
     }
 }
 

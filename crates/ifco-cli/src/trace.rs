@@ -1,7 +1,7 @@
 //! `ifco trace`: every gate of a recurrent layer at every step.
 
 mod flow;
-mod gradient;
+pub mod gradient;
 mod json;
 mod passes;
 mod save;
@@ -165,7 +165,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let model = args.model.whole(&opened)?;
     let inputs = args.input.read(model.inputs())?;
     let mut of = match args.gradient.gradient {
-        true => Some(args.gradient.of(model, args.row)?),
+        true => Some(args.gradient.of.of(model, args.row)?),
         false => None,
     };
     let inputs = match args.row {
@@ -189,7 +189,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let ran = match &mut of {
         None => passes::run(model, &inputs, &paths, &options, &mut sink),
         Some(of) => {
-            let chosen = (&args.gradient, of);
+            let chosen = (&args.gradient.of, of);
             gradient::run(model, &inputs, &paths, &options, chosen, &mut sink)
         }
     };

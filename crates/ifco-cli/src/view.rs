@@ -95,10 +95,10 @@ fn page(args: &Args) -> Result<Page, Failure> {
         .to_string_lossy();
     let at_model = |error: PageError| Failure::from(error).at_file(file);
     let has_input = !args.input.inputs.is_empty() || !args.text.is_empty();
-    let opened = match args.model.open_to_run() {
+    let opened = match has_input {
+        true => args.model.open_to_run()?,
         // Of weights that no model can be made of, there is the packing to see.
-        Err(_) if !has_input => args.model.open()?,
-        opened => opened?,
+        false => args.model.open_to_see()?,
     };
     let mut page = match opened {
         Opened::Weights(_) if has_input => {

@@ -378,6 +378,133 @@ fn a_classifier_of_texts_and_of_series() {
     assert!(text.contains("there is no column \"t9\""), "{text}");
 }
 
+/// Two channels of very different size, of which the difference in time tells the label: once with
+/// the steps side by side, once a line for each step, of different lengths and not in order.
+#[test]
+fn a_classifier_of_several_channels() {
+    let folder = folder("fit_channels");
+    let mut wide = String::from("x0,x1,x2,x3,kind,y0,y1,y2,y3\n");
+    let mut long = String::from("second,run,kind,big,small\n");
+    for run in 0..120 {
+        let kind = ["along", "against"][run % 2];
+        let length = 3 + run % 4;
+        let wave = |step: usize| f64::from((step * 7 + run * 5) as u32 % 11) - 5.0;
+        let sign = [1.0, -1.0][run % 2];
+        let big = |step| 1e4 + 100.0 * wave(step);
+        let small = |step| 0.01 * sign * wave(step);
+        let list = |of: &dyn Fn(usize) -> f64| {
+            let steps: Vec<String> = (0..4).map(|step| of(step).to_string()).collect();
+            steps.join(",")
+        };
+        writeln!(wide, "{},{kind},{}", list(&big), list(&small)).unwrap();
+        for step in (0..length).rev() {
+            let (big, small) = (big(step), small(step));
+            writeln!(long, "{step},run {run},{kind},{big},{small}").unwrap();
+        }
+    }
+    let wide = write(&folder, "wide.csv", &wide);
+    let long = write(&folder, "long.csv", &long);
+    let sizes = [
+        "--label",
+        "kind",
+        "--units",
+        "8",
+        "--epochs",
+        "25",
+        "--batch-size",
+        "8",
+        "--learning-rate",
+        "0.02",
+        "--json",
+        "--early-stopping",
+        "25",
+    ];
+    let out = path(&folder, "wide.keras");
+    let series = ["--series", "x0..x3", "--series", "y0..y3", "-o", &out];
+    let last = told(&works(
+        &[&["fit", "classify", &wide][..], &series, &sizes].concat(),
+    ));
+    assert_eq!(last["scores"]["model"]["accuracy"], 1.0, "{last}");
+    let shown = works(&["show", &out]);
+    assert!(
+        shown.contains("a series of 4 steps of 2 channels"),
+        "{shown}"
+    );
+    let said = works(&["predict", &out, &wide]);
+    assert!(said.starts_with("kind,chance\nalong,"), "{said}");
+
+    let out = path(&folder, "long.keras");
+    let series = [
+        "--id",
+        "run",
+        "--time",
+        "second",
+        "--series",
+        "big,small",
+        "-o",
+        &out,
+    ];
+    let last = told(&works(
+        &[&["fit", "classify", &long][..], &series, &sizes].concat(),
+    ));
+    assert_eq!(last["scores"]["model"]["accuracy"], 1.0, "{last}");
+    assert_eq!(last["samples"]["train"], 84);
+    // The recordings come in the order of the file, whatever the order of their steps; batches of
+    // other lengths say the same.
+    let said = works(&["predict", &out, &long]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (121, "run,kind,chance"));
+    assert!(lines[1].starts_with("run 0,along,") && lines[2].starts_with("run 1,against,"));
+    let text = fs::read_to_string(&long).unwrap();
+    let mut ordered: Vec<&str> = text.lines().skip(1).collect();
+    ordered.sort_by_key(|line| line.split(',').next().unwrap().parse::<usize>().unwrap());
+    let ordered = format!("{}\n{}\n", text.lines().next().unwrap(), ordered.join("\n"));
+    let ordered = write(&folder, "ordered.csv", &ordered);
+    let again = works(&["predict", &out, &ordered, "--batch-size", "1"]);
+    for (line, again) in lines.iter().zip(again.lines()).skip(1) {
+        let chance = |line: &str| line.rsplit(',').next().unwrap().parse::<f64>().unwrap();
+        assert_eq!(line.split(',').next(), again.split(',').next());
+        assert!(
+            (chance(line) - chance(again)).abs() < 2e-4,
+            "{line} and {again}"
+        );
+    }
+
+    let fit = |code, file: &str, more: &[&str]| {
+        let all = [&["fit", "classify", file, "--label", "kind"], more].concat();
+        fails(code, &all)
+    };
+    let text = fit(2, &wide, &["--series", "x0..x3", "--series", "y0..y2"]);
+    assert!(
+        text.contains("the channel y0..y2 has 3 steps and the first one 4 steps"),
+        "{text}"
+    );
+    let text = fit(2, &wide, &["--series", "x0", "--series", "y0"]);
+    assert!(text.contains("these have one step"), "{text}");
+    let text = fit(
+        2,
+        &long,
+        &[
+            "--id",
+            "run",
+            "--series",
+            "big..small,second",
+            "--time",
+            "second",
+        ],
+    );
+    assert!(text.contains("the time is among the columns"), "{text}");
+    let text = fit(1, &long, &["--id", "second", "--series", "big"]);
+    assert!(text.contains("are of one recording"), "{text}");
+    let gap = write(
+        &folder,
+        "gap.csv",
+        "run,kind,x\na,up,1\nb,down,nan\nc,up,2\nd,down,3\ne,up,1\nf,down,4\ng,up,1\n",
+    );
+    let text = fit(1, &gap, &["--id", "run", "--series", "x"]);
+    assert!(text.contains("column \"x\" has NaN in row 2"), "{text}");
+}
+
 #[test]
 fn says_what_is_wrong_with_data() {
     let folder = folder("fit_wrong");

@@ -46,7 +46,7 @@ fn fails(code: i32, arguments: &[&str]) -> String {
 #[test]
 fn every_kind_as_svg_and_png() {
     let folder = folder("every_kind");
-    for kind in ["packing", "gates", "cell", "saturation"] {
+    for kind in ["packing", "gates", "cell", "gradient", "saturation"] {
         for extension in ["svg", "PNG"] {
             let file = folder.join(format!("{kind}.{extension}"));
             let file = file.display().to_string();
@@ -67,7 +67,7 @@ fn every_kind_as_svg_and_png() {
         }
     }
     // No temporary file is left.
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 8);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 10);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn what_is_wrong_is_said_with_what_to_do() {
     let error = fails(2, &[&stacked, &x, "-o", &svg]);
     assert!(error.contains("takes no input"), "{error}");
     let error = fails(2, &[&stacked, "--labels", "x.txt", "-o", &svg]);
-    assert!(error.contains("--kind gates and --kind cell"), "{error}");
+    assert!(error.contains("--kind gates, cell and gradient"), "{error}");
     let error = fails(2, &[&stacked, "--size", "big", "-o", &svg]);
     assert!(error.contains("as in 960x540"), "{error}");
     let error = fails(1, &[&stacked, "--size", "90x90", "-o", &svg]);
@@ -227,4 +227,75 @@ fn what_is_wrong_is_said_with_what_to_do() {
     assert!(error.contains("none/p.svg"), "{error}");
     // Nothing was written.
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
+fn the_gradient_of_the_loss_or_of_the_output() {
+    let folder = folder("gradient");
+    let file = folder.join("flow.svg").display().to_string();
+    let (keras, x, y) = (
+        model("training.keras"),
+        model("training_x.npy"),
+        model("training_y.npy"),
+    );
+    let draw = |more: &[&str]| {
+        let all = [keras.as_str(), &x, "--kind", "gradient", "-o", &file];
+        works(&[&all[..], more].concat());
+        fs::read_to_string(&file).unwrap()
+    };
+    let svg = draw(&["--row", "3"]);
+    assert!(svg.contains("row 3 of the input") && svg.contains("L is the sum of"));
+    let of_loss = draw(&["--y", &y, "--row", "3"]);
+    assert!(of_loss.contains("L is the loss ("), "{of_loss}");
+    // The norm at the last step is what the trace of that row tells.
+    let trace = Command::new(env!("CARGO_BIN_EXE_ifco"))
+        .args([
+            "trace",
+            &keras,
+            &x,
+            "--gradient",
+            "--y",
+            &y,
+            "--row",
+            "3",
+            "--json",
+        ])
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&trace.stdout).unwrap();
+    let arrays = json.pointer("/cells/0/gradient/arrays").unwrap();
+    let of = |name: &str| {
+        arrays
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|array| array["name"] == name)
+    };
+    let last = of("dc").unwrap()["by_distance"][0].as_f64().unwrap();
+    let (_, told) = of_loss.split_once("norm ").unwrap();
+    let told: f64 = told
+        .split(' ')
+        .next()
+        .unwrap()
+        .replace('−', "-")
+        .parse()
+        .unwrap();
+    assert!((told / last - 1.0).abs() < 0.01, "{told} is not {last}");
+
+    let error = fails(2, &[&keras, &x, "--kind", "gates", "--y", &y, "-o", &file]);
+    assert!(error.contains("go with --kind gradient alone"), "{error}");
+    let error = fails(
+        2,
+        &[
+            &keras, &x, "--kind", "gradient", "--y", &x, "--target", "0", "-o", &file,
+        ],
+    );
+    assert!(error.contains("leave one of them out"), "{error}");
+    let error = fails(
+        1,
+        &[
+            &keras, &x, "--kind", "gradient", "--row", "999", "-o", &file,
+        ],
+    );
+    assert!(error.contains("there is no row 999"), "{error}");
 }

@@ -12,14 +12,13 @@
 //! Tokens are no numbers to multiply: an input that an `Embedding` reads is taken at the vectors
 //! which that puts out, x being all numbers of a token's vector, whose contributions are added up.
 //! So is one that a `Masking` reads, whose zeros would mask everything: the mask stays that of the
-//! input itself.
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
+//! input itself. Both may lie in a model inside this one. Such a layer gives back the contributions
+//! in place of the gradient that tokens have not, and whatever lies before it passes them on.
 
 use ndarray::{ArrayD, ArrayViewD, Axis};
 
-use crate::graph::Input;
-use crate::{Array, LayerEntry, Model, ModelError, Target, Tensor, Training};
+use crate::graph::{Input, Source};
+use crate::{Array, Forward, LayerGradients, Model, ModelError, Target, Tensor, Training};
 
 /// How contributions are computed.
 ///
@@ -74,34 +73,33 @@ impl Attribution {
     }
 }
 
-/// Where the input begins to be numbers: layers that read an input of the model, whose outputs are
-/// scaled in its stead.
-pub(crate) struct Entries {
+/// Where inputs of the model begin to be numbers: what a layer that reads some of them as they are
+/// is told in a run for [`Model::attribution`].
+///
+/// A layer that calls others passes it on; one that [`enters`](crate::Layer::enters) by itself
+/// scales what it puts out, and gives back contributions in place of its input's gradient.
+#[derive(Debug, Clone)]
+pub struct Entries {
     /// How much of the input there is, from 0 to 1.
-    share: f32,
-    /// What each of them put out, by its node, before it was scaled.
-    found: Mutex<Vec<(usize, Array)>>,
+    pub(crate) share: f32,
+    /// Which of the layer's inputs are the model's, as they are.
+    pub(crate) inputs: Vec<bool>,
 }
 
 impl Entries {
-    fn new(share: f32) -> Self {
-        Self {
-            share,
-            found: Mutex::default(),
-        }
-    }
-
-    /// Scales what a layer put out, and keeps it.
-    pub(crate) fn scale(&self, node: usize, outputs: &mut [Tensor]) {
-        if let Some(output) = outputs.first_mut() {
-            self.lock().push((node, output.data.clone()));
-            output.data *= self.share;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(usize, Array)>> {
-        // They are pushed whole.
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What a layer puts out where numbers begin, scaled; on the way back each number of its input,
+    /// of so many axes, has what its output contributes.
+    pub(crate) fn begin<'a>(&self, output: Tensor, axes: usize) -> Forward<'a> {
+        let whole = output.data;
+        let scaled = (&whole * self.share).into_shared();
+        let scaled = Tensor::new(scaled).with_mask(output.mask);
+        Forward::new(scaled, move |gradient| {
+            let mut parts = (&whole * &gradient).into_shared();
+            while parts.ndim() > axes {
+                parts = parts.sum_axis(Axis(parts.ndim() - 1)).into_shared();
+            }
+            Ok(LayerGradients::of_input(parts))
+        })
     }
 }
 
@@ -186,69 +184,52 @@ impl Model {
         by_outputs: impl FnOnce(&[Tensor]) -> Result<Vec<Option<Array>>, ModelError>,
     ) -> Result<(Vec<Tensor>, Contributions), ModelError> {
         self.reset_states();
-        let entered: Vec<bool> = self
-            .input_sources
-            .iter()
-            .map(|source| (0..self.nodes.len()).any(|node| self.enters(node) == Some(source.node)))
-            .collect();
-        let given = inputs.iter().zip(&entered);
+        let entries = Entries {
+            share,
+            inputs: self.entered(),
+        };
+        let given = inputs.iter().zip(&entries.inputs);
         let given: Vec<Tensor> = given
             .map(|(input, entered)| match entered {
                 true => Tensor::new(input.clone()),
                 false => Tensor::new((input * share).into_shared()),
             })
             .collect();
-        let entries = Entries::new(share);
         let mut training = Training::inference().with_weights(false);
-        let (outputs, tape) = self.run_with_entries(&given, &entries, &mut training)?;
+        let (outputs, tape) = self.run_taped(&given, None, Some(&entries), &mut training)?;
         let by_outputs = by_outputs(&outputs)?;
-        let (gradients, by_nodes) = tape.backward_to_nodes(by_outputs.clone())?;
-        let mut contributions: Vec<ArrayD<f32>> = inputs
-            .iter()
-            .zip(&entered)
-            .zip(gradients.inputs)
-            .map(|((input, entered), gradient)| match gradient {
-                Some(gradient) if !entered => input * &gradient,
-                _ => ArrayD::zeros(input.raw_dim()),
-            })
-            .collect();
-        for (node, values) in entries.lock().drain(..) {
-            let Some(Some(gradient)) = by_nodes.get(node) else {
-                continue;
-            };
-            let position = self.enters(node);
-            let position = position.and_then(|source| self.input_of(source));
-            let Some(sum) = position.and_then(|position| contributions.get_mut(position)) else {
-                continue;
-            };
-            let product = &values * gradient;
-            *sum += &match product.ndim() == sum.ndim() + 1 {
-                true => product.sum_axis(Axis(sum.ndim())),
-                false => product,
-            };
-        }
-        Ok((
-            outputs,
-            Contributions {
-                inputs: contributions,
-                by_outputs,
-            },
-        ))
+        let gradients = tape.backward(by_outputs.clone())?.inputs;
+        let inputs = inputs.iter().zip(&entries.inputs).zip(gradients);
+        let inputs = inputs.map(|((input, entered), found)| match found {
+            Some(parts) if *entered => parts.into_owned(),
+            Some(gradient) => input * &gradient,
+            None => ArrayD::zeros(input.raw_dim()),
+        });
+        let inputs = inputs.collect();
+        Ok((outputs, Contributions { inputs, by_outputs }))
     }
 
-    /// The node of the model's input that this node reads, where it is one that scaling begins at.
-    pub(crate) fn enters(&self, node: usize) -> Option<usize> {
-        let own = &self.nodes[node];
-        let is_entry =
-            |entry: &LayerEntry| matches!(entry.layer.class_name(), "Embedding" | "Masking");
-        match own.inputs.as_slice() {
-            [Input::Tensor(source)]
-                if is_entry(&self.layers[own.layer]) && self.input_of(source.node).is_some() =>
-            {
-                Some(source.node)
-            }
-            _ => None,
-        }
+    /// Which inputs only begin to be numbers behind the layers that read them.
+    pub(crate) fn entered(&self) -> Vec<bool> {
+        let is_entered = |source: &Source| {
+            self.order.iter().any(|node| {
+                self.entries_of(*node, &|input| input == source.node)
+                    .contains(&true)
+            })
+        };
+        self.input_sources.iter().map(is_entered).collect()
+    }
+
+    /// Which inputs of a node are those inputs of the model that `is_entered`, and begin to be
+    /// numbers behind it.
+    pub(crate) fn entries_of(&self, node: usize, is_entered: &dyn Fn(usize) -> bool) -> Vec<bool> {
+        let layer = &self.layers[self.nodes[node].layer].layer;
+        let inputs = self.nodes[node].inputs.iter().enumerate();
+        let enters = inputs.map(|(index, input)| match input {
+            Input::Tensor(source) => is_entered(source.node) && layer.enters(index),
+            Input::Number(_) => false,
+        });
+        enters.collect()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::attribution::Entries;
 use crate::graph::{Input, Source};
 use crate::training::add;
 use crate::{
-    Array, Backward, Gradient, LayerEntry, LayerError, Model, ModelError, MovingAverage, Tap,
+    Array, Backward, Call, Gradient, LayerEntry, LayerError, Model, ModelError, MovingAverage, Tap,
     Tensor, Training,
 };
 
@@ -32,6 +32,8 @@ struct TapedCall<'a> {
     outputs: usize,
     /// Whether the gradients of its weights are asked for.
     weights: bool,
+    /// Which of its inputs are entered here: see [`Entries`].
+    entered: Vec<bool>,
     backward: Backward<'a>,
 }
 
@@ -207,18 +209,9 @@ impl Model {
         self.run_taped(inputs, tap, None, training)
     }
 
-    /// Runs the model once, where the layers that the inputs enter by are scaled, and have the way
-    /// back end at them.
-    pub(crate) fn run_with_entries<'a>(
-        &'a self,
-        inputs: &[Tensor],
-        entries: &Entries,
-        training: &mut Training,
-    ) -> Result<(Vec<Tensor>, ModelTape<'a>), ModelError> {
-        self.run_taped(inputs, None, Some(entries), training)
-    }
-
-    fn run_taped<'a>(
+    /// The same, where with `entries` the layers that inputs enter by are scaled. On the way back
+    /// these inputs get contributions in place of gradients, and those of such layers alone.
+    pub(crate) fn run_taped<'a>(
         &'a self,
         inputs: &[Tensor],
         tap: Option<&Tap>,
@@ -227,8 +220,15 @@ impl Model {
     ) -> Result<(Vec<Tensor>, ModelTape<'a>), ModelError> {
         let inputs_wanted = training.wants_inputs();
         let mut wanted = vec![false; self.nodes.len()];
+        let mut is_entered = vec![false; self.nodes.len()];
+        if let Some(entries) = entries {
+            let inputs = entries.inputs.iter().zip(self.entered());
+            for (source, (own, entered)) in self.input_sources.iter().zip(inputs) {
+                is_entered[source.node] = *own && entered;
+            }
+        }
         for source in &self.input_sources {
-            wanted[source.node] = inputs_wanted;
+            wanted[source.node] = inputs_wanted && !is_entered[source.node];
         }
         let first_weights = self.first_weights();
         let has_trainable: Vec<bool> = self
@@ -240,17 +240,23 @@ impl Model {
             .collect();
         let (mut calls, mut moving, mut penalty) = (Vec::new(), Vec::new(), 0.0);
         let outputs = self.run_calls(inputs, tap, &mut |node, entry, taken, call| {
-            if let Some(entries) = entries
-                && self.enters(node).is_some()
-            {
-                let mut outputs = entry.layer.call(taken, call)?;
-                entries.scale(node, &mut outputs);
-                wanted[node] = true;
-                return Ok(outputs);
-            }
+            let entered = match entries {
+                Some(_) => self.entries_of(node, &|input| is_entered[input]),
+                None => Vec::new(),
+            };
+            let enters = entered.contains(&true);
+            let entering = entries.filter(|_| enters).map(|entries| Call {
+                entries: Some(Entries {
+                    share: entries.share,
+                    inputs: entered.clone(),
+                }),
+                ..call.clone()
+            });
+            let call = entering.as_ref().unwrap_or(call);
             let layer = self.nodes[node].layer;
             let weights = training.wants_weights() && has_trainable[layer];
-            let inputs = self.nodes[node].sources().any(|source| wanted[source.node]);
+            let mut sources = self.nodes[node].sources();
+            let inputs = enters || sources.any(|source| wanted[source.node]);
             let states = tap.is_some_and(|tap| tap.asks_gradients(&entry.name));
             wanted[node] = inputs || weights || states;
             let forward = training.wanting(inputs, weights, |training| {
@@ -268,6 +274,7 @@ impl Model {
                     node,
                     outputs: forward.outputs.len(),
                     weights,
+                    entered,
                     backward: forward.backward,
                 });
             }
@@ -319,14 +326,6 @@ impl ModelTape<'_> {
     /// # Errors
     /// When a gradient does not have its output's shape, or a layer cannot be trained.
     pub fn backward(self, outputs: Vec<Option<Array>>) -> Result<ModelGradients, ModelError> {
-        Ok(self.backward_to_nodes(outputs)?.0)
-    }
-
-    /// The same, with the gradient of the first output of each node that nothing went back through.
-    pub(crate) fn backward_to_nodes(
-        self,
-        outputs: Vec<Option<Array>>,
-    ) -> Result<(ModelGradients, Vec<Option<Array>>), ModelError> {
         self.check(&outputs)?;
         let model = self.model;
         let mut gradients: Vec<Vec<Option<Array>>> = vec![Vec::new(); model.nodes.len()];
@@ -347,9 +346,10 @@ impl ModelTape<'_> {
             let node = &model.nodes[call.node];
             let entry = &model.layers[node.layer];
             let mut of_layer = (call.backward)(of_outputs).map_err(|source| entry.error(source))?;
-            for (input, gradient) in node.inputs.iter().zip(of_layer.inputs) {
+            let of_inputs = of_layer.inputs.into_iter().enumerate();
+            for (input, (index, gradient)) in node.inputs.iter().zip(of_inputs) {
                 if let Input::Tensor(source) = input
-                    && self.wanted[source.node]
+                    && (self.wanted[source.node] || call.entered.get(index) == Some(&true))
                 {
                     note(&mut gradients, source, gradient);
                 }
@@ -379,13 +379,10 @@ impl ModelTape<'_> {
             let of_input = gradients[source.node].get(source.tensor).cloned().flatten();
             of_input.filter(|_| self.inputs_wanted)
         });
-        let found = ModelGradients {
+        Ok(ModelGradients {
             inputs: inputs.collect(),
             weights: weights.into_iter().flatten().collect(),
-        };
-        let by_nodes = gradients.into_iter();
-        let by_nodes = by_nodes.map(|of_node| of_node.into_iter().next().flatten());
-        Ok((found, by_nodes.collect()))
+        })
     }
 
     fn check(&self, gradients: &[Option<Array>]) -> Result<(), ModelError> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::WeightUpdate;
 use crate::{
-    Forward, LayerError, NotStreamable, Shape, StepShape, Streamed, Tap, Tensor, Training,
+    Entries, Forward, LayerError, NotStreamable, Shape, StepShape, Streamed, Tap, Tensor, Training,
 };
 
 /// One array that a layer takes, and where files keep it.
@@ -98,6 +98,9 @@ pub struct Call {
     /// Where the recurrent layers inside leave their traces, in a run that keeps some. A layer
     /// that calls others passes it on.
     pub tap: Option<Tap>,
+    /// Which of the inputs are the model's as they are, in a run for
+    /// [`Model::attribution`](crate::Model::attribution). A layer that calls others passes it on.
+    pub entries: Option<Entries>,
 }
 
 impl Call {
@@ -318,6 +321,14 @@ pub trait Layer: Debug + Send + Sync {
     /// Whether a call takes the masks off its inputs, so that layers which run later do not see
     /// them: what Keras 3's MultiHeadAttention does.
     fn takes_masks_away(&self) -> bool {
+        false
+    }
+
+    /// Whether an input of the model which this input is begins to be numbers behind the layer
+    /// only: tokens that an Embedding looks up, and what a Masking reads, whose zeros would mask it.
+    /// Such a layer heeds [`Call::entries`] in
+    /// [`call_for_training`](Self::call_for_training).
+    fn enters(&self, _input: usize) -> bool {
         false
     }
 

@@ -52,7 +52,7 @@ mod trace;
 mod training;
 
 pub use about::About;
-pub use attribution::{Attribution, AttributionMethod};
+pub use attribution::{Attribution, AttributionMethod, Entries};
 pub use backward::{ModelGradients, ModelTape};
 pub use builder::{ModelBuilder, Output};
 pub use calls::{Argument, ModelCall};

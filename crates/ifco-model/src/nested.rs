@@ -65,8 +65,9 @@ impl Layer for Model {
         training: &mut Training,
     ) -> Result<Forward<'a>, LayerError> {
         let tap = call.tap.as_ref();
+        let entries = call.entries.as_ref();
         let (outputs, tape) = self
-            .run_for_training(inputs, tap, training)
+            .run_taped(inputs, tap, entries, training)
             .map_err(inside)?;
         let (moving, penalty) = (tape.moving().to_vec(), tape.penalty());
         let backward = |gradients| {
@@ -111,6 +112,10 @@ impl Layer for Model {
 
     fn set_precision(&mut self, precision: Precision) {
         Model::set_precision(self, precision);
+    }
+
+    fn enters(&self, input: usize) -> bool {
+        self.entered().get(input) == Some(&true)
     }
 
     fn is_stateful(&self) -> bool {

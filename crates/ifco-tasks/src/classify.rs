@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use ifco_train::{Data, FitError, Samples};
-use ndarray::{Array2, Array3, ArrayD};
+use ndarray::{Array2, Array3, ArrayD, s};
 use serde_json::{Value, json};
 
 use crate::forecast::Scaling;
@@ -35,11 +35,60 @@ pub enum Told {
         /// No more of them are looked at.
         length: usize,
     },
-    /// A series, a step in each of these columns.
+    /// A series whose steps lie side by side, a row for each sample.
     Series {
-        /// The columns.
-        columns: Vec<String>,
+        /// For each channel the columns of its steps, as many for each.
+        channels: Vec<Vec<String>>,
     },
+    /// A recording of any length, a row for each step.
+    Recordings {
+        /// The column that tells to which recording a row belongs.
+        id: String,
+        /// The column that orders the steps of a recording; absent: they are in order.
+        time: Option<String>,
+        /// The columns of the channels.
+        channels: Vec<String>,
+    },
+}
+
+/// What stands in all channels of the steps behind the end of a shorter recording. A `Masking`
+/// layer leaves them out.
+pub const NO_STEP: f32 = -1e9;
+
+/// The rows of each recording, by their `ids`: recordings as they come, rows by their `times`, or as
+/// they come. Times that all are numbers are ordered as such, others as texts, as dates from the
+/// year to the second are.
+///
+/// ```
+/// use ifco_tasks::classify::recordings;
+/// let times = ["9", "10", "0.5"];
+/// assert_eq!(recordings(["b", "a", "b"], Some(&times)), [vec![2, 0], vec![1]]);
+/// assert_eq!(recordings(["b", "a", "b"], None), [vec![0, 2], vec![1]]);
+/// ```
+pub fn recordings<'a>(
+    ids: impl IntoIterator<Item = &'a str>,
+    times: Option<&[&str]>,
+) -> Vec<Vec<usize>> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut all: Vec<Vec<usize>> = Vec::new();
+    for (row, id) in ids.into_iter().enumerate() {
+        let place = *places.entry(id).or_insert(all.len());
+        if place == all.len() {
+            all.push(Vec::new());
+        }
+        all[place].push(row);
+    }
+    let Some(times) = times else { return all };
+    let text = |row: &usize| times.get(*row).copied().unwrap_or_default().trim();
+    let number = |row: &usize| text(row).parse::<f64>().ok();
+    let numbers = (0..times.len()).map(|row| number(&row));
+    match numbers.collect::<Option<Vec<f64>>>() {
+        Some(times) => all
+            .iter_mut()
+            .for_each(|rows| rows.sort_by(|one, other| times[*one].total_cmp(&times[*other]))),
+        None => all.iter_mut().for_each(|rows| rows.sort_by_key(text)),
+    }
+    all
 }
 
 /// The pieces of a text that a classifier is told, as they stand in its vocabulary.
@@ -52,14 +101,14 @@ pub fn pieces(text: &str, level: Level) -> impl Iterator<Item = String> {
 }
 
 impl Classify {
-    /// The network, in Keras's words; `scaling` is that of the steps of a series, all together.
+    /// The network, in Keras's words; `scaling` is that of each channel of a series.
     ///
     /// ```
     /// use ifco_model::{Generation, Model};
     /// use ifco_tasks::{Size, classify::{Classify, Told}, forecast::Scaling};
     /// use ndarray::Array;
     ///
-    /// let told = Told::Series { columns: vec!["t0".into(), "t1".into()] };
+    /// let told = Told::Series { channels: vec![vec!["t0".into(), "t1".into()]] };
     /// let labels = vec!["up".into(), "down".into()];
     /// let task = Classify { told, label: "way".into(), labels };
     /// let scaling = Scaling { mean: vec![0.0], deviation: vec![1.0] };
@@ -87,13 +136,23 @@ impl Classify {
                 graph.add("Embedding", "embedding", embedding, &["pieces"], &sizes);
                 graph.recurrent(size, "embedding", None, kind)
             }
-            Told::Series { columns } => {
-                let sizes = [Some(columns.len()), Some(1)];
+            Told::Series { .. } | Told::Recordings { .. } => {
+                let (steps, channels) = match &self.told {
+                    Told::Series { channels } => (channels.first().map(Vec::len), channels.len()),
+                    _ => (None, scaling.mean.len()),
+                };
+                let sizes = [steps, Some(channels)];
                 graph.input("series", &sizes, "float32");
+                let mut below = "series";
+                if matches!(self.told, Told::Recordings { .. }) {
+                    let masking = json!({"mask_value": NO_STEP});
+                    graph.add("Masking", "steps", masking, &["series"], &sizes);
+                    below = "steps";
+                }
                 let variance: Vec<f64> = scaling.deviation.iter().map(|d| d * d).collect();
                 let scaled = json!({"axis": [-1], "mean": scaling.mean, "variance": variance});
-                graph.add("Normalization", "scaled", scaled, &["series"], &sizes);
-                graph.recurrent(size, "scaled", sizes[0], kind)
+                graph.add("Normalization", "scaled", scaled, &[below], &sizes);
+                graph.recurrent(size, "scaled", steps, kind)
             }
         };
         let labels = json!({"units": self.labels.len(), "activation": "softmax"});
@@ -181,7 +240,7 @@ pub struct Labelled {
 #[derive(Debug)]
 enum Rows {
     Texts(Vec<Vec<u32>>),
-    Series(Array2<f32>),
+    Series(Vec<Array2<f32>>),
 }
 
 impl Labelled {
@@ -193,8 +252,9 @@ impl Labelled {
         }
     }
 
-    /// Series, `(samples, steps)`.
-    pub fn series(series: Array2<f32>, labels: Vec<usize>) -> Self {
+    /// Series, each `(steps, channels)`. A batch is as long as its longest, with [`NO_STEP`] behind
+    /// the end of shorter ones.
+    pub fn series(series: Vec<Array2<f32>>, labels: Vec<usize>) -> Self {
         Self {
             told: Rows::Series(series),
             labels,
@@ -223,8 +283,18 @@ impl Samples for Labelled {
                 Array2::from_shape_fn((rows.len(), longest), number).into_dyn()
             }
             Rows::Series(series) => {
-                let value = |(row, step, _): (usize, usize, usize)| series[[rows[row], step]];
-                Array3::from_shape_fn((rows.len(), series.ncols(), 1), value).into_dyn()
+                let longest = rows
+                    .iter()
+                    .map(|row| series[*row].nrows())
+                    .max()
+                    .unwrap_or(0);
+                let channels = rows.first().map_or(0, |row| series[*row].ncols());
+                let mut batch = Array3::from_elem((rows.len(), longest, channels), NO_STEP);
+                for (row, mut sample) in rows.iter().zip(batch.outer_iter_mut()) {
+                    let own = &series[*row];
+                    sample.slice_mut(s![..own.nrows(), ..]).assign(own);
+                }
+                batch.into_dyn()
             }
         };
         let label = |(row, _): (usize, usize)| self.labels[rows[row]] as f32;
@@ -267,5 +337,59 @@ mod tests {
         let data = samples.rows(&[1, 0]).unwrap();
         assert_eq!(data.inputs[0].shape(), [2, 3]);
         assert_eq!(data.targets[0].as_slice().unwrap(), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn recordings_are_padded_with_steps_that_are_masked() {
+        let series = vec![
+            ndarray::array![[1.0, 2.0]],
+            ndarray::array![[3.0, 4.0], [5.0, 6.0]],
+        ];
+        let samples = Labelled::series(series, vec![0, 1]);
+        let data = samples.rows(&[0, 1]).unwrap();
+        assert_eq!(data.inputs[0].shape(), [2, 2, 2]);
+        let right = [1.0, 2.0, NO_STEP, NO_STEP, 3.0, 4.0, 5.0, 6.0];
+        assert_eq!(data.inputs[0].as_slice().unwrap(), right);
+        assert_eq!(samples.rows(&[0]).unwrap().inputs[0].shape(), [1, 1, 2]);
+
+        let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let task = Classify {
+            told: Told::Recordings {
+                id: "id".into(),
+                time: None,
+                channels: text(&["x", "y"]),
+            },
+            label: "label".into(),
+            labels: text(&["a", "b"]),
+        };
+        let scaling = Scaling {
+            mean: vec![1.0, 5.0],
+            deviation: vec![2.0, 4.0],
+        };
+        let size = Size {
+            units: 3,
+            layers: 2,
+            dropout: 0.0,
+            embedding: 0,
+        };
+        let json = task.architecture(&size, &scaling);
+        let mut model =
+            ifco_model::Model::from_config(&json, ifco_model::Generation::Keras3).unwrap();
+        ifco_train::initialize(&mut model, 0).unwrap();
+        let padded = model.predict(&data.inputs[0]).unwrap();
+        let alone = model.predict(&samples.rows(&[0]).unwrap().inputs[0]);
+        let alone = alone.unwrap();
+        for (padded, alone) in padded.iter().zip(&alone) {
+            assert!((padded - alone).abs() < 1e-6, "{padded} is not {alone}");
+        }
+    }
+
+    #[test]
+    fn steps_are_ordered_by_their_times() {
+        let dates = ["2024-02-01 09:00", "2024-01-31 10:00", "2024-01-31 09:59"];
+        assert_eq!(recordings(["a"; 3], Some(&dates)), [[2, 1, 0]]);
+        // Ten is behind nine, as a number; equal times stay as they are.
+        let times = ["10", " 9", "9", "-1e3"];
+        assert_eq!(recordings(["a"; 4], Some(&times)), [[3, 1, 2, 0]]);
     }
 }

@@ -7,6 +7,9 @@
 //! {"ifco": 1, "task": "classify", "text": {"column": "review", "level": "word", "vocabulary": ["good"],
 //!  "length": 200}, "label": "mood", "labels": ["sad", "glad"]}
 //! {"ifco": 1, "task": "classify", "series": ["t0", "t1"], "label": "kind", "labels": ["a", "b"]}
+//! {"ifco": 1, "task": "classify", "series": [["x0", "x1"], ["y0", "y1"]], "label": "kind", "labels": ["a", "b"]}
+//! {"ifco": 1, "task": "classify", "recordings": {"id": "run", "time": "second", "channels": ["x", "y"]},
+//!  "label": "kind", "labels": ["a", "b"]}
 //! ```
 
 use serde_json::{Map, Value, json};
@@ -81,30 +84,11 @@ impl Recipe {
                     tags: Vocabulary::from_entries(reader.texts("tags")?),
                 }))
             }
-            "classify" => {
-                let told = match reader.get("text") {
-                    Some(text) => {
-                        let text = Reader {
-                            json: text,
-                            place: "text.".into(),
-                        };
-                        Told::Text {
-                            column: text.text("column")?,
-                            level: text.level()?,
-                            vocabulary: text.vocabulary("vocabulary")?,
-                            length: text.number("length", 1..1 << 24, "a number of pieces")?,
-                        }
-                    }
-                    None => Told::Series {
-                        columns: reader.texts("series")?,
-                    },
-                };
-                Ok(Self::Classify(Classify {
-                    told,
-                    label: reader.text("label")?,
-                    labels: reader.texts("labels")?,
-                }))
-            }
+            "classify" => Ok(Self::Classify(Classify {
+                told: reader.told()?,
+                label: reader.text("label")?,
+                labels: reader.texts("labels")?,
+            })),
             _ => Err(reader.wrong("task", "forecast, generate, tag or classify")),
         }
     }
@@ -129,7 +113,12 @@ impl Recipe {
                         length,
                     } => json!({"text": {"column": column, "level": level.name(),
                         "vocabulary": vocabulary.entries(), "length": length}}),
-                    Told::Series { columns } => json!({"series": columns}),
+                    Told::Series { channels } => match &channels[..] {
+                        [steps] => json!({"series": steps}),
+                        several => json!({"series": several}),
+                    },
+                    Told::Recordings { id, time, channels } => json!({"recordings":
+                        {"id": id, "time": time, "channels": channels}}),
                 };
                 told["label"] = json!(task.label);
                 told["labels"] = json!(task.labels);
@@ -192,9 +181,17 @@ impl Recipe {
                     Told::Text { column, .. } => {
                         format!("labels the text in {column:?} with one of {labels}")
                     }
-                    Told::Series { columns } => format!(
-                        "labels a series of {} with one of {labels}",
-                        count(columns.len(), "step")
+                    Told::Series { channels } => {
+                        let steps = count(channels.first().map_or(0, Vec::len), "step");
+                        let of = match channels.len() {
+                            1 => String::new(),
+                            several => format!(" of {}", count(several, "channel")),
+                        };
+                        format!("labels a series of {steps}{of} with one of {labels}")
+                    }
+                    Told::Recordings { id, channels, .. } => format!(
+                        "labels the recording of each {id:?}, {}, with one of {labels}",
+                        count(channels.len(), "channel")
                     ),
                 }
             }
@@ -232,6 +229,44 @@ impl Reader<'_> {
         }
     }
 
+    /// What a classifier is told.
+    fn told(&self) -> Result<Told, RecipeError> {
+        let inside = |key: &str| {
+            let json = self.get(key)?;
+            let place = format!("{key}.");
+            Some(Reader { json, place })
+        };
+        if let Some(text) = inside("text") {
+            return Ok(Told::Text {
+                column: text.text("column")?,
+                level: text.level()?,
+                vocabulary: text.vocabulary("vocabulary")?,
+                length: text.number("length", 1..1 << 24, "a number of pieces")?,
+            });
+        }
+        if let Some(recordings) = inside("recordings") {
+            let has_time = recordings.get("time").is_some_and(|time| !time.is_null());
+            return Ok(Told::Recordings {
+                id: recordings.text("id")?,
+                time: has_time.then(|| recordings.text("time")).transpose()?,
+                channels: recordings.texts("channels")?,
+            });
+        }
+        let list = self.get("series").and_then(Value::as_array);
+        let list = list.map_or(&[][..], Vec::as_slice);
+        if !list.first().is_some_and(Value::is_array) {
+            let channels = vec![self.texts("series")?];
+            return Ok(Told::Series { channels });
+        }
+        let channels = list.iter().map(texts).collect::<Option<Vec<_>>>();
+        let even = channels.filter(|all| all.iter().all(|steps| steps.len() == all[0].len()));
+        let expected = "for each channel a list of as many texts";
+        match even {
+            Some(channels) => Ok(Told::Series { channels }),
+            None => Err(self.wrong("series", expected)),
+        }
+    }
+
     fn text(&self, key: &str) -> Result<String, RecipeError> {
         let text = self.get(key).and_then(Value::as_str);
         text.map(str::to_owned)
@@ -247,13 +282,8 @@ impl Reader<'_> {
     }
 
     fn texts(&self, key: &str) -> Result<Vec<String>, RecipeError> {
-        let list = self.get(key).and_then(Value::as_array);
-        let texts = list.and_then(|list| {
-            let texts = list.iter().map(|text| text.as_str().map(str::to_owned));
-            texts.collect::<Option<Vec<String>>>()
-        });
-        let texts = texts.filter(|texts| !texts.is_empty());
-        texts.ok_or_else(|| self.wrong(key, "a list of texts"))
+        let found = self.get(key).and_then(texts);
+        found.ok_or_else(|| self.wrong(key, "a list of texts"))
     }
 
     fn number(
@@ -276,6 +306,14 @@ impl Reader<'_> {
     }
 }
 
+/// A list of texts that is not empty.
+fn texts(list: &Value) -> Option<Vec<String>> {
+    let texts = list.as_array()?.iter();
+    let texts = texts.map(|text| text.as_str().map(str::to_owned));
+    let texts = texts.collect::<Option<Vec<String>>>()?;
+    (!texts.is_empty()).then_some(texts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,10 +328,42 @@ mod tests {
                 "vocabulary": ["good"], "length": 9}, "label": "l", "labels": ["a", "b"]}),
             json!({"ifco": 1, "task": "classify", "series": ["t0"], "label": "l",
                 "labels": ["a", "b"]}),
+            json!({"ifco": 1, "task": "classify", "series": [["x0", "x1"], ["y0", "y1"]],
+                "label": "l", "labels": ["a", "b"]}),
+            json!({"ifco": 1, "task": "classify", "recordings": {"id": "i", "time": null,
+                "channels": ["x"]}, "label": "l", "labels": ["a", "b"]}),
+            json!({"ifco": 1, "task": "classify", "recordings": {"id": "i", "time": "t",
+                "channels": ["x", "y"]}, "label": "l", "labels": ["a", "b"]}),
         ] {
             let recipe = Recipe::from_json(&json).unwrap();
             assert_eq!(recipe.to_json(), json);
             assert!(!recipe.summary().is_empty());
+        }
+    }
+
+    #[test]
+    fn channels_that_are_none_are_an_error() {
+        for (key, value, place) in [
+            ("series", json!([["x0", "x1"], ["y0"]]), "series"),
+            ("series", json!([[], []]), "series"),
+            ("series", json!([["x0"], "y0"]), "series"),
+            ("series", json!(["x0", ["y0"]]), "series"),
+            ("recordings", json!({"channels": ["x"]}), "recordings.id"),
+            (
+                "recordings",
+                json!({"id": "i", "channels": []}),
+                "recordings.channels",
+            ),
+            (
+                "recordings",
+                json!({"id": "i", "time": 1, "channels": ["x"]}),
+                "recordings.time",
+            ),
+            ("recordings", json!(7), "recordings.id"),
+        ] {
+            let mut json = json!({"ifco": 1, "task": "classify", "label": "l", "labels": ["a"]});
+            json[key] = value;
+            assert_eq!(Recipe::from_json(&json).unwrap_err().place, place, "{json}");
         }
     }
 

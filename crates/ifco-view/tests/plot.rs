@@ -2,8 +2,9 @@
 
 use base64::Engine;
 use ifco_cell::{
-    Activation, Cell, GruCell, GruWeights, LstmCell, LstmWeights, RecurrentLayer, SequenceOptions,
-    SimpleRnnCell, SimpleRnnWeights, Trace, TraceOptions,
+    Activation, BackwardOptions, Cell, Dropout, GradientTrace, GruCell, GruWeights, LstmCell,
+    LstmWeights, RecurrentLayer, SequenceGradient, SequenceOptions, SimpleRnnCell,
+    SimpleRnnWeights, Trace, TraceOptions,
 };
 use ifco_view::color::Theme;
 use ifco_view::plot::{self, PlotError, Sequence, Sort, Style};
@@ -514,8 +515,8 @@ fn rows_and_labels_that_are_not_there() {
     assert!(Sequence::new(&trace, 1, Some(&labels[..4])).is_ok());
 }
 
-/// h of a projected LSTM has other rows than the units: the gates' picture shows them below, the
-/// curves of chosen units leave h out.
+/// h of a projected LSTM has other rows than the units: the gates' picture shows them below, and
+/// among the curves of chosen units it has curves and a key of its own.
 #[test]
 fn a_projected_lstm_is_drawn() {
     let (kernel, recurrent) = (Array2::ones((1, 16)), Array2::ones((2, 16)));
@@ -532,5 +533,94 @@ fn a_projected_lstm_is_drawn() {
     assert!(gates.contains("h is projected to 2 values") && gates.contains("hidden state"));
     let cell = svg(plot::cell("lstm", &sequence, &[3], &style).unwrap());
     assert!(cell.contains("h is projected") && cell.contains("cell state"));
-    assert!(!cell.contains("hidden state"));
+    assert!(cell.contains("hidden state") && cell.contains("unit 3"));
+    assert!(cell.contains("value 0") && cell.contains("value 1") && !cell.contains("value 2"));
+}
+
+/// The way back through two sequences, of the second of which only some steps count.
+fn way_back(cell: Cell, steps: usize, counting: usize, options: SequenceOptions) -> GradientTrace {
+    let outputs = cell.outputs();
+    let x = Array3::from_shape_fn((2, steps, cell.features()), |(b, t, k)| {
+        number(b + 7 * t + k)
+    });
+    let mask = Array2::from_shape_fn((2, steps), |(row, t)| row == 0 || t < counting);
+    let layer = RecurrentLayer::new(vec![cell], options).unwrap();
+    let mut traces = layer
+        .trace(x.view(), Some(mask.view()), None, &TraceOptions::default())
+        .unwrap();
+    let (_, tape) = layer
+        .forward_for_training(x.view(), Some(mask.view()), None, &Dropout::default())
+        .unwrap();
+    let keep = BackwardOptions {
+        states: true,
+        ..BackwardOptions::default()
+    };
+    let of_output = Array2::ones((2, outputs));
+    let of_output = SequenceGradient::Last(of_output.view());
+    let found = tape.backward_with(&layer, of_output, None, &keep).unwrap();
+    GradientTrace::new(traces.remove(0), found.states.unwrap()).unwrap()
+}
+
+#[test]
+fn the_way_back_is_drawn() {
+    let style = Style::default();
+    for (cell, arrays, alone) in [
+        (lstm(2, 5), 3, Some("‖∂L/∂c‖ by the forget gates alone")),
+        (gru(2, 5), 2, Some("‖∂L/∂h‖ by the update gates alone")),
+        (simple_rnn(2, 5), 1, None),
+    ] {
+        let gradient = way_back(cell, 20, 12, SequenceOptions::default());
+        for row in [0, 1] {
+            let sequence = Sequence::new(&gradient.trace, row, None).unwrap();
+            let picture =
+                plot::gradient("rnn", &sequence, &gradient, "the sum", Sort::Unit, &style);
+            let svg = picture.unwrap().svg().unwrap();
+            // A heat map and the scale of its colours for each array.
+            assert_eq!(svg.matches("<image").count(), 2 * arrays);
+            assert!(svg.contains("L is the sum") && svg.contains("‖∂L/∂h‖"));
+            assert!(alone.is_none_or(|alone| svg.contains(alone)));
+            assert_eq!(svg.contains("masked, hatched"), row == 1);
+            assert!(!svg.contains("NaN") && !svg.contains("inf"));
+        }
+        let other = trace(lstm(2, 7), 20, 20);
+        let sequence = Sequence::new(&other, 0, None).unwrap();
+        let wrong = plot::gradient("rnn", &sequence, &gradient, "", Sort::Unit, &style);
+        assert!(matches!(wrong, Err(PlotError::Nothing(_))));
+    }
+}
+
+/// The largest gradient has the darkest colour, a ten-thousandth of it and less the paper's, and
+/// what is no number the alarming one.
+#[test]
+fn sizes_are_colours_by_their_powers_of_ten() {
+    let trace = trace(simple_rnn(1, 2), 2, 2);
+    let states = Array3::from_shape_vec(
+        (2, 2, 2),
+        vec![1.0, -1e-2, 1e-6, f32::NAN, 0.0, 0.0, 0.0, 0.0],
+    );
+    let gradient = GradientTrace::new(trace, vec![states.unwrap()]).unwrap();
+    let sequence = Sequence::new(&gradient.trace, 0, None).unwrap();
+    let style = Style::default();
+    let picture = plot::gradient("rnn", &sequence, &gradient, "L", Sort::Unit, &style).unwrap();
+    let svg = picture.svg().unwrap();
+    let image = images(&svg).remove(0);
+    assert_eq!((image.columns, image.rows), (2, 2));
+    let theme = Theme::Light;
+    let right = [
+        theme.sequential(1.0),
+        theme.sequential(0.0),
+        theme.sequential(0.5),
+        theme.alarm(),
+    ];
+    // A row for each unit, a column for each step.
+    assert_eq!(image.cells, right.map(|color| [color.0, color.1, color.2]));
+    // Nothing at all is a picture too.
+    let sequence = Sequence::new(&gradient.trace, 1, None).unwrap();
+    let picture = plot::gradient("rnn", &sequence, &gradient, "L", Sort::Unit, &style).unwrap();
+    assert!(
+        picture
+            .svg()
+            .unwrap()
+            .contains("norm 0 at the last step read, 0 at the first")
+    );
 }

@@ -203,7 +203,7 @@ macro_rules! families {
     };
 }
 
-families! { lstm masks recurrent layers attention graphs files keras1 cudnn gates flow audio }
+families! { lstm masks recurrent layers attention graphs files keras1 cudnn gates flow explain audio }
 
 /// Nothing in `fixtures/` is left out: each family has its test, each file its case.
 #[test]

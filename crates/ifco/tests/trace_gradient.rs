@@ -14,9 +14,13 @@ const UNIT: Target = Target {
 };
 
 fn golden() -> (Model, Vec<(String, ArrayD<f32>)>) {
+    case("flow")
+}
+
+fn case(name: &str) -> (Model, Vec<(String, ArrayD<f32>)>) {
     let path = |ending| {
         let root = env!("CARGO_MANIFEST_DIR");
-        format!("{root}/../../fixtures/keras3/flow.{ending}")
+        format!("{root}/../../fixtures/keras3/{name}.{ending}")
     };
     (
         ifco::open(path("keras")).unwrap(),
@@ -179,6 +183,32 @@ fn contributions_are_those_of_tensorflow() {
     let second = of(&arrays, "y0").index_axis(ndarray::Axis(1), 1);
     let values = ArrayD::from_shape_vec(vec![3], found.values.clone()).unwrap();
     close(values.view(), second.into_dyn(), "what is explained");
+}
+
+/// Tokens that an Embedding reads inside a model inside the model, also at every step of a
+/// TimeDistributed, and numbers that a Masking reads two models deep.
+#[test]
+fn contributions_come_out_of_models_inside() {
+    let (model, arrays) = case("explain");
+    let inputs = ["x0", "x1", "x2"].map(|name| of(&arrays, name).view());
+    let (times, integrated) = (
+        AttributionMethod::GradientTimesInput,
+        AttributionMethod::IntegratedGradients { points: 16 },
+    );
+    for (name, method) in [("times", times), ("integrated", integrated)] {
+        let found = model.attribution(&inputs, &UNIT, method).unwrap();
+        for (index, input) in found.inputs.iter().enumerate() {
+            let name = format!("{name}{index}");
+            close(input.view(), of(&arrays, &name).view(), &name);
+        }
+    }
+    let method = AttributionMethod::IntegratedGradients { points: 256 };
+    let found = model.attribution(&inputs, &UNIT, method).unwrap();
+    let both = found.values.iter().zip(&found.baselines);
+    for (gap, (value, baseline)) in found.gaps().into_iter().zip(both) {
+        let whole = (value - baseline).abs();
+        assert!(gap.abs() < 0.01 * whole, "{gap} of {whole}");
+    }
 }
 
 /// The contributions of all steps add up to what the input makes of the output.

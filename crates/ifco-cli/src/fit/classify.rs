@@ -9,25 +9,33 @@ use ifco::tasks::forecast::Scaling;
 use ifco::tasks::tag::Right;
 use ifco::tasks::text::Level;
 use ifco::tasks::{Recipe, Size, shuffled};
-use ndarray::{Axis, Ix1};
+use ndarray::{Array2, Axis, Ix1, concatenate};
 
-use super::forecast::{column_of, numbers};
+use super::forecast::column_of;
 use super::report::{Judged, Report, Score, typed};
-use super::{Defaults, New, Options};
+use super::{Defaults, New, Options, samples};
 use crate::failure::Failure;
+use crate::output::count;
 
 const AFTER_HELP: &str = "\
 DATA is a CSV, a line for each sample, under a line that names the columns. What is told of a sample
 is a text (--text), or a series with a step in each of some columns (--series a,b,c, or FIRST..LAST
-for all from one to another).
+for all from one to another). Of several channels each has a --series of its own, as long as the
+others.
 
-Samples are parted at random, by the seed; with --test all of DATA trains and validates. Beside the
+With --id a line is a step: the lines with the same ID are a recording, of any length, and each
+column of --series is a channel. Its steps are in the order of the lines, or by --time. All lines
+of a recording have its label.
+
+Each channel is scaled by its mean and deviation in the part that trains. Samples are parted at random, by the seed; with --test all of DATA trains and validates. Beside the
 model stands the label that most samples of the training part have.
 
 Examples:
   ifco fit classify reviews.csv --text review --label mood
   ifco fit classify reviews.csv --text review --label mood --level char --length 400
   ifco fit classify beats.csv --series t0..t139 --label kind --test more.csv
+  ifco fit classify moves.csv --series x0..x99 --series y0..y99 --series z0..z99 --label move
+  ifco fit classify sensors.csv --id run --time second --series ax,ay,az --label activity
   ifco predict reviews.keras new.csv                a label and its chance for each line";
 
 /// Label whole texts or series
@@ -41,14 +49,17 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN", required_unless_present = "series")]
     text: Option<String>,
 
-    /// The columns of the steps, FIRST..LAST or with commas
-    #[arg(
-        long,
-        value_name = "COLUMNS",
-        value_delimiter = ',',
-        conflicts_with = "text"
-    )]
+    /// The columns of a channel's steps, FIRST..LAST or with commas; with --id those of the channels
+    #[arg(long, value_name = "COLUMNS", conflicts_with = "text")]
     series: Vec<String>,
+
+    /// The column that tells which recording a line belongs to
+    #[arg(long, value_name = "COLUMN", requires = "series")]
+    id: Option<String>,
+
+    /// The column that orders the steps of a recording [default: they are in order]
+    #[arg(long, value_name = "COLUMN", requires = "id")]
+    time: Option<String>,
 
     /// The column of the labels
     #[arg(long, value_name = "COLUMN")]
@@ -101,14 +112,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         None => [0.7, 0.15, 0.15],
     };
     let split = args.options.split(default)?;
-    let parts = split.parts(table.rows()).map_err(|e| at_data(e.into()))?;
-    let order = shuffled(table.rows(), args.options.seed);
-    let parts = parts.map(|part| order[part].to_vec());
+    let all = samples::rows(&table, args.id.as_deref(), args.time.as_deref()).map_err(at_data)?;
+    let parts = split.parts(all.len()).map_err(|e| at_data(e.into()))?;
+    let order = shuffled(all.len(), args.options.seed);
+    let parts = parts.map(|part| {
+        let rows = order[part].iter().map(|sample| all[*sample].clone());
+        rows.collect::<Vec<_>>()
+    });
 
-    let mut labels: Vec<String> = parts[0]
-        .iter()
-        .map(|row| table.text(*row, label).to_owned())
-        .collect();
+    let firsts = parts[0].iter().map(|rows| label_of(&table, rows, label));
+    let mut labels: Vec<String> = firsts.collect::<Result<_, _>>().map_err(at_data)?;
     labels.sort();
     labels.dedup();
     if labels.len() < 2 {
@@ -126,13 +139,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         label: args.label.clone(),
         labels,
     };
-    let of = |rows: &[usize]| samples(&task, &table, rows, &args.data);
+    let of = |rows: &[Vec<usize>]| samples_of(&task, &table, rows, &args.data);
     let [train, validation, rest] = [of(&parts[0])?, of(&parts[1])?, of(&parts[2])?];
     let test = match &args.test {
         Some(path) => {
             let table = Table::read(path)?;
-            let all: Vec<usize> = (0..table.rows()).collect();
-            samples(&task, &table, &all, path)?
+            let all = samples::rows_of(&table, &task.told).map_err(|e| e.at_file(path))?;
+            samples_of(&task, &table, &all, path)?
         }
         None => rest,
     };
@@ -141,20 +154,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ..args.options.size(&DEFAULTS)
     };
     let recipe = Recipe::Classify(task.clone());
-    let scaling = match &task.told {
-        Told::Series { columns } => {
-            let all = numbers(&table, columns).map_err(at_data)?;
-            let rows = all.select(Axis(0), &parts[0]);
-            let flat: Vec<f32> = rows.into_iter().collect();
-            let count = flat.len();
-            let column = ndarray::Array2::from_shape_vec((count, 1), flat);
-            Scaling::of(column.map_err(Failure::new)?.view())
-        }
-        Told::Text { .. } => Scaling {
-            mean: Vec::new(),
-            deviation: Vec::new(),
-        },
+    let series = samples::series(&task.told, &table, &parts[0]).map_err(at_data)?;
+    let views: Vec<_> = series.iter().map(|sample| sample.view()).collect();
+    let steps = match views.is_empty() {
+        true => Array2::zeros((0, 0)),
+        false => concatenate(Axis(0), &views).map_err(Failure::new)?,
     };
+    let scaling = Scaling::of(steps.view());
     let fitted = New {
         architecture: task.architecture(&size, &scaling),
         compile: task.compile(args.options.learning_rate(&DEFAULTS)),
@@ -212,64 +218,118 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// What the model is told of each sample, by those that train.
-fn told(args: &Args, table: &Table, train: &[usize]) -> Result<Told, Failure> {
+fn told(args: &Args, table: &Table, train: &[Vec<usize>]) -> Result<Told, Failure> {
     if let Some(name) = &args.text {
         let column = column_of(table, name)?;
-        let texts = train.iter().map(|row| table.text(*row, column));
+        let texts = train.iter().flatten().map(|row| table.text(*row, column));
         let (most, length) = (args.vocabulary.get(), args.length.get());
         return Ok(Told::text(name, args.level, texts, most, length));
     }
+    let channels = args.series.iter().map(|named| columns(table, named));
+    let channels: Vec<Vec<String>> = channels.collect::<Result<_, _>>()?;
+    let others = [
+        ("label", Some(&args.label)),
+        ("ID", args.id.as_ref()),
+        ("time", args.time.as_ref()),
+    ];
+    for (what, name) in others {
+        if channels.iter().flatten().any(|own| Some(own) == name) {
+            let what = format!("the {what} is among the columns of the series");
+            return Err(Failure::usage(what));
+        }
+    }
+    if let Some(id) = &args.id {
+        return Ok(Told::Recordings {
+            id: id.clone(),
+            time: args.time.clone(),
+            channels: channels.concat(),
+        });
+    }
+    let steps = channels.first().map_or(0, Vec::len);
+    if let Some((named, channel)) = args
+        .series
+        .iter()
+        .zip(&channels)
+        .find(|(_, channel)| channel.len() != steps)
+    {
+        let what = format!(
+            "the channel {named} has {} and the first one {}",
+            count(channel.len(), "step"),
+            count(steps, "step")
+        );
+        return Err(Failure::usage(what).help("give each channel as many columns"));
+    }
+    if steps == 1 && channels.len() > 1 {
+        let help = "give the steps of a channel in one --series, as t0..t99; with --id each line is a step";
+        return Err(
+            Failure::usage("each --series is a channel, and these have one step").help(help),
+        );
+    }
+    Ok(Told::Series { channels })
+}
+
+/// The columns that `a,b` and `first..last` name.
+fn columns(table: &Table, named: &str) -> Result<Vec<String>, Failure> {
     let mut columns = Vec::new();
-    for named in &args.series {
-        match named.split_once("..") {
+    for part in named.split(',') {
+        match part.split_once("..") {
             Some((first, last)) => {
                 let (first, last) = (column_of(table, first)?, column_of(table, last)?);
                 let between = table.header().get(first..=last).unwrap_or_default();
                 if between.is_empty() {
-                    let what = format!("the columns {named} run from right to left");
+                    let what = format!("the columns {part} run from right to left");
                     return Err(Failure::usage(what));
                 }
                 columns.extend(between.iter().cloned());
             }
-            None => columns.push(named.clone()),
+            None => {
+                column_of(table, part)?;
+                columns.push(part.to_owned());
+            }
         }
     }
-    match columns.contains(&args.label) {
-        true => Err(Failure::usage(
-            "the label is among the columns of the series",
-        )),
-        false => Ok(Told::Series { columns }),
+    Ok(columns)
+}
+
+/// The label of a sample of these rows.
+fn label_of(table: &Table, rows: &[usize], column: usize) -> Result<String, Failure> {
+    let mut all = rows.iter().map(|row| (*row, table.text(*row, column)));
+    let (row, label) = all.next().unwrap_or_default();
+    match all.find(|(_, another)| *another != label) {
+        None => Ok(label.to_owned()),
+        Some((other, another)) => {
+            let what = format!(
+                "rows {} and {} are of one recording, and have the labels {label:?} and {another:?}",
+                row + 1,
+                other + 1
+            );
+            let help = "a recording has one label: is --id the right column?";
+            Err(Failure::new(what).help(help))
+        }
     }
 }
 
-/// Some rows of a table as samples.
-fn samples(
+/// Some samples of a table, each of these rows.
+fn samples_of(
     task: &Classify,
     table: &Table,
-    rows: &[usize],
+    samples: &[Vec<usize>],
     path: &Path,
 ) -> Result<Labelled, Failure> {
     let at = |failure: Failure| failure.at_file(path);
     let column = column_of(table, &task.label).map_err(at)?;
-    let number = |row: &usize| {
-        let label = table.text(*row, column);
-        task.number(label).ok_or_else(|| {
-            let what = format!("row {} has the label {label:?}", row + 1);
+    let number = |rows: &Vec<usize>| {
+        let label = label_of(table, rows, column).map_err(at)?;
+        task.number(&label).ok_or_else(|| {
+            let row = rows.first().map_or(0, |row| row + 1);
+            let what = format!("row {row} has the label {label:?}");
             let help = "no sample that trains has it: give more samples, or another --seed";
             at(Failure::new(what).help(help))
         })
     };
-    let labels = rows.iter().map(number).collect::<Result<Vec<usize>, _>>()?;
-    match &task.told {
-        Told::Text { column, .. } => {
-            let column = column_of(table, column).map_err(at)?;
-            let texts = rows.iter().map(|row| table.text(*row, column));
-            let texts = texts.map(|text| task.told.numbers(text)).collect();
-            Ok(Labelled::texts(texts, labels))
-        }
-        Told::Series { columns } => {
-            let all = numbers(table, columns).map_err(at)?;
-            Ok(Labelled::series(all.select(Axis(0), rows), labels))
-        }
-    }
+    let labels = samples
+        .iter()
+        .map(number)
+        .collect::<Result<Vec<usize>, _>>()?;
+    samples::labelled(&task.told, table, samples, labels).map_err(at)
 }

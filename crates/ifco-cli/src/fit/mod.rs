@@ -5,6 +5,7 @@ mod forecast;
 mod generate;
 mod options;
 mod report;
+pub mod samples;
 mod tag;
 
 use std::path::Path;

@@ -7,7 +7,7 @@ use std::path::Path;
 use ifco::arrays::write_file;
 use ifco::records::{Table, conllu};
 use ifco::tasks::Recipe;
-use ifco::tasks::classify::{Classify, Labelled, Told};
+use ifco::tasks::classify::{Classify, Told};
 use ifco::tasks::forecast::Forecast;
 use ifco::tasks::predictions;
 use ifco::tasks::tag::{Tag, steps};
@@ -16,7 +16,7 @@ use ndarray::{ArrayD, ArrayViewD, Axis, s};
 
 use super::Args;
 use crate::failure::Failure;
-use crate::fit::{column_of, numbers};
+use crate::fit::{column_of, numbers, samples};
 use crate::interrupt;
 use crate::output::print;
 use crate::progress::Progress;
@@ -79,7 +79,14 @@ fn check(model: &Model, recipe: &Recipe) -> Result<(), Failure> {
                 && window == Some(Some(task.window))
                 && output == Some(task.horizon)
         }
-        Recipe::Classify(task) => output == Some(task.labels.len()),
+        Recipe::Classify(task) => {
+            let channels = match &task.told {
+                Told::Text { .. } => None,
+                Told::Series { channels } => Some(channels.len()),
+                Told::Recordings { channels, .. } => Some(channels.len()),
+            };
+            output == Some(task.labels.len()) && (channels.is_none() || channels == told)
+        }
         Recipe::Tag(task) => inputs.len() == 3 && output == Some(task.tags.size()),
         Recipe::Generate(task) => output == Some(task.vocabulary.size()),
     };
@@ -120,28 +127,31 @@ fn forecast(task: &Forecast, model: &Model, input: &Path) -> Result<String, Fail
     Ok(text)
 }
 
-/// A label and its chance for each row.
+/// A label and its chance for each row, or each recording.
 fn classify(task: &Classify, model: &Model, input: &Path, batch: usize) -> Result<String, Failure> {
     let table = Table::read(input)?;
-    let labels = vec![0; table.rows()]; // not looked at
-    let samples = match &task.told {
-        Told::Text { column, .. } => {
-            let column = column_of(&table, column)?;
-            let rows = (0..table.rows()).map(|row| table.text(row, column));
-            Labelled::texts(rows.map(|text| task.told.numbers(text)).collect(), labels)
-        }
-        Told::Series { columns } => Labelled::series(numbers(&table, columns)?, labels),
+    let rows = samples::rows_of(&table, &task.told)?;
+    let labels = vec![0; rows.len()]; // not looked at
+    let all = samples::labelled(&task.told, &table, &rows, labels)?;
+    let id = match &task.told {
+        Told::Recordings { id, .. } => Some(column_of(&table, id)?),
+        Told::Text { .. } | Told::Series { .. } => None,
     };
-    let mut text = format!("{},chance\n", field(&task.label));
-    let mut progress = Progress::new(table.rows() as u64, "rows");
+    let named = |first: usize| id.map(|id| field(table.text(first, id)) + ",");
+    let mut names = rows.iter().map(|rows| named(rows.first().copied()?));
+    let mut text = id.map_or(String::new(), |id| field(&table.header()[id]) + ",");
+    text.push_str(&format!("{},chance\n", field(&task.label)));
+    let mut progress = Progress::new(rows.len() as u64, "rows");
     predictions(
         model,
-        &samples,
+        &all,
         batch,
         &mut |_, answer| {
             for chances in answer.outer_iter() {
                 let chances: Vec<f32> = chances.iter().copied().collect();
+                let name = names.next().flatten().unwrap_or_default();
                 if let Some((label, chance)) = task.answer(&chances) {
+                    text.push_str(&name);
                     text.push_str(&format!("{},{chance:.4}\n", field(label)));
                 }
             }

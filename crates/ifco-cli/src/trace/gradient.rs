@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use ifco::train::{Compile, OutputTraining, Weighting};
-use ifco::{Array, FlowDigestBuilder, Model, ModelError, Target, Tensor, TraceOptions};
+use ifco::{
+    Array, FlowDigestBuilder, Model, ModelError, ModelGradientTrace, Target, Tensor, TraceOptions,
+};
 use ndarray::{ArrayD, ArrayViewD, Axis, Slice};
 use serde_json::{Value, json};
 
@@ -19,16 +21,23 @@ const BUDGET: usize = 256 << 20;
 /// A sequence whose way back takes more is refused: it goes back through all of its steps at once.
 const MOST: usize = 4 << 30;
 
-/// What the gradient is of.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Gradient")]
+#[command(next_help_heading = "Gradient", mut_arg("y", |arg| arg.requires("gradient")))]
 pub struct GradientArgs {
     /// Keep also the gradient by every state: dL/dh and dL/dc at each step
     #[arg(long)]
     pub gradient: bool,
 
+    #[command(flatten)]
+    pub of: OfArgs,
+}
+
+/// What a gradient is of.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Gradient")]
+pub struct OfArgs {
     /// The gradient of the loss, with what is wanted of the inputs: .npy, .npz or .csv
-    #[arg(long, value_name = "FILE", num_args = 1.., requires = "gradient")]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     y: Vec<PathBuf>,
 
     /// By Keras's name [default: what the model's file was compiled with]
@@ -51,6 +60,21 @@ pub enum Of {
 }
 
 impl GradientArgs {
+    /// What does not go together.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.of.target.is_given() && !self.gradient {
+            true => Err(Failure::usage("--target and --at go with --gradient alone")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl OfArgs {
+    /// Whether anything was said.
+    pub fn is_given(&self) -> bool {
+        !self.y.is_empty() || self.target.is_given()
+    }
+
     /// Reads what there is to read: of one row of the input, or of all.
     pub fn of(&self, model: &Model, row: Option<usize>) -> Result<Of, Failure> {
         if self.y.is_empty() {
@@ -96,24 +120,11 @@ impl GradientArgs {
         }
         Ok(Of::Loss { targets, outputs })
     }
-
-    /// What does not go together.
-    pub fn check(&self) -> Result<(), Failure> {
-        match self.target.is_given() && !self.gradient {
-            true => Err(Failure::usage("--target and --at go with --gradient alone")),
-            false => Ok(()),
-        }
-    }
 }
 
 impl Of {
     /// Chooses what fits the outputs, where that is not known yet.
-    fn settle(
-        &mut self,
-        args: &GradientArgs,
-        model: &Model,
-        outputs: &[Tensor],
-    ) -> Result<(), Failure> {
+    fn settle(&mut self, args: &OfArgs, model: &Model, outputs: &[Tensor]) -> Result<(), Failure> {
         if let Of::Target(target @ None) = self {
             *target = Some(args.target.of(model, outputs)?);
         }
@@ -179,26 +190,49 @@ fn by_loss(
     Ok(Some(gradient))
 }
 
-/// Traces the cells at `paths` with their gradients.
-pub fn run(
-    model: &Model,
-    inputs: &[ArrayD<f32>],
-    paths: &[String],
-    options: &TraceOptions,
-    (args, of): (&GradientArgs, &mut Of),
-    sink: &mut Sink,
-) -> Result<(), Failure> {
-    let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
-    let inputs = model.fit_inputs(&views)?;
-    let rows = model.rows(&inputs);
-    if let Of::Loss { targets, .. } = of
-        && let Some(target) = targets.iter().find(|target| target.len_of(Axis(0)) != rows)
-    {
-        return Err(Failure::usage(format_args!(
-            "--y has {} rows, and the input has {rows}",
-            target.len_of(Axis(0))
-        )));
+impl Of {
+    /// Traces the cells at `paths` with their gradients, on a batch whose first row has this number.
+    pub fn trace(
+        &mut self,
+        args: &OfArgs,
+        (model, paths): (&Model, &[&str]),
+        batch: &[ArrayViewD<'_, f32>],
+        options: &TraceOptions,
+        first: usize,
+    ) -> Result<ModelGradientTrace, Failure> {
+        let mut failure = None;
+        let traced = model.trace_gradient(paths, batch, options, |outputs| {
+            let found = self.settle(args, model, outputs);
+            found
+                .and_then(|()| self.by_outputs(outputs, first))
+                .map_err(|error| {
+                    failure = Some(error);
+                    ModelError::Inputs(String::new())
+                })
+        });
+        match failure {
+            Some(failure) => Err(failure),
+            None => Ok(traced?),
+        }
     }
+
+    /// What is wanted must be so of as many rows as the input has.
+    pub fn check_rows(&self, rows: usize) -> Result<(), Failure> {
+        let Self::Loss { targets, .. } = self else {
+            return Ok(());
+        };
+        match targets.iter().find(|target| target.len_of(Axis(0)) != rows) {
+            None => Ok(()),
+            Some(target) => Err(Failure::usage(format_args!(
+                "--y has {} rows, and the input has {rows}",
+                target.len_of(Axis(0))
+            ))),
+        }
+    }
+}
+
+/// What the way back of a row of such inputs takes, in bytes.
+pub fn bytes_of_row(model: &Model, inputs: &[ArrayViewD<'_, f32>]) -> Result<usize, Failure> {
     let steps = inputs.iter().zip(model.inputs());
     let steps = steps.map(|(input, port)| port.steps(input.shape()));
     let time = steps.max().unwrap_or(1);
@@ -210,13 +244,30 @@ pub fn run(
         .fold(0, usize::saturating_add)
         .saturating_mul(2)
         .saturating_mul(time);
-    if row > MOST {
-        return Err(Failure::new(format_args!(
+    match row > MOST {
+        true => Err(Failure::new(format_args!(
             "the way back through {time} steps takes about {} GB of memory",
             row >> 30
         ))
-        .help("give fewer steps: a gradient goes back through the whole sequence at once"));
+        .help("give fewer steps: a gradient goes back through the whole sequence at once")),
+        false => Ok(row),
     }
+}
+
+/// Traces the cells at `paths` with their gradients.
+pub(super) fn run(
+    model: &Model,
+    inputs: &[ArrayD<f32>],
+    paths: &[String],
+    options: &TraceOptions,
+    (args, of): (&OfArgs, &mut Of),
+    sink: &mut Sink,
+) -> Result<(), Failure> {
+    let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
+    let inputs = model.fit_inputs(&views)?;
+    let rows = model.rows(&inputs);
+    of.check_rows(rows)?;
+    let row = bytes_of_row(model, &inputs)?;
     let size = model
         .static_batch_size()
         .unwrap_or_else(|| (BUDGET / row.max(1)).clamp(1, Model::DEFAULT_BATCH_SIZE));
@@ -228,20 +279,8 @@ pub fn run(
         let batch: Vec<_> = batch
             .map(|(input, port)| port.take_rows(input.view(), first..end))
             .collect();
-        let mut failure = None;
-        let traced = model.trace_gradient(&paths, &batch, options, |outputs| {
-            let found = of.settle(args, model, outputs);
-            found
-                .and_then(|()| of.by_outputs(outputs, first))
-                .map_err(|error| {
-                    failure = Some(error);
-                    ModelError::Inputs(String::new())
-                })
-        });
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        for (path, gradient) in &traced?.traces {
+        let traced = of.trace(args, (model, &paths), &batch, options, first)?;
+        for (path, gradient) in &traced.traces {
             sink.take(path, &gradient.trace, &gradient.arrays(), Part::WHOLE)?;
             let cell = sink.cells.iter_mut().find(|cell| cell.path == *path);
             if let Some(cell) = cell {

@@ -120,6 +120,9 @@ impl Layer for Embedding {
     ) -> Result<Forward<'a>, LayerError> {
         let output = self.call(inputs, call)?.remove(0);
         let input = single("Embedding", inputs)?.clone();
+        if let Some(entries) = &call.entries {
+            return Ok(entries.begin(output, input.data.ndim()));
+        }
         let wants = training.wants();
         Ok(Forward::new(output, move |gradient| {
             if !wants.weights {
@@ -134,6 +137,10 @@ impl Layer for Embedding {
                 ..LayerGradients::default()
             })
         }))
+    }
+
+    fn enters(&self, _input: usize) -> bool {
+        true
     }
 
     fn update_weights(&mut self, update: &mut WeightUpdate<'_>) -> Result<(), LayerError> {
@@ -260,6 +267,10 @@ impl Layer for Masking {
         _training: &mut Training,
     ) -> Result<Forward<'a>, LayerError> {
         let output = self.call(inputs, call)?.remove(0);
+        if let Some(entries) = &call.entries {
+            let axes = output.data.ndim();
+            return Ok(entries.begin(output, axes));
+        }
         let mask = output.mask.clone();
         Ok(Forward::new(output, move |gradient| {
             Ok(LayerGradients::of_input(match mask {
@@ -267,6 +278,10 @@ impl Layer for Masking {
                 None => gradient,
             }))
         }))
+    }
+
+    fn enters(&self, _input: usize) -> bool {
+        true
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

@@ -122,6 +122,7 @@ fn repeat_backward(gradient: &mut ArrayD<f32>, mask: &Mask) {
 fn inner_call(call: &Call) -> Call {
     Call {
         tap: call.tap.clone(),
+        entries: call.entries.clone(),
         ..Call::default()
     }
 }
@@ -416,6 +417,10 @@ impl Layer for TimeDistributed {
 
     fn set_precision(&mut self, precision: Precision) {
         self.layer.set_precision(precision);
+    }
+
+    fn enters(&self, input: usize) -> bool {
+        self.layer.enters(input)
     }
 
     fn is_stateful(&self) -> bool {

@@ -20,7 +20,8 @@ const GAP: f32 = 8.0;
 const MOST_UNITS: usize = 6;
 
 /// Draws the states and gates of some units over the steps of one sequence; without `units`, of
-/// the four that changed most.
+/// the four that changed most. The values of a projected h are those of no unit: of these the four
+/// that changed most are drawn.
 ///
 /// # Errors
 /// When there is no such unit, more than six are asked for, or the size does not do.
@@ -51,7 +52,7 @@ pub fn cell(
 ) -> Result<Picture, PlotError> {
     let signals = in_order(sequence);
     let (chosen, how) = match units {
-        [] => (liveliest(sequence), "those that changed most"),
+        [] => (liveliest(&sequence.changes()), "those that changed most"),
         units => (checked(sequence, units)?, "as chosen"),
     };
     let room = |paper_width: u32| paper_width as f32 - LEFT - RIGHT;
@@ -82,7 +83,12 @@ pub fn cell(
     let mut sheet = Sheet::new((paper_width, paper_height), style.theme, &title);
     let about = about(sequence, &format!("units: {how}"));
     heading(&mut sheet, &title, &about, paper_width);
-    key(&mut sheet, &chosen, room);
+    key(
+        &mut sheet,
+        ("unit", &chosen),
+        (LEFT, 79.0),
+        LEFT + room + 20.0,
+    );
 
     let mut y = TOP;
     for signal in &signals {
@@ -90,7 +96,17 @@ pub fn cell(
             continue;
         };
         let area = Area::new(LEFT, y + ABOVE, room, share(signal) * unit_height);
-        panel(&mut sheet, sequence, signal, values, &chosen, area);
+        if signal.key == "h" && sequence.is_projected() {
+            // Its values are those of no unit.
+            let chosen = liveliest(&sequence.changes_of("h"));
+            panel(&mut sheet, sequence, signal, values, &chosen, area);
+            let names = chosen.iter().map(|value| width_in_key("value", *value));
+            let left = area.right() + 20.0 - names.sum::<f32>();
+            let place = (left, area.y - 7.0);
+            key(&mut sheet, ("value", &chosen), place, area.right() + 20.0);
+        } else {
+            panel(&mut sheet, sequence, signal, values, &chosen, area);
+        }
         y = area.bottom() + GAP;
     }
     axis.draw(&mut sheet, LEFT, y - GAP + 1.0, room);
@@ -115,9 +131,9 @@ fn in_order(sequence: &Sequence<'_>) -> Vec<Signal> {
     signals
 }
 
-fn liveliest(sequence: &Sequence<'_>) -> Vec<usize> {
-    let changes = sequence.changes().into_iter();
-    let mut ranked: Vec<(f64, usize)> = changes.zip(0..sequence.units()).collect();
+/// The four that change most.
+fn liveliest(changes: &[f64]) -> Vec<usize> {
+    let mut ranked: Vec<(f64, usize)> = changes.iter().copied().zip(0..).collect();
     ranked.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
     let mut chosen: Vec<usize> = ranked.into_iter().take(4).map(|(_, unit)| unit).collect();
     chosen.sort_unstable();
@@ -146,20 +162,31 @@ fn checked(sequence: &Sequence<'_>, units: &[usize]) -> Result<Vec<usize>, PlotE
     Ok(chosen)
 }
 
-/// Which colour is which unit.
-fn key(sheet: &mut Sheet, units: &[usize], room: f32) {
-    let mut x = LEFT;
-    for (n, unit) in units.iter().enumerate() {
+/// Which colour is which unit, or value, from a place on to the right end of the room.
+fn key(
+    sheet: &mut Sheet,
+    (what, numbers): (&str, &[usize]),
+    (mut x, baseline): (f32, f32),
+    end: f32,
+) {
+    for (n, number) in numbers.iter().enumerate() {
         let color = sheet.theme.curve(n);
-        let label = format!("unit {unit}");
-        let wide = 24.0 + width(&label, 12.0, false) + 20.0;
-        if x + wide > LEFT + room + 20.0 {
+        let wide = width_in_key(what, *number);
+        // Sums of widths differ in their last bits.
+        if x + wide > end + 0.5 {
             break;
         }
-        sheet.line(vec![(x, 75.0), (x + 18.0, 75.0)], color, 3.0);
-        sheet.text(text(x + 24.0, 79.0, 12.0, sheet.theme.ink(), &label));
+        let y = baseline - 4.0;
+        sheet.line(vec![(x, y), (x + 18.0, y)], color, 3.0);
+        let label = format!("{what} {number}");
+        sheet.text(text(x + 24.0, baseline, 12.0, sheet.theme.ink(), &label));
         x += wide;
     }
+}
+
+/// With its line before and the gap behind it.
+fn width_in_key(what: &str, number: usize) -> f32 {
+    24.0 + width(&format!("{what} {number}"), 12.0, false) + 20.0
 }
 
 /// One array: axis, curves, and its name above.

@@ -5,18 +5,19 @@ use std::ops::Range;
 use ndarray::ArrayView2;
 
 use super::axis::{SMALL, TimeAxis, row_numbers};
-use super::heat::{Scale, groups};
+use super::heat::groups;
 use super::packing::heading;
 use super::sheet::{Align, Area, Cells, Sheet, text};
 use super::signal::{Sequence, Signal, signals};
 use super::{Picture, PlotError, Style};
+use crate::color::{Rgb, Theme};
 
 pub(super) const LEFT: f32 = 58.0;
 const RIGHT: f32 = 78.0;
-const TOP: f32 = 66.0;
+pub(super) const TOP: f32 = 66.0;
 /// Above each heat map: its name.
 const ABOVE: f32 = 26.0;
-const GAP: f32 = 8.0;
+pub(super) const GAP: f32 = 8.0;
 
 /// The order of the units in a picture, from above.
 ///
@@ -36,6 +37,109 @@ pub enum Sort {
     Memory,
 }
 
+impl Sort {
+    /// Which comes first.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Sort::Unit => "in the order of the weights",
+            Sort::Activity => "the most active first",
+            Sort::Memory => "the one that remembers longest first",
+        }
+    }
+}
+
+/// Room for heat maps, one below the other, over the axis of time.
+pub(super) struct Paper<'a> {
+    pub axis: TimeAxis<'a>,
+    /// Width and height.
+    pub size: (u32, u32),
+    /// How wide a heat map is, in points.
+    pub room: f32,
+    /// How high.
+    each: f32,
+}
+
+impl<'a> Paper<'a> {
+    /// For so many, the first of them below `top`.
+    pub fn new(
+        sequence: &'a Sequence<'_>,
+        style: &Style,
+        maps: usize,
+        top: f32,
+    ) -> Result<Self, PlotError> {
+        let (width, _) = style.size((360, 0)).map_err(|error| match error {
+            // The height is judged below, when the axis is known.
+            PlotError::Size {
+                width,
+                height,
+                longest,
+                ..
+            } => PlotError::Size {
+                width,
+                height,
+                least: (360, 200),
+                longest,
+            },
+            other => other,
+        })?;
+        let room = width as f32 - LEFT - RIGHT;
+        let axis = TimeAxis::new(sequence.labels.as_deref(), sequence.steps(), room);
+        let count = maps as f32;
+        let fixed = top + count * (ABOVE + GAP) + axis.height + 8.0;
+        let (_, height) = style.size((360, (fixed + 24.0 * count) as u32))?;
+        let each = match height {
+            Some(height) => (height as f32 - fixed) / count,
+            None => (sequence.units() as f32 * 5.0).clamp(44.0, 128.0),
+        };
+        let height = height.unwrap_or_else(|| (fixed + count * each).ceil() as u32);
+        let size = (width, height);
+        Ok(Self {
+            axis,
+            size,
+            room,
+            each,
+        })
+    }
+
+    /// The place of a heat map whose name stands below `y`.
+    pub fn map(&self, y: f32) -> Area {
+        Area::new(LEFT, y + ABOVE, self.room, self.each)
+    }
+}
+
+/// The place of the colours' scale beside a heat map.
+pub(super) fn beside(map: Area) -> Area {
+    let height = (map.height - 6.0).max(10.0);
+    Area::new(map.right() + 12.0, map.y + 3.0, 9.0, height)
+}
+
+/// An array over time, `(time, units)`, with the units in this order.
+pub(super) fn heat_map(
+    sheet: &mut Sheet,
+    sequence: &Sequence<'_>,
+    values: ArrayView2<'_, f32>,
+    order: &[usize],
+    area: Area,
+    color: &dyn Fn(f32) -> Rgb,
+) {
+    // The values of a projected h are no units.
+    let of_units = values.ncols() == order.len();
+    let own: Vec<usize> = (0..values.ncols()).collect();
+    let order = if of_units { order } else { &own };
+    let cells = means(sequence, values, order, area, (sheet.theme, color));
+    sheet.image(area, cells);
+    hatch_masked(sheet, sequence, area);
+    sheet.outline(area, sheet.theme.muted(), 0.8);
+    let place = (area.x, area.y, area.height);
+    row_numbers(sheet, place, order.len(), Some(order));
+    if area.height >= 40.0 {
+        let name = if of_units { "unit" } else { "value" };
+        let middle = area.y + area.height / 2.0;
+        let name = text(16.0, middle, SMALL, sheet.theme.muted(), name);
+        sheet.text(name.align(Align::Middle).turned());
+    }
+}
+
 /// Draws the gates and states of one sequence over its steps, a heat map each.
 ///
 /// Steps that a mask skips are hatched. Where there are more units or steps than points on the
@@ -53,31 +157,7 @@ pub fn gates(
 ) -> Result<Picture, PlotError> {
     let signals = signals(sequence.trace.kind());
     let order = order(sequence, sort)?;
-    let (paper_width, _) = style.size((360, 0)).map_err(|error| match error {
-        // The height is judged below, when the axis is known.
-        PlotError::Size {
-            width,
-            height,
-            longest,
-            ..
-        } => PlotError::Size {
-            width,
-            height,
-            least: (360, 200),
-            longest,
-        },
-        other => other,
-    })?;
-    let room = paper_width as f32 - LEFT - RIGHT;
-    let axis = TimeAxis::new(sequence.labels.as_deref(), sequence.steps(), room);
-    let count = signals.len() as f32;
-    let fixed = TOP + count * (ABOVE + GAP) + axis.height + 8.0;
-    let (_, paper_height) = style.size((360, (fixed + 24.0 * count) as u32))?;
-    let each = match paper_height {
-        Some(height) => (height as f32 - fixed) / count,
-        None => (sequence.units() as f32 * 5.0).clamp(44.0, 128.0),
-    };
-    let paper_height = paper_height.unwrap_or_else(|| (fixed + count * each).ceil() as u32);
+    let paper = Paper::new(sequence, style, signals.len(), TOP)?;
 
     let what = if signals.len() == 1 {
         "hidden state"
@@ -88,14 +168,9 @@ pub fn gates(
         .title
         .clone()
         .unwrap_or_else(|| format!("{path}: {what} over time"));
-    let mut sheet = Sheet::new((paper_width, paper_height), style.theme, &title);
-    let sorted = match sort {
-        Sort::Unit => "in the order of the weights",
-        Sort::Activity => "the most active first",
-        Sort::Memory => "the one that remembers longest first",
-    };
-    let about = about(sequence, &format!("units: {sorted}"));
-    heading(&mut sheet, &title, &about, paper_width);
+    let mut sheet = Sheet::new(paper.size, style.theme, &title);
+    let about = about(sequence, &format!("units: {}", sort.words()));
+    heading(&mut sheet, &title, &about, paper.size.0);
 
     let mut y = TOP;
     for signal in &signals {
@@ -103,42 +178,14 @@ pub fn gates(
             continue;
         };
         let scale = sequence.scale(signal, style.theme);
-        let area = Area::new(LEFT, y + ABOVE, room, each);
+        let area = paper.map(y);
         name(&mut sheet, signal, sequence, values, area);
-        // The values of a projected h are no units.
-        let of_units = values.ncols() == order.len();
-        let own: Vec<usize> = (0..values.ncols()).collect();
-        let order = if of_units { &order } else { &own };
-        let cells = means(sequence, values, order, area, &scale);
-        sheet.image(area, cells);
-        hatch_masked(&mut sheet, sequence, area);
-        sheet.outline(area, sheet.theme.muted(), 0.8);
-        row_numbers(
-            &mut sheet,
-            (area.x, area.y, area.height),
-            order.len(),
-            Some(order),
-        );
-        if each >= 40.0 {
-            let name = text(
-                16.0,
-                area.y + each / 2.0,
-                SMALL,
-                sheet.theme.muted(),
-                if of_units { "unit" } else { "value" },
-            );
-            sheet.text(name.align(Align::Middle).turned());
-        }
-        let bar = Area::new(
-            area.right() + 12.0,
-            area.y + 3.0,
-            9.0,
-            (each - 6.0).max(10.0),
-        );
-        scale.draw_upright(&mut sheet, bar);
+        let color = |value| scale.color(value);
+        heat_map(&mut sheet, sequence, values, &order, area, &color);
+        scale.draw_upright(&mut sheet, beside(area));
         y = area.bottom() + GAP;
     }
-    axis.draw(&mut sheet, LEFT, y - GAP + 1.0, room);
+    paper.axis.draw(&mut sheet, LEFT, y - GAP + 1.0, paper.room);
     Ok(Picture { sheet })
 }
 
@@ -172,7 +219,8 @@ pub(super) fn about(sequence: &Sequence<'_>, what: &str) -> String {
     )
 }
 
-fn order(sequence: &Sequence<'_>, sort: Sort) -> Result<Vec<usize>, PlotError> {
+/// The units as they are to be sorted.
+pub(super) fn order(sequence: &Sequence<'_>, sort: Sort) -> Result<Vec<usize>, PlotError> {
     let units = 0..sequence.units();
     let key = sequence
         .signals()
@@ -240,7 +288,7 @@ fn means(
     values: ArrayView2<'_, f32>,
     order: &[usize],
     area: Area,
-    scale: &Scale,
+    (theme, color): (Theme, &dyn Fn(f32) -> Rgb),
 ) -> Cells {
     let columns: Vec<Range<usize>> = groups(0..sequence.steps(), area.width as usize);
     let rows: Vec<Range<usize>> = groups(0..order.len(), area.height as usize);
@@ -255,8 +303,8 @@ fn means(
                 }
             }
             colors.push(match all {
-                0 => scale.theme.blank(),
-                all => scale.color((sum / all as f64) as f32),
+                0 => theme.blank(),
+                all => color((sum / all as f64) as f32),
             });
         }
     }

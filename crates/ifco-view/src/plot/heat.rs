@@ -110,22 +110,25 @@ impl Scale {
     pub fn draw_upright(&self, sheet: &mut Sheet, area: Area) {
         let mut colors = self.ramp(101);
         colors.reverse();
-        sheet.image(
-            area,
-            Cells {
-                columns: 1,
-                rows: colors.len(),
-                colors,
-            },
-        );
-        let muted = sheet.theme.muted();
-        sheet.outline(area, muted, 0.8);
-        for (share, label) in self.marks() {
-            let y = area.bottom() - share * area.height;
-            sheet.line(vec![(area.right(), y), (area.right() + 3.0, y)], muted, 1.0);
-            let label = text(area.right() + 6.0, y + 0.36 * SMALL, SMALL, muted, &label);
-            sheet.text(label);
-        }
+        upright(sheet, area, colors, &self.marks());
+    }
+}
+
+/// A ramp of colours from above, with marks at their shares of its height.
+pub(super) fn upright(sheet: &mut Sheet, area: Area, colors: Vec<Rgb>, marks: &[(f32, String)]) {
+    let cells = Cells {
+        columns: 1,
+        rows: colors.len(),
+        colors,
+    };
+    sheet.image(area, cells);
+    let muted = sheet.theme.muted();
+    sheet.outline(area, muted, 0.8);
+    for (share, label) in marks {
+        let y = area.bottom() - share * area.height;
+        sheet.line(vec![(area.right(), y), (area.right() + 3.0, y)], muted, 1.0);
+        let label = text(area.right() + 6.0, y + 0.36 * SMALL, SMALL, muted, label);
+        sheet.text(label);
     }
 }
 

@@ -120,11 +120,9 @@ impl<'a> Sequence<'a> {
         self.trace.units()
     }
 
-    /// The arrays that have a value for each unit: all, but for h of a projected LSTM.
+    /// The arrays, in the order of the equations.
     pub(super) fn signals(&self) -> Vec<Signal> {
-        let mut signals = signals(self.trace.kind());
-        signals.retain(|signal| signal.key != "h" || !self.is_projected());
-        signals
+        signals(self.trace.kind())
     }
 
     /// Whether h has other values than one for each unit.
@@ -157,14 +155,18 @@ impl<'a> Sequence<'a> {
     /// How much each unit's state changes, as [`Trace::digest`] has it: the mean of |c' − c| over
     /// the steps that count, or of |h' − h| where there is no c.
     pub(super) fn changes(&self) -> Vec<f64> {
-        let state = match self.trace.get("c") {
+        self.changes_of(match self.trace.get("c") {
             Some(_) => "c",
             None => "h",
-        };
-        let mut sums = vec![0.0; self.units()];
+        })
+    }
+
+    /// The same of one state.
+    pub(super) fn changes_of(&self, state: &str) -> Vec<f64> {
         let Some(values) = self.values(state) else {
-            return sums;
+            return Vec::new();
         };
+        let mut sums = vec![0.0; values.ncols()];
         for step in (0..self.steps()).filter(|&step| self.counts(step)) {
             let Some(before) = self.trace.before(state, self.row, step) else {
                 continue;

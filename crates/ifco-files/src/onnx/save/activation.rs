@@ -83,15 +83,6 @@ pub(super) fn apply(
             let tanh = graph.one("Tanh", name, &[&scaled], &[]);
             with_number(graph, name, "Mul", &tanh, alpha)
         }
-        Activation::Threshold {
-            threshold,
-            default_value: 0.0,
-        }
-        | Activation::Relu {
-            negative_slope: 0.0,
-            max_value: None,
-            threshold,
-        } => with(graph, "ThresholdedRelu", threshold),
         Activation::TanhShrink => {
             let tanh = plain(graph, "Tanh");
             graph.one("Sub", name, &[x, &tanh], &[])
@@ -123,8 +114,24 @@ pub(super) fn apply(
             let above = graph.one("Relu", name, &[&above], &[]);
             graph.one("Add", name, &[&bend, &above], &[])
         }
-        _ => return None,
+        other => with(graph, "ThresholdedRelu", thresholded(other)?),
     })
+}
+
+/// Above which value ONNX's `ThresholdedRelu` is this activation: x there, 0 elsewhere.
+pub(super) fn thresholded(activation: Activation) -> Option<f32> {
+    match activation {
+        Activation::Threshold {
+            threshold,
+            default_value: 0.0,
+        }
+        | Activation::Relu {
+            negative_slope: 0.0,
+            max_value: None,
+            threshold,
+        } => Some(threshold),
+        _ => None,
+    }
 }
 
 fn with_number(graph: &mut Graph, name: &str, op: &str, x: &str, number: f32) -> String {

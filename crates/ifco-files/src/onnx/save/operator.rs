@@ -4,6 +4,7 @@ use ifco_cell::packing;
 use ifco_cell::{Activation, Cell, Gate};
 use ndarray::{Array1, Array2, ArrayD, Axis, concatenate, s};
 
+use super::activation::thresholded;
 use super::graph::{Attribute, Graph};
 
 /// What of an LSTM beyond Keras's the operator has: `LstmCell::extras`.
@@ -209,20 +210,11 @@ fn word(activation: Activation) -> Option<(&'static str, Vec<f32>)> {
         Activation::Softsign => ("Softsign", vec![]),
         Activation::Softplus => ("Softplus", vec![]),
         Activation::Elu { alpha } => ("Elu", vec![alpha]),
-        Activation::Threshold {
-            threshold,
-            default_value: 0.0,
-        }
-        | Activation::Relu {
-            negative_slope: 0.0,
-            max_value: None,
-            threshold,
-        } => ("ThresholdedRelu", vec![threshold]),
         Activation::SparseSigmoid => ("HardSigmoid", vec![0.5, 0.5]),
         Activation::HardSigmoidOf { alpha, beta } => ("HardSigmoid", vec![alpha, beta]),
         Activation::Affine { alpha, beta } => ("Affine", vec![alpha, beta]),
         Activation::ScaledTanh { alpha, beta } => ("ScaledTanh", vec![alpha, beta]),
-        _ => return None,
+        other => ("ThresholdedRelu", vec![thresholded(other)?]),
     })
 }
 
