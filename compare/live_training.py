@@ -46,17 +46,22 @@ def draw(random):
     time, features = int(random.integers(3, 9)), int(random.integers(1, 5))
     outputs = 3 if task == "classes" else 1
     is_sequence = random.random() < 0.3
+    # What outputs add to the loss, also those of both directions and of the last layer.
+    penalty = lambda: random.choice([None, None, keras.regularizers.L2(0.02), keras.regularizers.L1L2(0.001, 0.01)])
     layers = []
     depth = int(random.integers(1, 3))
     for level in range(depth):
         kind = random.choice([L.LSTM, L.LSTM, L.GRU, L.SimpleRNN])
-        layer = kind(int(random.integers(2, 12)), return_sequences=is_sequence or level + 1 < depth)
-        layers.append(L.Bidirectional(layer) if random.random() < 0.3 else layer)
+        layer = kind(int(random.integers(2, 12)), return_sequences=is_sequence or level + 1 < depth,
+                     activity_regularizer=penalty())
+        both = random.random() < 0.3
+        layers.append(L.Bidirectional(layer, activity_regularizer=penalty()) if both else layer)
     if random.random() < 0.3:
         layers.insert(1, L.LayerNormalization())
     if random.random() < 0.3:
         layers.insert(0, L.Masking(-1.0))
-    model = keras.Sequential([keras.Input((time, features)), *layers, L.Dense(outputs, activation=activation)])
+    last = L.Dense(outputs, activation=activation, activity_regularizer=penalty())
+    model = keras.Sequential([keras.Input((time, features)), *layers, last])
     name = random.choice(list(OPTIMIZERS))
     model.compile(OPTIMIZERS[name](), loss, metrics=metrics)
     count = int(random.integers(20, 60))

@@ -34,6 +34,8 @@ struct TapedCall<'a> {
     weights: bool,
     /// Which of its inputs are entered here: see [`Entries`].
     entered: Vec<bool>,
+    /// Whether something inside adds to the loss, so that there is a way back from here on.
+    penalized: bool,
     backward: Backward<'a>,
 }
 
@@ -261,7 +263,11 @@ impl Model {
             wanted[node] = inputs || weights || states;
             let forward = training.wanting(inputs, weights, |training| {
                 training.of_layer(entry.trainable, |training| {
-                    entry.layer.call_for_training(taken, call, training)
+                    let forward = entry.layer.call_for_training(taken, call, training)?;
+                    match &entry.activity {
+                        Some(activity) => activity.applied(forward, training),
+                        None => Ok(forward),
+                    }
                 })
             })?;
             moving.extend(forward.moving.into_iter().map(|average| MovingAverage {
@@ -275,6 +281,7 @@ impl Model {
                     outputs: forward.outputs.len(),
                     weights,
                     entered,
+                    penalized: training.is_training() && forward.penalty != 0.0,
                     backward: forward.backward,
                 });
             }
@@ -314,8 +321,8 @@ impl ModelTape<'_> {
         &self.moving
     }
 
-    /// What the layers themselves add to the loss of this batch: what ActivityRegularization does.
-    /// The gradients take account of it.
+    /// What the outputs of layers add to the loss of this batch: Keras's `activity_regularizer`. In
+    /// training the gradients take account of it.
     pub fn penalty(&self) -> f32 {
         self.penalty
     }
@@ -339,7 +346,7 @@ impl ModelTape<'_> {
             .collect();
         for call in self.calls.into_iter().rev() {
             let mut of_outputs = std::mem::take(&mut gradients[call.node]);
-            if of_outputs.iter().all(Option::is_none) {
+            if !call.penalized && of_outputs.iter().all(Option::is_none) {
                 continue;
             }
             of_outputs.resize(call.outputs, None);

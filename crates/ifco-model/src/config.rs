@@ -176,6 +176,14 @@ impl<'a> Config<'a> {
         Ok(Some(number as f32))
     }
 
+    /// A number in double precision, or `default` when absent.
+    pub(crate) fn f64_or(&self, key: &str, default: f64) -> Result<f64, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(default);
+        };
+        as_f64(value).ok_or_else(|| self.invalid(key, "a number"))
+    }
+
     /// `true` or `false`, or `default` when absent.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::Port;
+use crate::activity::Activity;
 use crate::graph::{FirstIndex, Graph, Input, LayerNodes, Node, Source, execution_order};
 use crate::layers::{self, InputLayer, OPERATIONS, Operation};
 use crate::model::{LayerEntry, Model};
@@ -82,6 +83,11 @@ impl Serialized<'_> {
         }
         layers::build(self.class, &config)
     }
+
+    fn activity(&self, generation: Generation) -> Result<Option<Activity>, ConfigError> {
+        let config = Config::new(&self.name, generation, self.config)?;
+        Ok(Activity::of(self.class, &config).filter(|_| !self.is_operation))
+    }
 }
 
 fn layer_list<'a>(config: &Config<'a>) -> Result<&'a [Value], ConfigError> {
@@ -122,7 +128,8 @@ fn sequential(
             let name = format!("{}_input", entry.name);
             entries.push(LayerEntry::new(name, Box::new(InputLayer { shape }), true));
         }
-        entries.push(LayerEntry::new(entry.name, layer, entry.trainable));
+        let activity = entry.activity(generation)?;
+        entries.push(LayerEntry::new(entry.name, layer, entry.trainable).with_activity(activity));
     }
     let nodes = (0..entries.len())
         .map(|layer| Node {
@@ -160,7 +167,9 @@ fn functional(class: &str, config: &Value, generation: Generation) -> Result<Mod
         .collect::<Result<_, _>>()?;
     for entry in &serialized {
         let layer = entry.build(generation)?;
-        entries.push(LayerEntry::new(entry.name.clone(), layer, entry.trainable));
+        let activity = entry.activity(generation)?;
+        let entry = LayerEntry::new(entry.name.clone(), layer, entry.trainable);
+        entries.push(entry.with_activity(activity));
     }
     let calls: Vec<LayerNodes<'_>> = serialized
         .iter()

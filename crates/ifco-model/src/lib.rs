@@ -28,6 +28,7 @@
 //! through them.
 
 mod about;
+mod activity;
 mod attribution;
 mod backward;
 mod builder;
@@ -45,6 +46,7 @@ pub mod onnx;
 mod port;
 mod precision;
 mod predict;
+mod regularizer;
 mod run;
 mod session;
 mod tensor;
@@ -62,6 +64,7 @@ pub use group_names::GroupNames;
 pub use layer::{Call, Layer, WeightSlot};
 pub use model::{LayerEntry, Model};
 pub use port::Port;
+pub use regularizer::{NotAMatrix, Regularizer};
 pub use session::{NotStreamable, Session, SessionError, Step, StepShape, Streamed, Time};
 pub use tensor::{Array, Mask, Shape, Tensor, display_shape};
 pub use trace::{ModelGradientTrace, ModelPassage, ModelTrace, Tap, Target, TraceStream, Unit};

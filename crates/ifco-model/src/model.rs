@@ -4,6 +4,7 @@ use ifco_cell::{Cell, GruCell, LstmCell, SimpleRnnCell};
 use ndarray::{Array1, ArrayD};
 use serde_json::Value;
 
+use crate::activity::Activity;
 use crate::graph::{Node, Source};
 use crate::group_names::GroupNames;
 use crate::{About, Generation, Layer, LayerError, ModelError, Port, Shape, WeightSlot};
@@ -84,6 +85,8 @@ pub struct LayerEntry {
     pub parameters: Option<usize>,
     /// The layers whose outputs it takes.
     pub inbound: Vec<String>,
+    /// What its outputs add to the loss.
+    pub(crate) activity: Option<Activity>,
 }
 
 impl LayerEntry {
@@ -96,7 +99,13 @@ impl LayerEntry {
             output_shapes: Err("it is not connected to the model's outputs".into()),
             parameters,
             inbound: Vec::new(),
+            activity: None,
         }
+    }
+
+    pub(crate) fn with_activity(mut self, activity: Option<Activity>) -> Self {
+        self.activity = activity;
+        self
     }
 
     pub(crate) fn set_weights(&mut self, weights: Vec<ArrayD<f32>>) -> Result<(), ModelError> {

@@ -32,6 +32,8 @@ pub struct Training {
     inputs_wanted: bool,
     weights_wanted: bool,
     recompute: bool,
+    /// How many steps of each sample lie in the batch as rows of their own.
+    folded_steps: usize,
 }
 
 impl Training {
@@ -45,6 +47,7 @@ impl Training {
             inputs_wanted: false,
             weights_wanted: true,
             recompute: false,
+            folded_steps: 1,
         }
     }
 
@@ -127,6 +130,21 @@ impl Training {
         result
     }
 
+    /// How many rows of the batch are steps of one sample, which a TimeDistributed around the layer
+    /// that runs has made of them.
+    pub(crate) fn folded_steps(&self) -> usize {
+        self.folded_steps
+    }
+
+    /// Runs `work` on a batch whose rows are the steps of what was a batch before.
+    pub(crate) fn of_steps<T>(&mut self, steps: usize, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.folded_steps;
+        self.folded_steps = before.saturating_mul(steps.max(1));
+        let result = work(self);
+        self.folded_steps = before;
+        result
+    }
+
     /// Runs `work` with other wishes, and has its own ones back afterwards.
     pub(crate) fn wanting<T>(
         &mut self,
@@ -181,8 +199,9 @@ pub struct Forward<'a> {
     pub backward: Backward<'a>,
     /// What the layer's moving averages take up of this batch.
     pub moving: Vec<MovingAverage>,
-    /// What the layer adds to the loss: only an ActivityRegularization does. Its gradient is part
-    /// of the way back.
+    /// What layers inside of this one add to the loss by their `activity_regularizer`. In training
+    /// its gradient is part of the way back, which is then to be taken even where nothing depends
+    /// on the outputs.
     pub penalty: f32,
 }
 
@@ -214,18 +233,29 @@ impl<'a> Forward<'a> {
         outputs: Vec<Tensor>,
         backward: impl FnOnce(Vec<Option<Array>>) -> Result<LayerGradients, LayerError> + Send + 'a,
     ) -> Self {
+        Self::with_penalty(outputs, 0.0, |gradients| {
+            match gradients.iter().any(Option::is_some) {
+                true => backward(gradients),
+                false => Ok(LayerGradients::default()),
+            }
+        })
+    }
+
+    /// The same, of a layer with a penalty inside: its backward is called in any case.
+    pub(crate) fn with_penalty(
+        outputs: Vec<Tensor>,
+        penalty: f32,
+        backward: impl FnOnce(Vec<Option<Array>>) -> Result<LayerGradients, LayerError> + Send + 'a,
+    ) -> Self {
         let count = outputs.len().max(1);
         Self {
             outputs,
             backward: Box::new(move |mut gradients| {
                 gradients.resize(count, None);
-                match gradients.iter().any(Option::is_some) {
-                    true => backward(gradients),
-                    false => Ok(LayerGradients::default()),
-                }
+                backward(gradients)
             }),
             moving: Vec::new(),
-            penalty: 0.0,
+            penalty,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What can be wrong with a training configuration, its targets, or an optimizer's saved state.
 
-use ifco_model::ConfigError;
+use ifco_model::{ConfigError, NotAMatrix};
 
 /// Why a training piece cannot be made or used.
 ///
@@ -68,6 +68,9 @@ pub enum TrainError {
         /// How many there are.
         time: usize,
     },
+    /// An orthogonal regularizer of what is no matrix.
+    #[error(transparent)]
+    NotAMatrix(#[from] NotAMatrix),
     /// A saved optimizer's variables that are not this optimizer's.
     #[error("the optimizer's variable {index} ({name}) {problem}")]
     State {

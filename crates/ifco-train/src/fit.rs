@@ -9,7 +9,7 @@ use ifco_model::{Gradient, Model, ModelError, Tensor, Training};
 use ndarray::ArrayD;
 
 use crate::callback::Logs;
-use crate::fused::{self, Last};
+use crate::fused::{self, Behind, Last};
 use crate::{Compile, Optimizer, OutputTraining, Parameter, TrainError, batches};
 
 pub use data::{Data, FitOptions, Samples, same_samples};
@@ -74,7 +74,7 @@ pub struct Trainer {
     runs: Option<Model>,
     compile: Compile,
     outputs: Vec<OutputTraining>,
-    last: Vec<Option<Last>>,
+    last: Vec<Option<Behind>>,
     /// The model's weights that are trained, by their numbers.
     trained: Vec<usize>,
     values: Vec<ArrayD<f32>>,
@@ -91,8 +91,7 @@ impl Trainer {
     ///
     /// # Errors
     /// When the configuration does not fit the model's outputs, the model has no weights, or a
-    /// layer has a regularizer or constraint of which no weight is known, such as one of its
-    /// activity.
+    /// layer has a regularizer or constraint that cannot be applied where it is.
     pub fn new(model: Model, mut compile: Compile) -> Result<Self, FitError> {
         let mut all_wishes = penalties::wishes(&model)?;
         let names: Vec<&str> = model
@@ -103,7 +102,7 @@ impl Trainer {
         let mut outputs = compile.outputs(&names)?;
         let mut last = Vec::with_capacity(outputs.len());
         for (output, name) in outputs.iter_mut().zip(&names) {
-            let activation = fused::last_activation(model.config(), name);
+            let activation = fused::last_activation(&model, name);
             let behind = output
                 .loss
                 .as_ref()
@@ -118,7 +117,13 @@ impl Trainer {
             if let (Some(loss), Some((kind, _))) = (&mut output.loss, behind) {
                 loss.kind = kind;
             }
-            last.push(behind.map(|(_, last)| last));
+            last.push(match behind {
+                None => None,
+                Some((_, last)) => Some(Behind {
+                    last,
+                    activity: fused::activity(model.config(), name).map_err(TrainError::from)?,
+                }),
+            });
         }
         let looked_behind = names.iter().zip(&last).filter(|(_, last)| last.is_some());
         let looked_behind: Vec<&str> = looked_behind.map(|(name, _)| *name).collect();

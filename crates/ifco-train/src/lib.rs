@@ -31,7 +31,6 @@ mod loss;
 mod metric;
 mod optimizer;
 mod random;
-mod regularizer;
 mod schedule;
 
 pub use compile::{Compile, OutputTraining, PerOutput};
@@ -39,6 +38,7 @@ pub use constraint::Constraint;
 pub use data::{Shuffle, batches, class_weights, validation_split};
 pub use error::TrainError;
 pub use fit::{Data, FitError, FitOptions, Samples, StepMade, Trainer, Watch, same_samples};
+pub use ifco_model::Regularizer;
 pub use initialize::initialize;
 pub use initializer::{Distribution, Fan, Initializer, InitializerKind};
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
@@ -48,7 +48,6 @@ pub use optimizer::{
     StateVariable,
 };
 pub use random::Random;
-pub use regularizer::Regularizer;
 pub use schedule::Schedule;
 
 /// Keras's `backend.epsilon()`.

@@ -19,6 +19,14 @@ fn classes(seed: usize, count: f32, shape: &[usize]) -> ArrayD<f32> {
     draw(seed, 0, &[&[40], shape].concat()).mapv(|x| ((x + 0.5) * count).floor())
 }
 
+fn one_hot(seed: usize) -> ArrayD<f32> {
+    let mut rows = ArrayD::zeros(vec![40, 3]);
+    for (row, class) in classes(seed, 3.0, &[]).iter().enumerate() {
+        rows[[row, *class as usize]] = 1.0;
+    }
+    rows
+}
+
 fn data(about: &str) -> Data {
     match about {
         "regression" => Data::new(x(1, &[7, 3]), x(2, &[1])),
@@ -31,18 +39,21 @@ fn data(about: &str) -> Data {
             ..Data::new(x(6, &[5, 2]), classes(7, 2.0, &[1]))
         },
         "words" => Data::new(classes(9, 7.0, &[6]), classes(10, 4.0, &[])),
-        "two outputs" => {
-            let mut one_hot = ArrayD::zeros(vec![40, 3]);
-            for (row, class) in classes(13, 3.0, &[]).iter().enumerate() {
-                one_hot[[row, *class as usize]] = 1.0;
-            }
-            Data {
-                inputs: vec![x(11, &[5, 2])],
-                targets: vec![x(12, &[5, 1]), one_hot],
-                sample_weights: Vec::new(),
-            }
-        }
+        "two outputs" => Data {
+            inputs: vec![x(11, &[5, 2])],
+            targets: vec![x(12, &[5, 1]), one_hot(13)],
+            sample_weights: Vec::new(),
+        },
         "penalties" => Data::new(x(14, &[5, 2]), x(15, &[1])),
+        "activity" => {
+            let seen = classes(17, 4.0, &[5, 1]).mapv(|class| f32::from(class > 0.0));
+            Data::new(x(16, &[5, 2]) * seen, one_hot(18))
+        }
+        "a softmax that goes on" => Data {
+            inputs: vec![x(19, &[4])],
+            targets: vec![classes(20, 3.0, &[]), classes(21, 2.0, &[1])],
+            sample_weights: Vec::new(),
+        },
         other => panic!("no data for {other}"),
     }
 }
@@ -278,15 +289,28 @@ fn errors_name_what_is_wrong_and_change_nothing() {
     ));
     assert_eq!(trainer.model().expect("its own").weights(), before);
 
-    let model = json!({"class_name": "Sequential", "config": {"layers": [
-        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 1]}},
-        {"class_name": "Dense", "config": {
-            "name": "d", "units": 1,
-            "activity_regularizer": {"class_name": "L2", "config": {"l2": 0.1}},
-        }},
-    ]}});
-    let model = Model::from_config(&model, Generation::Keras3).expect("valid");
-    let compile = Compile::from_keras(&json!({"loss": "mse"})).expect("valid");
-    let error = Trainer::new(model, compile).unwrap_err().to_string();
-    assert!(error.contains("activity_regularizer"), "{error}");
+    // A cell's and an attention's are not those of a layer's outputs; and there are users' own.
+    let l2 = json!({"class_name": "L2", "config": {"l2": 0.1}});
+    let cell =
+        json!({"class_name": "LSTMCell", "config": {"units": 1, "activity_regularizer": l2}});
+    let layers = [
+        ("RNN", json!({"name": "d", "cell": cell})),
+        (
+            "Dense",
+            json!({"name": "d", "units": 1, "activity_regularizer": {
+                "class_name": "Mine", "config": {},
+            }}),
+        ),
+    ];
+    for (class, config) in layers {
+        let model = json!({"class_name": "Sequential", "config": {"layers": [
+            {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 2, 1]}},
+            {"class_name": class, "config": config},
+        ]}});
+        let model =
+            Model::from_config(&model, Generation::Keras3).expect("it predicts all the same");
+        let compile = Compile::from_keras(&json!({"loss": "mse"})).expect("valid");
+        let error = Trainer::new(model, compile).unwrap_err().to_string();
+        assert!(error.contains("regularizer"), "{error}");
+    }
 }

@@ -3,6 +3,8 @@
 use ifco_cell::{Cell, Precision};
 use ndarray::{ArrayD, Axis, Slice, concatenate};
 
+use crate::activity::{Activity, Penalty};
+
 use super::concatenate::split_along;
 use super::recurrent::{Recurrent, nested, split_states};
 use super::unknown::Unknown;
@@ -33,13 +35,18 @@ pub struct Bidirectional {
     backward: Recurrent,
     merge: Merge,
     generation: Generation,
+    /// What the outputs of each direction add to the loss.
+    activities: [Option<Activity>; 2],
 }
 
 pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> {
     let (class, forward_config) = nested(config, "layer", config.require("layer")?)?;
+    let activity = || Activity::of(class, &forward_config);
+    let mut activities = [activity(), activity()];
     let backward = match config.get("backward_layer") {
         Some(layer) => {
             let (class, config) = nested(config, "backward_layer", layer)?;
+            activities[1] = Activity::of(class, &config);
             recurrent(class, &config)?
         }
         // A copy of the forward layer that reads the other way.
@@ -86,6 +93,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
         backward,
         merge,
         generation: config.generation,
+        activities,
     }))
 }
 
@@ -308,6 +316,18 @@ impl Layer for Bidirectional {
             tap(BACKWARD),
             training,
         )?;
+        let own = |direction: usize, sequence: &Tensor, last: &[Tensor]| {
+            let Some(activity) = &self.activities[direction] else {
+                return Ok(None);
+            };
+            let mut outputs = vec![sequence];
+            outputs.extend(last.iter().filter(|_| self.forward.return_state));
+            activity.penalty(&outputs, training).map(Some)
+        };
+        let forward_penalty = own(0, &forward, &forward_last)?;
+        let backward_penalty = own(1, &backward, &backward_last)?;
+        let penalties = [&forward_penalty, &backward_penalty];
+        let penalty = penalties.into_iter().flatten().map(|one| one.value).sum();
         let sides = [forward.data.clone(), backward.data.clone()];
         let mut outputs = self.merge(forward, backward)?;
         let merged = outputs.len();
@@ -316,20 +336,33 @@ impl Layer for Bidirectional {
             outputs.extend(backward_last);
         }
         let count = inputs.len();
-        Ok(Forward::of_many(outputs, move |mut gradients| {
-            let of_states = gradients.split_off(merged);
-            let (of_forward, of_backward) = of_states.split_at(split.min(of_states.len()));
-            let [forward, backward] = self.merge_backward(gradients, sides);
-            let (forward, backward) = ifco_cell::join(
-                || forward_tape.backward(forward, of_forward),
-                || backward_tape.backward(backward, of_backward),
-            );
-            let (mut both, backward) = (forward?, backward?);
-            both.inputs += &backward.inputs;
-            both.states.extend(backward.states);
-            both.weights.extend(backward.weights);
-            Ok(both.of_call(count))
-        }))
+        Ok(Forward::with_penalty(
+            outputs,
+            penalty,
+            move |mut gradients| {
+                let mut forward_states = gradients.split_off(merged);
+                let mut backward_states = forward_states.split_off(split.min(forward_states.len()));
+                let [mut forward, mut backward] = self.merge_backward(gradients, sides);
+                let penalize = |penalty: Option<Penalty>, side: &mut _, states: &mut Vec<_>| {
+                    if let Some(penalty) = penalty {
+                        states.insert(0, std::mem::take(side));
+                        penalty.add_to(states);
+                        *side = states.remove(0);
+                    }
+                };
+                penalize(forward_penalty, &mut forward, &mut forward_states);
+                penalize(backward_penalty, &mut backward, &mut backward_states);
+                let (forward, backward) = ifco_cell::join(
+                    || forward_tape.backward(forward, &forward_states),
+                    || backward_tape.backward(backward, &backward_states),
+                );
+                let (mut both, backward) = (forward?, backward?);
+                both.inputs += &backward.inputs;
+                both.states.extend(backward.states);
+                both.weights.extend(backward.weights);
+                Ok(both.of_call(count))
+            },
+        ))
     }
 
     fn stream(&self, _inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

@@ -45,11 +45,6 @@ enum Noise {
     Add(f32),
     /// Multiplies by noise around 1, of the deviation that this rate stands for.
     Multiply(f32),
-    /// A loss of the values themselves.
-    Penalty {
-        l1: f32,
-        l2: f32,
-    },
 }
 
 impl Noise {
@@ -74,10 +69,6 @@ impl Noise {
             },
             "GaussianNoise" => Self::Add(config.f32_or("stddev", 0.0)?),
             "GaussianDropout" => Self::Multiply(rate()?),
-            "ActivityRegularization" => Self::Penalty {
-                l1: config.f32_or("l1", 0.0)?,
-                l2: config.f32_or("l2", 0.0)?,
-            },
             _ => Self::None,
         })
     }
@@ -86,7 +77,7 @@ impl Noise {
     /// broadcasts to it; `None` where it changes nothing.
     fn draw(&self, shape: &[usize], random: &mut Random) -> Result<Option<Affine>, LayerError> {
         Ok(match self {
-            Self::None | Self::Penalty { .. } => None,
+            Self::None => None,
             Self::Drop { rate, .. } | Self::DropChannels { rate, .. } if *rate == 0.0 => None,
             Self::AlphaDrop { rate, .. } | Self::Multiply(rate) if *rate == 0.0 => None,
             Self::Drop { rate, shape: own } => {
@@ -224,7 +215,6 @@ impl Layer for Identity {
         training: &mut Training,
     ) -> Result<Forward<'a>, LayerError> {
         let mut output = self.call(inputs, call)?.remove(0);
-        let mut penalty = 0.0;
         let input = output.data.clone();
         let drawn = match training.is_training() {
             true => self.noise.draw(input.shape(), training.random())?,
@@ -237,33 +227,12 @@ impl Layer for Identity {
             }
             output.data = changed.into_shared();
         }
-        let mut slopes = (0.0, 0.0);
-        if let (true, Noise::Penalty { l1, l2 }) = (training.is_training(), &self.noise) {
-            let batch = input.shape().first().map_or(1.0, |batch| *batch as f32);
-            slopes = (l1 / batch, 2.0 * l2 / batch);
-            let sum: f64 = input
-                .iter()
-                .map(|x| f64::from(l1 * x.abs() + l2 * x * x))
-                .sum();
-            penalty = sum as f32 / batch;
-        }
-        let backward = move |gradient: crate::Array| {
-            let mut gradient = match &drawn {
+        Ok(Forward::new(output, move |gradient: crate::Array| {
+            Ok(LayerGradients::of_input(match &drawn {
                 Some((factor, _)) => (&gradient * factor).into_shared(),
                 None => gradient,
-            };
-            if slopes != (0.0, 0.0) {
-                gradient.zip_mut_with(&input, |gradient, x| {
-                    let sign = if *x == 0.0 { 0.0 } else { x.signum() };
-                    *gradient += slopes.0 * sign + slopes.1 * x;
-                });
-            }
-            Ok(LayerGradients::of_input(gradient))
-        };
-        Ok(Forward {
-            penalty,
-            ..Forward::new(output, backward)
-        })
+            }))
+        }))
     }
 
     fn stream(&self, inputs: &[StepShape], _call: &Call) -> Result<Streamed, NotStreamable> {

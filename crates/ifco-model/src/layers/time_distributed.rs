@@ -310,11 +310,15 @@ impl Layer for TimeDistributed {
         let input = &inputs[0];
         let as_recurrent = self.runs_as_recurrent();
         let inner_mask = mask.filter(|_| !as_recurrent);
+        // Of the layer inside Keras runs `call`, which leaves out its `activity_regularizer`; those
+        // of a model's layers count for each step.
+        let folded = if self.layer.is_stateful() { 1 } else { time };
         let mut tapes = Vec::new();
         let output = self.run_steps_with(&input.data, inner_mask, &mut |step| {
-            let forward = self
-                .layer
-                .call_for_training(&[step], &inner_call(call), training)?;
+            let forward = training.of_steps(folded, |training| {
+                self.layer
+                    .call_for_training(&[step], &inner_call(call), training)
+            })?;
             let only = only_output(forward.outputs)?;
             tapes.push((forward.backward, forward.moving, forward.penalty));
             Ok(only)
@@ -325,8 +329,10 @@ impl Layer for TimeDistributed {
             .iter()
             .flat_map(|(_, moving, _)| moving.clone())
             .collect();
-        let input_shape = input.shape().to_vec();
-        let backward = move |mut gradient: Array| {
+        let (input_shape, output_shape) = (input.shape().to_vec(), output.shape().to_vec());
+        let backward = move |mut gradients: Vec<Option<Array>>| {
+            let gradient = gradients.swap_remove(0);
+            let mut gradient = gradient.unwrap_or_else(|| Array::zeros(output_shape));
             if let Some(mask) = repeated {
                 let mut owned = gradient.into_owned();
                 repeat_backward(&mut owned, &mask);
@@ -370,8 +376,7 @@ impl Layer for TimeDistributed {
         };
         Ok(Forward {
             moving,
-            penalty,
-            ..Forward::new(output, backward)
+            ..Forward::with_penalty(vec![output], penalty, backward)
         })
     }
 

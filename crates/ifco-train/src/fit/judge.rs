@@ -4,9 +4,9 @@ use ifco_model::Tensor;
 use ndarray::ArrayD;
 
 use super::{Data, FitError};
-use crate::OutputTraining;
-use crate::fused::Last;
+use crate::fused::Behind;
 use crate::loss::Weighting;
+use crate::{OutputTraining, TrainError};
 
 /// The mean loss since the last reset, by samples; each output's by batches, since Keras does not
 /// know their sizes there.
@@ -29,7 +29,7 @@ pub(super) struct Judged {
 /// Losses, their gradients if they are asked for, and the metrics of one batch.
 pub(super) fn judge(
     outputs: &mut [OutputTraining],
-    last: &[Option<Last>],
+    last: &[Option<Behind>],
     predictions: &[Tensor],
     batch: &Data,
     training: bool,
@@ -70,13 +70,20 @@ pub(super) fn judge(
             }
         }
         judged.total += value * output.loss_weight;
+        if let Some(behind) = &last[i] {
+            let (penalty, decay) = behind.penalty(prediction).map_err(TrainError::from)?;
+            judged.total += penalty;
+            if let (Some(slope), Some(decay)) = (&mut slope, decay) {
+                *slope += &decay;
+            }
+        }
         judged.each.push(value);
         judged.slopes.push(slope);
         if output.metrics.is_empty() && output.weighted_metrics.is_empty() {
             continue;
         }
         let seen = match last[i] {
-            Some(last) => last.of(prediction.clone().into_owned()),
+            Some(behind) => behind.last.of(prediction.clone().into_owned()),
             None => prediction.clone().into_owned(),
         };
         let unweighted = Weighting {

@@ -1,6 +1,6 @@
 //! What a layer's configuration says of its weights: regularizers and constraints.
 
-use ifco_model::{LayerEntry, Model};
+use ifco_model::{ConfigError, Generation, LayerEntry, Model};
 use ndarray::ArrayD;
 use serde_json::Value;
 
@@ -18,16 +18,23 @@ pub(super) struct Wish {
 pub(super) fn wishes(model: &Model) -> Result<Vec<Wish>, FitError> {
     let mut wishes = Vec::new();
     for (_, entry) in model.layer_groups() {
-        let configs = fused::layers(model.config()).into_iter().flatten();
-        let config = configs
-            .filter(|config| fused::named(config, &entry.name))
-            .find_map(|config| config.get("config"));
-        wishes.extend(of_layer(entry, config.unwrap_or(&Value::Null))?);
+        let mut configs = fused::layers(model.config()).into_iter().flatten();
+        let json = configs.find(|config| fused::named(config, &entry.name));
+        wishes.extend(of_layer(
+            entry,
+            json.unwrap_or(&Value::Null),
+            model.generation(),
+        )?);
     }
     Ok(wishes)
 }
 
-fn of_layer(entry: &LayerEntry, config: &Value) -> Result<Vec<Wish>, FitError> {
+fn of_layer(
+    entry: &LayerEntry,
+    json: &Value,
+    generation: Generation,
+) -> Result<Vec<Wish>, FitError> {
+    let config = json.get("config").unwrap_or(&Value::Null);
     let mut known = Vec::new();
     let mut wishes = Vec::new();
     for slot in entry.layer.weight_slots() {
@@ -41,13 +48,18 @@ fn of_layer(entry: &LayerEntry, config: &Value) -> Result<Vec<Wish>, FitError> {
             let key = |what: &str| format!("{word}_{what}");
             let get = |key: &String| config.get(key).filter(|value| !value.is_null());
             let (regularizer, constraint) = (key("regularizer"), key("constraint"));
-            wish.regularizer = get(&regularizer).map(Regularizer::from_keras).transpose()?;
+            let read = get(&regularizer).map(Regularizer::from_keras).transpose();
+            wish.regularizer = read.map_err(TrainError::from)?;
             wish.constraint = get(&constraint).map(Constraint::from_keras).transpose()?;
             known.extend([regularizer, constraint]);
         }
         wishes.push(wish);
     }
-    match unknown(config, &known) {
+    let search = Search {
+        known: &known,
+        generation,
+    };
+    match search.refused(json, true).map_err(TrainError::from)? {
         Some(key) => Err(FitError::Unsupported {
             layer: entry.name.clone(),
             key,
@@ -74,18 +86,56 @@ fn below<'a>(mut config: &'a Value, group: &str) -> Option<&'a Value> {
     Some(config)
 }
 
-/// A regularizer or constraint, in a layer or what lies inside of it, that is none of these.
-fn unknown(json: &Value, known: &[String]) -> Option<String> {
-    match json {
-        Value::Object(map) => map.iter().find_map(|(key, value)| {
-            let is_one = key.ends_with("_regularizer") || key.ends_with("_constraint");
-            if is_one && !value.is_null() && !known.contains(key) {
-                return Some(key.clone());
+/// Keras's key of what outputs add to the loss.
+const ACTIVITY: &str = "activity_regularizer";
+
+/// Looks for what training cannot apply.
+struct Search<'a> {
+    /// The keys that weights have taken.
+    known: &'a [String],
+    generation: Generation,
+}
+
+impl Search<'_> {
+    /// A regularizer or constraint, in a layer or what lies inside of it, that is not that of a
+    /// known weight, nor of a layer's outputs where those are `applied`: cells and the projections of
+    /// an attention have them for each, and Keras 2's TimeDistributed in a way of its own.
+    fn refused(&self, json: &Value, applied: bool) -> Result<Option<String>, ConfigError> {
+        match json {
+            Value::Object(map) => {
+                let inside = match map.get("class_name").and_then(Value::as_str) {
+                    Some("ActivityRegularization") if !applied => {
+                        return Ok(Some(ACTIVITY.to_owned()));
+                    }
+                    Some("MultiHeadAttention" | "StackedRNNCells") => false,
+                    Some("TimeDistributed") => applied && self.generation == Generation::Keras3,
+                    Some(class) => applied && !class.ends_with("Cell"),
+                    None => applied,
+                };
+                for (key, value) in map {
+                    let is_one = key.ends_with("_regularizer") || key.ends_with("_constraint");
+                    if !is_one || value.is_null() {
+                        if let Some(key) = self.refused(value, inside)? {
+                            return Ok(Some(key));
+                        }
+                    } else if key == ACTIVITY && applied {
+                        Regularizer::from_keras(value)?;
+                    } else if !self.known.contains(key) {
+                        return Ok(Some(key.clone()));
+                    }
+                }
+                Ok(None)
             }
-            unknown(value, known)
-        }),
-        Value::Array(items) => items.iter().find_map(|item| unknown(item, known)),
-        _ => None,
+            Value::Array(items) => {
+                for item in items {
+                    if let Some(key) = self.refused(item, applied)? {
+                        return Ok(Some(key));
+                    }
+                }
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
     }
 }
 

@@ -112,4 +112,28 @@ case("penalties", keras.Sequential([
     L.Dense(1, kernel_regularizer=keras.regularizers.L1L2(0.01, 0.02), kernel_constraint="non_neg")]),
      {"optimizer": keras.optimizers.Adam(0.01, loss_scale_factor=4.0), "loss": "mae"},
      [x(14, 5, 2)], [x(15, 1)])
+# What outputs add to the loss: of each call of a layer, of states, of both directions, inside of a
+# model, at each step, and of a softmax that the loss looks behind.
+i = keras.Input((5, 2), name="x")
+masked = L.Masking()(i)
+twice = L.Dense(2, name="twice", activation="tanh", activity_regularizer="l2")
+h = L.Bidirectional(L.LSTM(3, return_sequences=True, activity_regularizer=keras.regularizers.L2(0.03)),
+                    activity_regularizer=keras.regularizers.L2(0.02), name="both")(twice(twice(masked)))
+inner = keras.Sequential([keras.Input((6,)), L.Dense(3, activity_regularizer=keras.regularizers.L1L2(0.01, 0.02)),
+                          L.ActivityRegularization(0.02)], name="inner")
+steps = L.TimeDistributed(inner, name="steps")(h)
+left = L.TimeDistributed(L.Dense(2, activity_regularizer="l1"), name="left")(steps)
+a, state = L.GRU(3, return_state=True, activity_regularizer=keras.regularizers.L2(0.03), name="gru")(left)
+b, _, cell = L.LSTM(2, return_state=True, activity_regularizer=keras.regularizers.L1L2(0.01, 0.01), name="lstm")(left)
+b = L.SimpleRNN(2, activity_regularizer="l2", name="simple")(left) + b
+out = L.Dense(3, activation="softmax", activity_regularizer=keras.regularizers.L2(0.3), name="out")(L.Concatenate()([a, b, cell]))
+case("activity", keras.Model(i, out),
+     {"optimizer": keras.optimizers.SGD(0.05, momentum=0.5), "loss": "categorical_crossentropy", "metrics": ["accuracy"]},
+     [x(16, 5, 2) * (classes(17, 4, 5, 1) > 0)], [np.eye(3, dtype="float32")[classes(18, 3).astype(int)]])
+i = keras.Input((4,), name="x")
+seen = L.Dense(3, activation="softmax", name="seen")(L.Dropout(0.0)(i))
+case("a softmax that goes on", keras.Model(i, [seen, L.Dense(1, activation="sigmoid", name="next",
+                                                        activity_regularizer=keras.regularizers.L1(0.2))(seen)]),
+     {"optimizer": keras.optimizers.SGD(0.1), "loss": ["sparse_categorical_crossentropy", "binary_crossentropy"]},
+     [x(19, 4)], [classes(20, 3), classes(21, 2, 1)])
 write("fits.json", CASES)

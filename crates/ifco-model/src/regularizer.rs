@@ -1,22 +1,21 @@
-//! Regularizers: what a weight adds to the loss, and its gradient.
+//! Regularizers: what a weight, or the output of a layer, adds to the loss, and its gradient.
 
 use ndarray::{ArrayD, ArrayViewD, Axis, Ix2};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::keras_object::{KerasObject, written};
-use crate::{EPSILON, TrainError};
+use crate::{Config, ConfigError, Generation};
 
-/// What a weight adds to the loss.
+/// What a weight or an output adds to the loss.
 ///
 /// ```
-/// use ifco_train::Regularizer;
+/// use ifco_model::Regularizer;
 /// use ndarray::array;
 ///
 /// let regularizer = Regularizer::L1L2 { l1: 0.5, l2: 0.25 };
 /// let (value, gradient) = regularizer.with_gradient(&array![-2.0, 1.0].into_dyn().view())?;
 /// assert_eq!(value, 2.75); // 0.5 · 3 + 0.25 · 5
 /// assert_eq!(gradient, array![-1.5, 1.0].into_dyn());
-/// # Ok::<(), ifco_train::TrainError>(())
+/// # Ok::<(), ifco_model::NotAMatrix>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -38,41 +37,72 @@ pub enum Regularizer {
     },
 }
 
-const KNOWN: &[&str] = &["l1", "l2", "l1_l2", "orthogonal_regularizer"];
+/// An array that an orthogonal regularizer was asked of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an orthogonal regularizer is of matrices alone, and it was asked of the shape {shape:?}")]
+pub struct NotAMatrix {
+    /// The array's shape.
+    pub shape: Vec<usize>,
+}
+
+/// What Keras's `backend.epsilon()` is.
+const EPSILON: f32 = 1e-7;
 
 impl Regularizer {
     /// Reads what a layer's configuration has under `kernel_regularizer` and the like.
     ///
     /// # Errors
     /// When it is a user's own, or an option is not valid.
-    pub fn from_keras(value: &Value) -> Result<Self, TrainError> {
-        let object = KerasObject::read("regularizer", value)?;
-        let factor = |key, default| match object.number_or(key, default)? {
-            factor if factor >= 0.0 && f64::is_finite(factor) => Ok(factor),
+    pub fn from_keras(value: &Value) -> Result<Self, ConfigError> {
+        let nothing = Value::Object(Map::new());
+        // A name, or a class with its configuration, or a function's name in the place of that.
+        let (name, options) = match (value, value.get("config")) {
+            (Value::String(name), _) | (_, Some(Value::String(name))) => {
+                (Some(name.as_str()), None)
+            }
+            (_, options) => (value.get("class_name").and_then(Value::as_str), options),
+        };
+        let options = options.filter(|options| !options.is_null());
+        let object = Config::new(
+            name.unwrap_or("regularizer"),
+            Generation::Keras3,
+            options.unwrap_or(&nothing),
+        )?;
+        let factor = |key, default: f64| match object.f64_or(key, default)? {
+            factor if factor >= 0.0 && factor.is_finite() => Ok(factor),
             _ => Err(object.invalid(key, "a number that is 0 or more")),
         };
-        Ok(match object.name {
-            "L1L2" | "l1_l2" => Self::L1L2 {
-                l1: factor("l1", if object.is_name() { 0.01 } else { 0.0 })?,
-                l2: factor("l2", if object.is_name() { 0.01 } else { 0.0 })?,
+        let of_both = if options.is_some() { 0.0 } else { 0.01 };
+        Ok(match name {
+            Some("L1L2" | "l1l2" | "l1_l2") => Self::L1L2 {
+                l1: factor("l1", of_both)?,
+                l2: factor("l2", of_both)?,
             },
-            "L1" | "l1" => Self::L1L2 {
+            Some("L1" | "l1") => Self::L1L2 {
                 l1: factor("l1", 0.01)?,
                 l2: 0.0,
             },
-            "L2" | "l2" => Self::L1L2 {
+            Some("L2" | "l2") => Self::L1L2 {
                 l1: 0.0,
                 l2: factor("l2", 0.01)?,
             },
-            "OrthogonalRegularizer" | "orthogonal_regularizer" | "orthogonal" => Self::Orthogonal {
-                factor: factor("factor", 0.01)?,
-                columns: match object.text_or("mode", "rows")? {
-                    "rows" => false,
-                    "columns" => true,
-                    _ => return Err(object.invalid("mode", "\"rows\" or \"columns\"")),
-                },
-            },
-            other => return Err(TrainError::unknown("regularizer", other, KNOWN)),
+            Some("OrthogonalRegularizer" | "orthogonal_regularizer" | "orthogonal") => {
+                Self::Orthogonal {
+                    factor: factor("factor", 0.01)?,
+                    columns: match object.str_or("mode", "rows")? {
+                        "rows" => false,
+                        "columns" => true,
+                        _ => return Err(object.invalid("mode", "\"rows\" or \"columns\"")),
+                    },
+                }
+            }
+            _ => {
+                let whole = json!({"regularizer": value});
+                return Err(Config::new("training", Generation::Keras3, &whole)?.invalid(
+                    "regularizer",
+                    "one of l1, l2, l1_l2 and orthogonal_regularizer (a user's own cannot be run)",
+                ));
+            }
         })
     }
 
@@ -90,17 +120,20 @@ impl Regularizer {
                 )
             }
         };
-        written("keras.regularizers", class, config)
+        json!({
+            "module": "keras.regularizers", "class_name": class, "config": config,
+            "registered_name": null,
+        })
     }
 
-    /// What the weight adds to the loss, and the gradient of that, in the weight's shape.
+    /// What an array adds to the loss, and the gradient of that, in the array's shape.
     ///
     /// # Errors
     /// Orthogonality is of matrices alone.
     pub fn with_gradient(
         &self,
         weight: &ArrayViewD<'_, f32>,
-    ) -> Result<(f32, ArrayD<f32>), TrainError> {
+    ) -> Result<(f32, ArrayD<f32>), NotAMatrix> {
         match *self {
             Self::L1L2 { l1, l2 } => {
                 let (l1, l2) = (l1 as f32, l2 as f32);
@@ -116,9 +149,13 @@ impl Regularizer {
                 Ok((value, weight.mapv(|w| l1 * sign(w) + l2 * 2.0 * w)))
             }
             Self::Orthogonal { factor, columns } => {
-                let matrix = weight.view().into_dimensionality::<Ix2>().map_err(|_| {
-                    TrainError::shape("an orthogonal weight", weight.shape(), "a matrix")
-                })?;
+                let matrix =
+                    weight
+                        .view()
+                        .into_dimensionality::<Ix2>()
+                        .map_err(|_| NotAMatrix {
+                            shape: weight.shape().to_vec(),
+                        })?;
                 let matrix = if columns {
                     matrix.reversed_axes()
                 } else {
