@@ -1,8 +1,10 @@
-//! Any JSON as what a model was compiled with: optimizer, schedule, loss, metrics. An error, or a
-//! step of training and the same again from what is written of it, and no panic.
+//! Any JSON as what a model was compiled with (optimizer, schedule, loss, metrics), or as what its
+//! callbacks have seen. An error, or a step of training and the same again from what is written of
+//! it, and no panic.
 #![no_main]
 
 use ifco_model::{Generation, Model};
+use ifco_train::callback::Progress;
 use ifco_train::{Compile, Data, StateValue, Trainer};
 use libfuzzer_sys::fuzz_target;
 use ndarray::Array;
@@ -23,6 +25,11 @@ fuzz_target!(|data: &[u8]| {
     let Ok(json) = serde_json::from_slice::<Value>(data) else {
         return;
     };
+    if let Ok(progress) = Progress::from_json(&json) {
+        let written = progress.to_json();
+        let again = Progress::from_json(&written).expect("what was written is read");
+        assert_eq!(again.to_json(), written); // NaN is not NaN
+    }
     // A seed may be the whole `config.json` of a `.keras`.
     let config = json.get("compile_config").unwrap_or(&json);
     let Ok(compile) = Compile::from_keras(config) else {

@@ -1,5 +1,5 @@
 //! Any bytes as a `.keras`: an error or a model, whatever they say; and a model that opened
-//! predicts, or says why not.
+//! predicts, or says why not. What it keeps of a training opens too, or is an error.
 #![no_main]
 
 use ifco_files::Opened;
@@ -11,6 +11,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(Opened::Model(model)) = ifco_files::open_bytes(data, "fuzz.keras") {
         predict(&model);
     }
+    let _ = ifco_files::progress_bytes(data, "fuzz.keras");
 });
 
 /// Runs a model whose every array is small; a large one is slow and nothing else.

@@ -6,8 +6,9 @@ mod samples;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ifco::train::callback::BestWeights;
 use ifco::train::{Compile, FitOptions, LearningRate, Samples, Shuffle, StateValue, Trainer};
-use ifco::{Format, Model, SaveOptions};
+use ifco::{Begun, Format, Model, SaveOptions};
 use serde_json::{Value, json};
 
 use crate::destination::check_place;
@@ -38,8 +39,8 @@ the best weights.
 
 Ctrl-C ends training after the step that runs, and saves. --resume goes on with OUT, if it is there,
 at the step where it stopped, up to --epochs in all: with the same data, options and threads the
-weights become those of a training that never stopped. What --early-stopping and --reduce-lr have
-seen starts anew.
+weights become those of a training that never stopped: what --early-stopping and --reduce-lr have seen
+is in OUT too. A training that --early-stopping has ended goes on from its best weights, and anew.
 
 Examples:
   ifco train model.keras --x x.npy --y y.npy -o trained.keras --epochs 20
@@ -199,6 +200,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             args.output.display()
         ));
     }
+    let begun = match goes_on {
+        true => begun(&mut trainer, &args.output, step)?,
+        false => None,
+    };
     let mut watcher = Watcher::begin(Plan {
         output: &args.output,
         // What a model of `ifco fit` was made for, it is still.
@@ -215,6 +220,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         checkpoint_every: args.checkpoint_every,
         records: &args.records,
         goes_on,
+        begun,
         json: args.json,
     })?;
     let options = FitOptions {
@@ -353,6 +359,22 @@ fn take_state(trainer: &mut Trainer, path: &Path, is_another: bool) -> Result<()
         ));
     }
     Ok(())
+}
+
+/// What the callbacks had seen when OUT was saved, and the best weights. The loss of an epoch in which
+/// that was after this many steps goes on.
+fn begun(trainer: &mut Trainer, output: &Path, step: usize) -> Result<Option<Begun>, Failure> {
+    let Some((mut progress, beside)) = ifco::open_progress(output)? else {
+        return Ok(None);
+    };
+    if let Some(loss) = progress.epoch.take().filter(|loss| loss.batches == step) {
+        trainer.resume_epoch(loss)?;
+    }
+    let best = match progress.best_weights {
+        BestWeights::Last => trainer.model()?.weights(),
+        BestWeights::Beside | BestWeights::Unwanted => beside,
+    };
+    Ok(Some((progress, best)))
 }
 
 /// How many steps the optimizer had made in MODEL.

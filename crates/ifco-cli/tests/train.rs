@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 
 use common::*;
 use ifco::arrays::npy;
@@ -77,6 +80,74 @@ fn a_training_in_parts_is_the_whole_to_the_bit() {
     assert_ne!(bits(&whole), bits(&data[0]));
     let state = |path: &str| ifco::open_optimizer(path).unwrap();
     assert_eq!(state(&whole), state(&parts));
+}
+
+/// Trains with callbacks, broken off again and again by Ctrl-C and by force: the callbacks too go on
+/// as if nothing had been.
+#[test]
+#[cfg(unix)]
+fn a_training_broken_off_is_the_whole_to_the_bit() {
+    let (folder, [keras, x, y]) = (folder("train_broken_off"), data());
+    let path = |name: &str| folder.join(name).display().to_string();
+    // Long enough an epoch that a signal comes within one.
+    for (from, to) in [(&x, path("x.npy")), (&y, path("y.npy"))] {
+        let one = npy::read(from).unwrap();
+        let all = ndarray::concatenate(ndarray::Axis(0), &vec![one.view(); 60]).unwrap();
+        npy::write(&to, all.view()).unwrap();
+    }
+    let (x, y) = (path("x.npy"), path("y.npy"));
+    let options = "--json --batch-size 8 --optimizer sgd --learning-rate 0.6 --epochs 18 \
+                   --early-stopping 4 --reduce-lr 1 --checkpoint-every 1 --resume";
+    let split = ["--validation-split", "0.25"];
+    for (name, validation) in [("loss", &[][..]), ("val_loss", &split)] {
+        let arguments = |out| {
+            let all = ["train", &keras, "--x", &x, "--y", &y, "-o", out].into_iter();
+            let all = all.chain(options.split_whitespace());
+            all.chain(validation.iter().copied()).collect::<Vec<_>>()
+        };
+        let (whole, parts) = (path("whole.keras"), path("parts.keras"));
+        let losses = |text: &str, into: &mut BTreeMap<u64, [Value; 2]>| {
+            for line in text.lines() {
+                let line: Value = serde_json::from_str(line).unwrap();
+                if let Some(epoch) = line["epoch"].as_u64() {
+                    into.insert(epoch, ["loss", name].map(|name| line["logs"][name].clone()));
+                }
+            }
+        };
+        let mut expected = BTreeMap::new();
+        losses(&works(&arguments(&whole)), &mut expected);
+
+        let (mut found, mut broken_off) = (BTreeMap::new(), 0);
+        for round in 0.. {
+            assert!(round < 200, "it does not come to its end");
+            let mut child = command(&arguments(&parts));
+            child.stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut child = child.spawn().unwrap();
+            let mut output = BufReader::new(child.stdout.take().unwrap());
+            let mut text = String::new();
+            output.read_line(&mut text).unwrap();
+            let signal = if round % 3 == 2 { "-KILL" } else { "-INT" };
+            let id = child.id().to_string();
+            let _ = Command::new("kill").args([signal, &id]).status().unwrap();
+            output.read_to_string(&mut text).unwrap();
+            let status = child.wait().unwrap();
+            losses(&text, &mut found);
+            let last = text.lines().last().unwrap_or_default();
+            if status.success() && last.contains("\"stopped\":false") {
+                break;
+            }
+            broken_off += 1;
+        }
+        assert!(broken_off > 0);
+        assert_eq!(found, expected, "{name}");
+        let weights = |path| ifco::open(path).unwrap().weights();
+        assert_eq!(weights(&parts), weights(&whole));
+        let state = |path| ifco::open_optimizer(path).unwrap();
+        assert_eq!(state(&parts), state(&whole));
+        for path in [parts, whole] {
+            fs::remove_file(path).unwrap();
+        }
+    }
 }
 
 #[test]

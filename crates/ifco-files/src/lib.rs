@@ -43,12 +43,12 @@ pub use describe::{architecture_bytes, open_architecture};
 pub use error::FileError;
 use ifco_cell::Cell;
 use ifco_model::Model;
-pub use keras::compile_config;
+pub use keras::{Begun, compile_config};
 pub use limits::Limits;
 use ndarray::ArrayD;
 pub use open::{
-    Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_optimizer, open_recipe,
-    open_with_architecture, recipe_bytes,
+    Assumed, OpenOptions, open, open_any, open_assuming, open_bytes, open_optimizer, open_progress,
+    open_recipe, open_with_architecture, progress_bytes, recipe_bytes,
 };
 pub use save::{
     FORMATS, Format, SaveError, SaveOptions, Saved, architecture, in_keras_layers, save,

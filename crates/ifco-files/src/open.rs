@@ -7,6 +7,7 @@ use ifco_tasks::Recipe;
 use ifco_train::StateValue;
 
 use crate::bytes::Bytes;
+use crate::keras::Begun;
 use crate::weights::{self, Spec};
 use crate::{FileError, Limits, Opened, WeightsSource, keras, onnx, tensorflow, torch};
 
@@ -94,6 +95,26 @@ pub fn open_bytes(bytes: impl Into<Vec<u8>>, name: &str) -> Result<Opened, FileE
 pub fn open_optimizer(path: impl AsRef<Path>) -> Result<Vec<StateValue>, FileError> {
     let path = path.as_ref();
     keras::optimizer_state(&file(path)?, path, &Limits::default())
+}
+
+/// What the callbacks of a training have seen that a `.keras` goes on with, and the best weights
+/// where they are beside: what [`SaveOptions::progress`](crate::SaveOptions::progress) saves. `None`
+/// of a training that has come to its end, and of other files.
+///
+/// # Errors
+/// Whatever [`FileError`] tells.
+pub fn open_progress(path: impl AsRef<Path>) -> Result<Option<Begun>, FileError> {
+    let path = path.as_ref();
+    keras::progress(&file(path)?, path, &Limits::default())
+}
+
+/// The same of a file's bytes; `name` stands for the path in errors.
+///
+/// # Errors
+/// Whatever [`FileError`] tells.
+pub fn progress_bytes(bytes: impl Into<Vec<u8>>, name: &str) -> Result<Option<Begun>, FileError> {
+    let bytes = Bytes::from_vec(bytes.into());
+    keras::progress(&bytes, Path::new(name), &Limits::default())
 }
 
 /// What the model of a `.keras` was trained for, where `ifco fit` made it: how raw data become its

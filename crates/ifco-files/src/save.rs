@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use ifco_model::{Generation, Model};
 use ifco_tasks::Recipe;
 use ifco_train::StateValue;
+use ifco_train::callback::Progress;
+use ndarray::ArrayD;
 
 use crate::arrays::{ArrayFileError, write_file};
 use crate::{audio, keras, onnx, plain, torch, weights};
@@ -221,6 +223,8 @@ pub struct SaveOptions {
     pub(crate) compile_config: Option<serde_json::Value>,
     pub(crate) optimizer: Vec<StateValue>,
     pub(crate) recipe: Option<Recipe>,
+    pub(crate) progress: Option<Progress>,
+    pub(crate) best_weights: Option<Vec<ArrayD<f32>>>,
     /// Whether the model's hard_sigmoid is another function than PyTorch's and Keras 3's.
     pub(crate) hard_sigmoid_differs: bool,
 }
@@ -298,6 +302,31 @@ impl SaveOptions {
     #[must_use]
     pub fn recipe(mut self, recipe: Option<Recipe>) -> Self {
         self.recipe = recipe;
+        self
+    }
+
+    /// What the callbacks of the training have seen, so that they too go on where it stopped; and
+    /// the best weights, in the order of [`Model::weight_slots`], where
+    /// [`Progress::best_weights`] says that they are beside. Only `.keras` holds them, beside what
+    /// Keras reads.
+    ///
+    /// ```
+    /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../ifco-cli/tests/models")).unwrap();
+    /// use ifco_files::SaveOptions;
+    /// use ifco_train::callback::Progress;
+    ///
+    /// let model = ifco_files::open("series.keras")?;
+    /// let path = std::env::temp_dir().join("ifco-progress-example.keras");
+    /// let progress = Progress::new("val_loss");
+    /// SaveOptions::new().progress(progress.clone(), None).save(&model, &path)?;
+    /// assert_eq!(ifco_files::open_progress(&path)?, Some((progress, None)));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn progress(mut self, progress: Progress, best_weights: Option<Vec<ArrayD<f32>>>) -> Self {
+        self.progress = Some(progress);
+        self.best_weights = best_weights;
         self
     }
 

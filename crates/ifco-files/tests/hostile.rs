@@ -9,7 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::*;
 use hdf5_pure::AttrValue;
-use ifco_files::{FileError, Limits, OpenOptions, open, open_any, open_bytes, recipe_bytes};
+use ifco_files::{
+    FileError, Limits, OpenOptions, SaveOptions, open, open_any, open_bytes, progress_bytes,
+    recipe_bytes,
+};
+use ifco_train::callback::{BestWeights, Progress};
 use zip::CompressionMethod;
 
 /// The system's allocator, which remembers the largest single request.
@@ -164,6 +168,56 @@ fn an_entry_that_understates_its_size() {
     }
     let text = message(bytes);
     assert!(text.contains("config.json"), "{text}");
+}
+
+#[test]
+fn what_a_training_is_said_to_have_seen() {
+    let seen = |json: &[u8], method| {
+        let entries = [
+            ("config.json", CONFIG.as_bytes()),
+            ("ifco.training.json", json),
+        ];
+        progress_bytes(zip(&entries, method), "x.keras")
+    };
+    let stored = |json: &str| match seen(json.as_bytes(), CompressionMethod::Stored) {
+        Ok(_) => panic!("{json} is taken"),
+        Err(error) => error.to_string(),
+    };
+    assert!(stored("{").contains("ifco.training.json is not valid JSON"));
+    let text = stored(r#"{"ifco": 1, "watched": "loss", "reduce_lr": {"wait": -1}}"#);
+    assert!(text.contains(r#"reduce_lr: "wait" is -1"#), "{text}");
+    let spaces = vec![b' '; 2 << 20];
+    let bomb = seen(&spaces, CompressionMethod::Deflated);
+    assert!(matches!(bomb, Err(FileError::Limit { .. })));
+    let other = zip(&[("ifco.training.json", b"{")], CompressionMethod::Stored);
+    assert!(matches!(progress_bytes(other, "x.zip"), Ok(None)));
+
+    // Best weights are the model's, and there where they are said to be.
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fixtures/keras3/file_stacked.keras"
+    );
+    let model = open(path).unwrap();
+    let best: Vec<_> = model
+        .weights()
+        .unwrap()
+        .into_iter()
+        .map(|w| w + 1.0)
+        .collect();
+    let progress = Progress {
+        best_weights: BestWeights::Beside,
+        ..Progress::new("loss")
+    };
+    let saved = |best| {
+        let options = SaveOptions::new().progress(progress.clone(), best);
+        options.to_bytes(&model, "x.keras").unwrap().bytes
+    };
+    let bytes = saved(Some(best.clone()));
+    let found = progress_bytes(bytes, "x.keras").unwrap();
+    assert_eq!(found, Some((progress.clone(), Some(best))));
+    let error = progress_bytes(saved(None), "x.keras").unwrap_err();
+    assert!(matches!(&error, FileError::Missing { part, .. } if part.contains("ifco.best")));
+    assert_modest();
 }
 
 #[test]

@@ -12,9 +12,11 @@ use crate::callback::Logs;
 use crate::fused::{self, Behind, Last};
 use crate::{Compile, Optimizer, OutputTraining, Parameter, TrainError, batches};
 
+pub use judge::RunningLoss;
+
 pub use data::{Data, FitOptions, Samples, same_samples};
 
-use judge::{RunningLoss, judge};
+use judge::judge;
 use penalties::{Wish, regularization};
 
 /// Why a model cannot be trained on something.
@@ -81,6 +83,8 @@ pub struct Trainer {
     /// What is asked of each of them.
     wishes: Vec<Wish>,
     loss: RunningLoss,
+    /// What steps of the first epoch gave that were made before.
+    begun: Option<RunningLoss>,
     recompute: bool,
     /// What the layers have done with is theirs again in the next step.
     _memory: TrainingMemory,
@@ -163,6 +167,7 @@ impl Trainer {
             wishes,
             trained,
             values,
+            begun: None,
             recompute: false,
             _memory: TrainingMemory::keep(),
         })
@@ -309,10 +314,32 @@ impl Trainer {
         }
     }
 
+    /// The loss since the last reset.
+    pub fn running_loss(&self) -> &RunningLoss {
+        &self.loss
+    }
+
+    /// Has the first epoch of the next [`fit`](Self::fit) go on with what its steps before
+    /// [`FitOptions::initial_step`] gave. Metrics are of the steps from there on.
+    ///
+    /// # Errors
+    /// When it is not that of a model with as many outputs.
+    pub fn resume_epoch(&mut self, loss: RunningLoss) -> Result<(), FitError> {
+        if loss.each.len() != self.outputs.len() {
+            return Err(FitError::Data(format!(
+                "the training that goes on was one of {} outputs, and the model has {}",
+                loss.each.len(),
+                self.outputs.len()
+            )));
+        }
+        self.begun = Some(loss);
+        Ok(())
+    }
+
     /// The loss and all metrics since the last reset: `loss` first, then each output's where there
     /// are several, then metrics. Of one that has several numbers, their mean.
     pub fn logs(&self) -> Vec<(String, f64)> {
-        let mean = |sum: f64, count: f64| if count == 0.0 { 0.0 } else { sum / count };
+        let mean = |sum: f64, count: usize| if count == 0 { 0.0 } else { sum / count as f64 };
         let mut logs = vec![("loss".to_owned(), self.loss.mean())];
         if self.outputs.len() > 1 {
             let names = self.model.outputs().iter().zip(&self.loss.each);
@@ -379,6 +406,9 @@ impl Trainer {
         let mut made = options.initial_step;
         for epoch in options.initial_epoch..options.epochs {
             self.reset_metrics();
+            if let Some(loss) = self.begun.take() {
+                self.loss = loss;
+            }
             let order = match options.shuffle {
                 Some(shuffle) => shuffle.order(epoch, samples),
                 None => (0..samples).collect(),
@@ -399,7 +429,7 @@ impl Trainer {
                     loss: self.loss.mean(),
                 };
                 if !watch.step(self, &made) {
-                    return self.finalize();
+                    return self.end(watch);
                 }
             }
             let mut logs = self.logs();
@@ -419,7 +449,15 @@ impl Trainer {
                 break;
             }
         }
-        self.finalize()
+        self.end(watch)
+    }
+
+    /// The end of a training, unless it goes on later from the weights as they are.
+    fn end(&mut self, watch: &dyn Watch) -> Result<(), FitError> {
+        match watch.is_interrupted() {
+            true => Ok(()),
+            false => self.finalize(),
+        }
     }
 }
 
@@ -456,6 +494,12 @@ pub trait Watch {
         epoch: usize,
         logs: &Logs<'_>,
     ) -> Result<bool, FitError>;
+
+    /// Whether training has been broken off to go on later: the averages of `use_ema` do not take
+    /// the place of the weights then.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// Watches epochs alone.

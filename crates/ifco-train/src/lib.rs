@@ -37,7 +37,9 @@ pub use compile::{Compile, OutputTraining, PerOutput};
 pub use constraint::Constraint;
 pub use data::{Shuffle, batches, class_weights, validation_split};
 pub use error::TrainError;
-pub use fit::{Data, FitError, FitOptions, Samples, StepMade, Trainer, Watch, same_samples};
+pub use fit::{
+    Data, FitError, FitOptions, RunningLoss, Samples, StepMade, Trainer, Watch, same_samples,
+};
 pub use ifco_model::Regularizer;
 pub use initialize::initialize;
 pub use initializer::{Distribution, Fan, Initializer, InitializerKind};

@@ -206,10 +206,11 @@ pub use ifco_cell::{
     instruction_set, join, machine, packing, reference, set_threads, threads,
 };
 pub use ifco_files::{
-    Assumed, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError, SaveOptions,
-    Saved, WeightsFile, WeightsGroup, WeightsSource, architecture, architecture_bytes, arrays,
-    compile_config, in_keras_layers, open, open_any, open_architecture, open_assuming, open_bytes,
-    open_optimizer, open_recipe, open_with_architecture, recipe_bytes, records, save,
+    Assumed, Begun, FORMATS, FileError, Format, Limits, OpenOptions, Opened, SaveError,
+    SaveOptions, Saved, WeightsFile, WeightsGroup, WeightsSource, architecture, architecture_bytes,
+    arrays, compile_config, in_keras_layers, open, open_any, open_architecture, open_assuming,
+    open_bytes, open_optimizer, open_progress, open_recipe, open_with_architecture, progress_bytes,
+    recipe_bytes, records, save,
 };
 pub use ifco_model::{
     About, Array, Attribution, AttributionMethod, Call, Config, ConfigError, Generation, Layer,

@@ -119,6 +119,7 @@ impl New<'_> {
             checkpoint_every: None,
             records: &options.records,
             goes_on: false,
+            begun: None,
             json: options.json,
         })?;
         let fit = FitOptions {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ifco::train::{FitError, StateValue, TrainError, Trainer};
 use ifco::view::plot::History;
-use ifco::{Model, SaveOptions};
+use ifco::{Begun, Model, SaveOptions};
 
 use crate::failure::Failure;
 use crate::interrupt;
@@ -54,13 +54,24 @@ pub fn finish(
     }
     let steps = trainer.optimizer().iterations();
     let optimizer = remembered(&mut trainer);
-    let mut model = trainer.into_model()?;
     let stopped = watcher.stopped;
     let restores = stopped.is_none() || best_if_stopped;
+    // Whoever goes on goes on from the last weights.
+    let are_last = !restores || watcher.best_weights.is_none() || watcher.best_is_last;
+    let left = match are_last && !best_if_stopped {
+        true => watcher.left(
+            watcher
+                .within_epoch()
+                .then(|| trainer.running_loss().clone()),
+        ),
+        false => None,
+    };
+    let mut model = trainer.into_model()?;
     if let Some(weights) = watcher.best_weights.take().filter(|_| restores) {
         model.set_weights(weights)?;
     }
-    save(&model, watcher.plan.saving, optimizer, watcher.plan.output)?;
+    let saving = going_on(watcher.plan.saving, left);
+    save(&model, saving, optimizer, watcher.plan.output)?;
     Ok(Finished {
         model,
         steps,
@@ -75,6 +86,14 @@ pub fn finish(
 fn remembered(trainer: &mut Trainer) -> Vec<StateValue> {
     let variables = trainer.optimizer().variables().into_iter();
     variables.map(|variable| variable.value).collect()
+}
+
+/// With what a training has seen that goes on later.
+fn going_on(saving: SaveOptions, left: Option<Begun>) -> SaveOptions {
+    match left {
+        Some((progress, best_weights)) => saving.progress(progress, best_weights),
+        None => saving,
+    }
 }
 
 /// Saves a trained model with all that training needs to go on. The file is there whole or not at

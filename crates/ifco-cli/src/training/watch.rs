@@ -6,20 +6,23 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use ifco::SaveOptions;
-use ifco::train::callback::{CsvLog, EarlyStopping, Logs, Mode, Monitor, ReduceOnPlateau};
-use ifco::train::{FitError, StepMade, Trainer, Watch};
+use ifco::train::callback::{
+    BestWeights, CsvLog, EarlyStopping, Logs, Mode, Monitor, Progress, ReduceOnPlateau,
+};
+use ifco::train::{FitError, RunningLoss, StepMade, Trainer, Watch};
 use ifco::view::plot::History;
+use ifco::{Begun, SaveOptions};
 use indicatif::HumanDuration;
 use ndarray::ArrayD;
 use serde_json::{Map, json};
 
 use super::board::Board;
-use super::{Records, remembered, save};
+use super::{Records, going_on, remembered, save};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::{json_number, print, short};
-use crate::progress::Progress;
+use crate::precision::note;
+use crate::progress;
 
 /// What shall be done beside making steps.
 pub struct Plan<'a> {
@@ -38,6 +41,8 @@ pub struct Plan<'a> {
     pub records: &'a Records,
     /// Whether it goes on with what a training before it left.
     pub goes_on: bool,
+    /// What that one's callbacks have seen, and its best weights.
+    pub begun: Option<Begun>,
     pub json: bool,
 }
 
@@ -52,10 +57,16 @@ pub struct Watcher<'a> {
     pub(super) best: Option<(usize, f64)>,
     /// The weights after it, where they will be gone back to.
     pub(super) best_weights: Option<Vec<ArrayD<f32>>>,
-    pub(super) progress: Option<Progress>,
+    /// Whether no step has been made since.
+    pub(super) best_is_last: bool,
+    pub(super) progress: Option<progress::Progress>,
     /// When it all began, and how many steps were made since.
     begun: Instant,
     steps: u32,
+    /// The last one's number in its epoch, from 0.
+    last_step: usize,
+    /// Whether its epoch has come to its end.
+    ended: bool,
     /// What was logged so far.
     pub(super) history: History,
     board: Option<Board>,
@@ -73,9 +84,10 @@ pub struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     /// From here on Ctrl-C ends the training after a step.
-    pub fn begin(plan: Plan<'a>) -> Result<Self, Failure> {
+    pub fn begin(mut plan: Plan<'a>) -> Result<Self, Failure> {
+        let begun = plan.begun.take();
         let monitor = |least| Monitor::new(plan.watched, Mode::Auto, least, &[]);
-        Ok(Self {
+        let mut watcher = Self {
             stopping: match plan.early_stopping {
                 Some(patience) => Some(EarlyStopping::new(monitor(0.0)?, patience)),
                 None => None,
@@ -88,9 +100,12 @@ impl<'a> Watcher<'a> {
             stop: interrupt::watch(),
             best: None,
             best_weights: None,
+            best_is_last: false,
             progress: None,
             begun: Instant::now(),
             steps: 0,
+            last_step: 0,
+            ended: true,
             history: History::default(),
             board: Board::begin(plan.records.tensorboard.as_deref())?,
             start: Instant::now(),
@@ -99,7 +114,65 @@ impl<'a> Watcher<'a> {
             is_lost: false,
             failure: None,
             plan,
+        };
+        if let Some((progress, best)) = begun {
+            watcher.go_on(&progress, best);
+        }
+        Ok(watcher)
+    }
+
+    /// Goes on with what the callbacks have seen in the training before.
+    fn go_on(&mut self, progress: &Progress, best: Option<Vec<ArrayD<f32>>>) {
+        if progress.watched != self.plan.watched {
+            note(format_args!(
+                "note: what callbacks have seen begins anew, since they watched {} before",
+                progress.watched
+            ));
+            return;
+        }
+        self.best = progress.best;
+        if let (Some(plateau), Some(state)) = (&mut self.plateau, progress.plateau) {
+            plateau.resume(state);
+        }
+        // Without the weights to go back to there is nothing to go on with.
+        if let (Some(stopping), Some(state), Some(best)) =
+            (&mut self.stopping, progress.stopping, best)
+        {
+            stopping.resume(state);
+            self.best_weights = Some(best);
+            self.best_is_last = progress.best_weights == BestWeights::Last;
+        }
+    }
+
+    /// What a training is saved with that goes on from here, after an epoch or within one; nothing
+    /// where no callback has seen anything.
+    pub(super) fn left(&self, epoch: Option<RunningLoss>) -> Option<Begun> {
+        let best_weights = match (&self.best_weights, self.best_is_last) {
+            (None, _) => BestWeights::Unwanted,
+            (Some(_), true) => BestWeights::Last,
+            (Some(_), false) => BestWeights::Beside,
+        };
+        let progress = Progress {
+            best: self.best,
+            stopping: self.stopping.as_ref().map(|stopping| *stopping.state()),
+            best_weights,
+            plateau: self.plateau.as_ref().map(|plateau| *plateau.state()),
+            epoch,
+            ..Progress::new(self.plan.watched)
+        };
+        let has_seen = progress.stopping.is_some() || progress.plateau.is_some();
+        let beside = self.best_weights.clone();
+        (has_seen || progress.epoch.is_some()).then(|| {
+            (
+                progress,
+                beside.filter(|_| best_weights == BestWeights::Beside),
+            )
         })
+    }
+
+    /// Whether it was broken off before the end of an epoch.
+    pub(super) fn within_epoch(&self) -> bool {
+        self.stopped.is_some() && !self.ended
     }
 
     /// What says which epoch is the best.
@@ -116,10 +189,12 @@ impl Watch for Watcher<'_> {
         }
         let steps = made.steps as u64;
         self.steps += 1;
+        self.best_is_last = false;
+        (self.last_step, self.ended) = (made.step, false);
         let (epochs, begun, done) = (self.plan.epochs, self.begun, self.steps);
         let progress = self.progress.get_or_insert_with(|| {
             let name = format!("epoch {}/{epochs}", made.epoch + 1);
-            Progress::new(steps, "steps").named(name)
+            progress::Progress::new(steps, "steps").named(name)
         });
         progress.tell(made.step as u64 + 1, || {
             let logs = trainer.logs();
@@ -135,11 +210,16 @@ impl Watch for Watcher<'_> {
             }
             words.join("  ")
         });
-        if self.stop.load(Ordering::Relaxed) {
+        // After the last step the epoch comes to its end first, and so do its callbacks.
+        if made.step + 1 < made.steps && self.stop.load(Ordering::Relaxed) {
             self.stopped = Some((made.epoch, made.step));
             return false;
         }
         true
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.stopped.is_some()
     }
 
     fn epoch(
@@ -171,6 +251,7 @@ impl Watcher<'_> {
         logs: &Logs<'_>,
     ) -> Result<bool, Failure> {
         self.made += 1;
+        self.ended = true;
         self.tell(epoch, logs)?;
         if let Some(log) = &mut self.log {
             log.epoch(epoch, logs)?;
@@ -196,14 +277,19 @@ impl Watcher<'_> {
             let answer = stopping.epoch(logs);
             if answer.keep_weights {
                 self.best_weights = trainer.model()?.weights();
+                self.best_is_last = true;
             }
             goes_on = !answer.stop;
         }
         let is_due = |every: NonZeroUsize| (epoch + 1).is_multiple_of(every.get());
         if goes_on && self.plan.checkpoint_every.is_some_and(is_due) {
             let optimizer = remembered(trainer);
-            let saving = self.plan.saving.clone();
+            let saving = going_on(self.plan.saving.clone(), self.left(None));
             save(trainer.model()?, saving, optimizer, self.plan.output)?;
+        }
+        if goes_on && self.stop.load(Ordering::Relaxed) {
+            self.stopped = Some((epoch, self.last_step));
+            goes_on = false;
         }
         Ok(goes_on)
     }

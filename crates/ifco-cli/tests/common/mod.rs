@@ -21,11 +21,14 @@ pub fn folder(test: &str) -> PathBuf {
     folder
 }
 
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ifco"));
+    command.args(arguments);
+    command
+}
+
 pub fn ifco(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ifco"))
-        .args(arguments)
-        .output()
-        .unwrap()
+    command(arguments).output().unwrap()
 }
 
 /// What it prints when it works, and it says nothing else.

@@ -16,6 +16,16 @@ const WEIGHTS: &str = "model.weights.h5";
 
 /// Opens a `.keras`.
 pub(super) fn open(bytes: &Bytes, path: &Path, limits: &Limits) -> Result<Model, FileError> {
+    open_with(bytes, path, limits, WEIGHTS)
+}
+
+/// The same with the weights that lie in the archive under this name.
+pub(super) fn open_with(
+    bytes: &Bytes,
+    path: &Path,
+    limits: &Limits,
+    weights: &str,
+) -> Result<Model, FileError> {
     let mut archive = Archive::open(bytes, path, limits)?;
     let config = archive.json("config.json")?;
     let metadata = archive.json("metadata.json")?;
@@ -23,7 +33,7 @@ pub(super) fn open(bytes: &Bytes, path: &Path, limits: &Limits) -> Result<Model,
     let config = upgrade::architecture(config, path, generation)?;
     let mut model =
         Model::from_config(&config, generation).map_err(|error| FileError::model(path, error))?;
-    let weights = Hdf5::open(archive.weights()?, path, bytes.len(), limits)?;
+    let weights = Hdf5::open(archive.weights(weights)?, path, bytes.len(), limits)?;
     object_tree::load(&mut model, &weights)?;
     Ok(model)
 }
@@ -44,7 +54,7 @@ pub(super) fn optional_json(
 
 /// The weights alone.
 pub(super) fn weights(bytes: &Bytes, path: &Path, limits: &Limits) -> Result<Bytes, FileError> {
-    Archive::open(bytes, path, limits)?.weights()
+    Archive::open(bytes, path, limits)?.weights(WEIGHTS)
 }
 
 fn generation(metadata: &Value, path: &Path) -> Result<Generation, FileError> {
@@ -111,12 +121,12 @@ impl<'a> Archive<'a> {
     }
 
     /// The weights' bytes: in place if they are stored, else unpacked.
-    fn weights(&mut self) -> Result<Bytes, FileError> {
-        if !self.zip.has(WEIGHTS) {
+    fn weights(&mut self, name: &str) -> Result<Bytes, FileError> {
+        if !self.zip.has(name) {
             self.check_other_weights()?;
         }
-        let index = self.index(WEIGHTS)?;
-        self.zip.content(index, WEIGHTS)
+        let index = self.index(name)?;
+        self.zip.content(index, name)
     }
 
     /// The ways of keeping weights that ifco does not read.

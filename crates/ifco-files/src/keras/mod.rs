@@ -14,6 +14,7 @@ mod archive;
 mod json;
 mod legacy;
 mod object_tree;
+mod progress;
 mod recipe;
 mod save;
 mod saved_model;
@@ -34,6 +35,8 @@ use crate::{FileError, Limits, Opened, audio};
 use sniff::Kind;
 
 pub(crate) use json::{check as check_json, parse as parse_json, some_of};
+pub use progress::Begun;
+pub(crate) use progress::progress;
 pub(crate) use recipe::recipe;
 pub(crate) use save::{architecture, save_archive, save_h5, save_weights, weights};
 pub(crate) use saved_model::{open_saved_model, tells_architecture};

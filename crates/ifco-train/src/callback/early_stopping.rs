@@ -24,11 +24,22 @@ pub struct EarlyStopping {
     pub baseline: Option<f64>,
     /// How many epochs are not looked at.
     pub start_from_epoch: usize,
-    epoch: usize,
-    wait: usize,
-    best: Option<f64>,
-    best_epoch: usize,
-    kept: bool,
+    state: StoppingState,
+}
+
+/// What it has seen so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StoppingState {
+    /// How many epochs.
+    pub epoch: usize,
+    /// How many of them since it got better.
+    pub wait: usize,
+    /// The best value.
+    pub best: Option<f64>,
+    /// The epoch whose weights are the best, the first being 0.
+    pub best_epoch: usize,
+    /// Whether it has asked for weights to be kept.
+    pub kept: bool,
 }
 
 /// What to do after an epoch.
@@ -48,23 +59,30 @@ impl EarlyStopping {
             patience,
             baseline: None,
             start_from_epoch: 0,
-            epoch: 0,
-            wait: 0,
-            best: None,
-            best_epoch: 0,
-            kept: false,
+            state: StoppingState::default(),
         }
     }
 
     /// The epoch whose weights are the best, the first being 0.
     pub fn best_epoch(&self) -> usize {
-        self.best_epoch
+        self.state.best_epoch
+    }
+
+    /// What it has seen so far, for a training that goes on later.
+    pub fn state(&self) -> &StoppingState {
+        &self.state
+    }
+
+    /// Goes on after what another has seen.
+    pub fn resume(&mut self, state: StoppingState) {
+        self.state = state;
     }
 
     /// The end of an epoch. One whose logs lack the watched value is passed over.
     pub fn epoch(&mut self, logs: &Logs<'_>) -> AfterEpoch {
-        let epoch = self.epoch;
-        self.epoch += 1;
+        let state = &mut self.state;
+        let epoch = state.epoch;
+        state.epoch = epoch.saturating_add(1);
         let mut answer = AfterEpoch {
             stop: false,
             keep_weights: false,
@@ -75,19 +93,19 @@ impl EarlyStopping {
         if epoch < self.start_from_epoch {
             return answer;
         }
-        if !self.kept {
+        if !state.kept {
             // Something must be there to restore.
-            (self.kept, self.best_epoch, answer.keep_weights) = (true, epoch, true);
+            (state.kept, state.best_epoch, answer.keep_weights) = (true, epoch, true);
         }
-        self.wait += 1;
-        if self.monitor.improves(current, self.best) {
-            (self.best, self.best_epoch, answer.keep_weights) = (Some(current), epoch, true);
+        state.wait = state.wait.saturating_add(1);
+        if self.monitor.improves(current, state.best) {
+            (state.best, state.best_epoch, answer.keep_weights) = (Some(current), epoch, true);
             if self.baseline.is_none() || self.monitor.improves(current, self.baseline) {
-                self.wait = 0;
+                state.wait = 0;
             }
             return answer;
         }
-        answer.stop = self.wait >= self.patience && epoch > 0;
+        answer.stop = state.wait >= self.patience && epoch > 0;
         answer
     }
 }

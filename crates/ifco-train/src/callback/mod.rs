@@ -5,13 +5,15 @@ mod csv_log;
 mod early_stopping;
 mod monitor;
 mod plateau;
+mod progress;
 mod tensorboard;
 
 pub use checkpoint::{Checkpoint, SaveFrequency};
 pub use csv_log::CsvLog;
-pub use early_stopping::{AfterEpoch, EarlyStopping};
+pub use early_stopping::{AfterEpoch, EarlyStopping, StoppingState};
 pub use monitor::{Mode, Monitor};
-pub use plateau::ReduceOnPlateau;
+pub use plateau::{PlateauState, ReduceOnPlateau};
+pub use progress::{BestWeights, Progress};
 pub use tensorboard::EventLog;
 
 /// What an epoch or a batch gave: names such as `loss` and `val_accuracy`, and their values.

@@ -25,9 +25,18 @@ pub struct ReduceOnPlateau {
     pub cooldown: usize,
     /// The lowest learning rate.
     pub min_lr: f64,
-    wait: usize,
-    cooling: usize,
-    best: Option<f64>,
+    state: PlateauState,
+}
+
+/// What it has seen so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct PlateauState {
+    /// How many epochs since it got better or the rate was lowered.
+    pub wait: usize,
+    /// How many epochs are still waited after lowering.
+    pub cooling: usize,
+    /// The best value.
+    pub best: Option<f64>,
 }
 
 impl ReduceOnPlateau {
@@ -39,10 +48,18 @@ impl ReduceOnPlateau {
             patience,
             cooldown: 0,
             min_lr: 0.0,
-            wait: 0,
-            cooling: 0,
-            best: None,
+            state: PlateauState::default(),
         }
+    }
+
+    /// What it has seen so far, for a training that goes on later.
+    pub fn state(&self) -> &PlateauState {
+        &self.state
+    }
+
+    /// Goes on after what another has seen.
+    pub fn resume(&mut self, state: PlateauState) {
+        self.state = state;
     }
 
     /// The end of an epoch with this learning rate: the new one, if it changes.
@@ -51,22 +68,23 @@ impl ReduceOnPlateau {
             "learning_rate" => Some(f64::from(learning_rate)),
             name => logged(logs, name),
         }?;
-        if self.cooling > 0 {
-            self.cooling -= 1;
-            self.wait = 0;
+        let state = &mut self.state;
+        if state.cooling > 0 {
+            state.cooling -= 1;
+            state.wait = 0;
         }
-        if self.monitor.improves(current, self.best) {
-            (self.best, self.wait) = (Some(current), 0);
+        if self.monitor.improves(current, state.best) {
+            (state.best, state.wait) = (Some(current), 0);
             return None;
         }
-        if self.cooling > 0 {
+        if state.cooling > 0 {
             return None;
         }
-        self.wait += 1;
-        if self.wait < self.patience || learning_rate <= self.min_lr as f32 {
+        state.wait = state.wait.saturating_add(1);
+        if state.wait < self.patience || learning_rate <= self.min_lr as f32 {
             return None;
         }
-        (self.cooling, self.wait) = (self.cooldown, 0);
+        (state.cooling, state.wait) = (self.cooldown, 0);
         Some((f64::from(learning_rate) * self.factor).max(self.min_lr) as f32)
     }
 }

@@ -10,11 +10,15 @@ use crate::{OutputTraining, TrainError};
 
 /// The mean loss since the last reset, by samples; each output's by batches, since Keras does not
 /// know their sizes there.
-#[derive(Debug, Clone, Default)]
-pub(super) struct RunningLoss {
-    pub samples: f64,
-    pub batches: f64,
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunningLoss {
+    /// How many samples.
+    pub samples: usize,
+    /// How many batches.
+    pub batches: usize,
+    /// The sum of each batch's loss times its samples.
     pub total: f64,
+    /// The sum of each output's loss over the batches.
     pub each: Vec<f64>,
 }
 
@@ -104,16 +108,15 @@ impl RunningLoss {
     /// By samples; 0 before the first.
     pub fn mean(&self) -> f64 {
         match self.samples {
-            0.0 => 0.0,
-            samples => self.total / samples,
+            0 => 0.0,
+            samples => self.total / samples as f64,
         }
     }
 
-    pub fn add(&mut self, judged: &Judged, samples: usize) {
-        let samples = samples as f64;
-        self.samples += samples;
-        self.batches += 1.0;
-        self.total += f64::from(judged.total) * samples;
+    pub(super) fn add(&mut self, judged: &Judged, samples: usize) {
+        self.samples = self.samples.saturating_add(samples);
+        self.batches = self.batches.saturating_add(1);
+        self.total += f64::from(judged.total) * samples as f64;
         for (sum, value) in self.each.iter_mut().zip(&judged.each) {
             *sum += f64::from(*value);
         }

@@ -17,7 +17,7 @@ pub(super) use words::{COMPILE, TRAINING, compile_config as compile_config_of};
 
 use std::io::{Cursor, Write};
 
-use ifco_model::{Generation, LayerEntry, Model};
+use ifco_model::{Generation, LayerEntry, Model, ModelError};
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -59,8 +59,32 @@ pub(crate) fn save_archive(model: &Model, options: &SaveOptions) -> Result<Saved
         let json = recipe.to_json().to_string();
         entries.push((super::recipe::NAME, json.into_bytes()));
     }
+    if let Some(progress) = &options.progress {
+        let json = progress.to_json().to_string();
+        entries.push((super::progress::NAME, json.into_bytes()));
+    }
+    if let Some(best) = best(model, options)? {
+        entries.push((super::progress::BEST, best));
+    }
     let bytes = zip(&entries).map_err(|error| SaveError::Encode(error.to_string()))?;
     Ok(Saved::new(bytes, notes))
+}
+
+/// The weights file of the best weights, where they are saved beside those of the model.
+fn best(model: &Model, options: &SaveOptions) -> Result<Option<Vec<u8>>, SaveError> {
+    let Some(best) = &options.best_weights else {
+        return Ok(None);
+    };
+    let encode = |error: ModelError| SaveError::Encode(error.to_string());
+    let mut other = Model::from_config(model.config(), model.generation()).map_err(encode)?;
+    other.set_weights(best.clone()).map_err(encode)?;
+    let arrays = match model.generation() {
+        Generation::Keras3 => weights::of(&other)?,
+        // The notes are those of the model itself.
+        _ => keras_2_to_3(&other, options, &mut Vec::new())?.1,
+    };
+    let tree = weights::object_tree(model, arrays, Generation::Keras3);
+    tree.to_file().map(Some).map_err(SaveError::Encode)
 }
 
 /// A whole model as `.h5`.
