@@ -44,8 +44,8 @@ def python(id, title, module, *variant, setup=None, **more):
     return Peer(id, title, f"python:{setup}", [str(PYTHON / "worker.py"), module, *variant], **more)
 
 
-def rust(id, title):
-    return Peer(id, title, f"rust:peer-{id}", rust=True)
+def rust(id, title, **more):
+    return Peer(id, title, f"rust:peer-{id}", rust=True, **more)
 
 
 PEERS = [
@@ -63,7 +63,7 @@ PEERS = [
     rust("rten", "rten"),
     rust("tract", "tract"),
     rust("candle", "candle"),
-    rust("burn", "burn"),
+    rust("burn", "burn", groups=(*RUNS, "train")),
 ]
 
 # Where the version of a Rust peer stands in its lock file.

@@ -1,5 +1,7 @@
 //! burn on its flex backend: `Lstm`, `BiLstm` and `Gru`, whose gates have weights of their own.
 
+mod training;
+
 use burn::module::Param;
 use burn::nn::gru::{Gru, GruConfig};
 use burn::nn::{
@@ -7,7 +9,7 @@ use burn::nn::{
     LstmConfig, LstmState,
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use worker::{Case, Kind, Result, Run, What, columns, serve, skip};
+use worker::{Case, Kind, Result, Run, What, columns, serve};
 
 enum Layer {
     Lstm(Lstm),
@@ -39,8 +41,14 @@ fn set_linear(linear: &mut Linear, kernel: Vec<f32>, bias: Vec<f32>, device: &De
 }
 
 /// Gives one direction's gates, which stand in Keras's order, their columns.
-fn set_gates(case: &Case, prefix: &str, gates: &mut [&mut GateController]) -> Result<()> {
-    let (features, units, device) = (case.features, case.units, Device::flex());
+fn set_gates(
+    case: &Case,
+    prefix: &str,
+    features: usize,
+    gates: &mut [&mut GateController],
+    device: &Device,
+) -> Result<()> {
+    let units = case.units;
     let kernel = case.array(&format!("{prefix}kernel"))?;
     let recurrent = case.array(&format!("{prefix}recurrent_kernel"))?;
     let mut bias = case.array(&format!("{prefix}bias"))?;
@@ -53,50 +61,63 @@ fn set_gates(case: &Case, prefix: &str, gates: &mut [&mut GateController]) -> Re
             &mut gate.input_transform,
             part(&kernel, features),
             input_bias,
-            &device,
+            device,
         );
         set_linear(
             &mut gate.hidden_transform,
             part(&recurrent, units),
             recurrent_bias,
-            &device,
+            device,
         );
     }
     Ok(())
 }
 
-fn set_lstm(case: &Case, prefix: &str, lstm: &mut Lstm) -> Result<()> {
+/// An LSTM's gates in Keras's order.
+fn gates(lstm: &mut Lstm) -> Result<[&mut GateController; 4]> {
     let forget = lstm
         .forget_gate
         .as_mut()
         .ok_or("the LSTM has no forget gate")?;
-    let gates = [
+    Ok([
         &mut lstm.input_gate,
         forget,
         &mut lstm.cell_gate,
         &mut lstm.output_gate,
-    ];
-    set_gates(case, prefix, &mut { gates })
+    ])
+}
+
+fn set_lstm(
+    case: &Case,
+    prefix: &str,
+    features: usize,
+    lstm: &mut Lstm,
+    device: &Device,
+) -> Result<()> {
+    set_gates(case, prefix, features, &mut gates(lstm)?, device)
 }
 
 fn load(case: &Case) -> Result<Box<dyn Run>> {
+    if matches!(case.what, What::Train | What::TrainModel) {
+        return training::load(case);
+    }
     let (features, units, device) = (case.features, case.units, Device::flex());
     let layer = match case.kind {
         Kind::Gru => {
             let mut gru = GruConfig::new(features, units, true).init(&device);
             let gates = [&mut gru.update_gate, &mut gru.reset_gate, &mut gru.new_gate];
-            set_gates(case, "", &mut { gates })?;
+            set_gates(case, "", features, &mut { gates }, &device)?;
             Layer::Gru(gru)
         }
         Kind::Lstm if case.bidirectional => {
             let mut both = BiLstmConfig::new(features, units, true).init(&device);
-            set_lstm(case, "", &mut both.forward)?;
-            set_lstm(case, "backward_", &mut both.reverse)?;
+            set_lstm(case, "", features, &mut both.forward, &device)?;
+            set_lstm(case, "backward_", features, &mut both.reverse, &device)?;
             Layer::BiLstm(both)
         }
         Kind::Lstm => {
             let mut lstm = LstmConfig::new(features, units, true).init(&device);
-            set_lstm(case, "", &mut lstm)?;
+            set_lstm(case, "", features, &mut lstm, &device)?;
             Layer::Lstm(lstm)
         }
     };
@@ -120,7 +141,7 @@ fn load(case: &Case) -> Result<Box<dyn Run>> {
             let steps = case.array("input")?.into_iter();
             inputs.extend(steps.map(|x| tensor(vec![x], [1, 1, 1], &device)));
         }
-        What::Train | What::TrainModel => return skip("it is not among those that train"),
+        What::Train | What::TrainModel => return Err("training is loaded elsewhere".into()),
         What::Model => {
             let table = case.array("embedding")?;
             let words = table.len() / features;
