@@ -184,7 +184,7 @@ impl Burn {
             // Reading the values is what makes sure that they are there; flex copies nothing.
             return Ok(output
                 .into_data()
-                .into_vec()
+                .try_into_vec()
                 .map_err(|error| format!("{error:?}"))?);
         }
         let (Some(dense), Some(state)) = (&self.dense, state) else {
@@ -197,7 +197,7 @@ impl Burn {
         }
         Ok(output
             .into_data()
-            .into_vec()
+            .try_into_vec()
             .map_err(|error| format!("{error:?}"))?)
     }
 }

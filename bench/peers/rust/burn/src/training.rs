@@ -182,8 +182,12 @@ fn in_keras_order(network: &Network, gradients: &GradientsParams, to: &mut Vec<f
         let side_by_side = |of: &dyn Fn(usize) -> Result<Tensor<2>>| -> Result<Tensor<2>> {
             Ok(Tensor::cat((0..4).map(of).collect::<Result<Vec<_>>>()?, 1))
         };
-        tell(side_by_side(&|gate| Ok(of(&gates[gate].input_transform.weight)?))?)?;
-        tell(side_by_side(&|gate| Ok(of(&gates[gate].hidden_transform.weight)?))?)?;
+        tell(side_by_side(&|gate| {
+            Ok(of(&gates[gate].input_transform.weight)?)
+        })?)?;
+        tell(side_by_side(&|gate| {
+            Ok(of(&gates[gate].hidden_transform.weight)?)
+        })?)?;
         tell(side_by_side(&|gate| of_bias(&gates[gate].input_transform))?)?;
     }
     if let Some(dense) = &network.dense {
