@@ -6,7 +6,7 @@
 /// are.
 ///
 /// ```
-/// use ifco_train::Random;
+/// use ifco_model::Random;
 ///
 /// let (mut one, mut other) = (Random::new(7), Random::new(7));
 /// assert_eq!(one.uniform(), other.uniform());
@@ -47,6 +47,24 @@ impl Random {
     /// From 0 up to, but not, 1.
     pub fn uniform(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// The same in single precision, for what is drawn for each value.
+    pub(crate) fn uniform_f32(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1_u32 << 24) as f32
+    }
+
+    /// Factors of dropout at this rate: 0 for what is dropped, and for the rest what makes up for
+    /// it.
+    pub(crate) fn kept(&mut self, rate: f32) -> impl Iterator<Item = f32> {
+        let scale = if rate < 1.0 { 1.0 / (1.0 - rate) } else { 0.0 };
+        std::iter::repeat_with(move || {
+            if self.uniform_f32() >= rate {
+                scale
+            } else {
+                0.0
+            }
+        })
     }
 
     /// A whole number below `n`, each as likely as the others; 0 if `n` is 0.

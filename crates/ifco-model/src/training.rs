@@ -5,16 +5,14 @@
 //! stands beside its forward, below [`layers`](crate::layers).
 
 mod gradient;
-mod random;
 
 use std::collections::BTreeMap;
 
 use ndarray::ArrayViewMutD;
 
-use crate::{Array, LayerError, Tensor};
+use crate::{Array, LayerError, Random, Tensor};
 
 pub use gradient::Gradient;
-pub(crate) use random::Random;
 
 /// How a model is run for its gradients.
 ///

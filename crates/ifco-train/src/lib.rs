@@ -30,7 +30,6 @@ mod keras_object;
 mod loss;
 mod metric;
 mod optimizer;
-mod random;
 mod schedule;
 
 pub use compile::{Compile, OutputTraining, PerOutput};
@@ -40,7 +39,7 @@ pub use error::TrainError;
 pub use fit::{
     Data, FitError, FitOptions, RunningLoss, Samples, StepMade, Trainer, Watch, same_samples,
 };
-pub use ifco_model::Regularizer;
+pub use ifco_model::{Random, Regularizer};
 pub use initialize::initialize;
 pub use initializer::{Distribution, Fan, Initializer, InitializerKind};
 pub use loss::{Loss, LossKind, LossValue, Reduction, Weighting};
@@ -49,7 +48,6 @@ pub use optimizer::{
     Clip, LearningRate, Optimizer, OptimizerKind, OptimizerOptions, Parameter, StateValue,
     StateVariable,
 };
-pub use random::Random;
 pub use schedule::Schedule;
 
 /// Keras's `backend.epsilon()`.

@@ -8,8 +8,7 @@ use ndarray::{Array1, Array2, Array3, ArrayD, Axis, Ix1, Ix2};
 use super::lstm_extras::{self, LstmExtras};
 use super::recurrent::nested;
 use crate::group_names::GroupNames;
-use crate::training::Random;
-use crate::{Config, ConfigError, Generation, LayerError, WeightSlot};
+use crate::{Config, ConfigError, Generation, LayerError, Random, WeightSlot};
 
 /// A cell as its configuration describes it.
 #[derive(Debug, Clone, PartialEq)]

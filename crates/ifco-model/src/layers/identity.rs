@@ -1,14 +1,13 @@
-//! Layers that only do something in training, where they draw random numbers or add to the loss: at
-//! inference their output is their input, with its mask.
+//! Layers that only do something in training, where they draw random numbers or, by the module
+//! `activity`, add to the loss: at inference their output is their input, with its mask.
 
 use ndarray::{ArrayD, IxDyn};
 use serde_json::Value;
 
 use super::support::{channels_first, one, single, wrong_input};
-use crate::training::Random;
 use crate::{
     Call, Config, ConfigError, Forward, Generation, Layer, LayerError, LayerGradients,
-    NotStreamable, Shape, StepShape, Streamed, Tensor, Training,
+    NotStreamable, Random, Shape, StepShape, Streamed, Tensor, Training,
 };
 
 /// Dropout and its kin.
@@ -100,19 +99,19 @@ impl Noise {
                 let sizes = concrete(own.as_deref(), shape)?;
                 let a = ((1.0 - rate) * (1.0 + rate * ALPHA_P * ALPHA_P)).powf(-0.5);
                 let b = -a * ALPHA_P * rate;
-                let draw = || f32::from(u8::from(random.uniform() >= *rate));
+                let draw = || f32::from(u8::from(random.uniform_f32() >= *rate));
                 let kept = ArrayD::from_shape_simple_fn(IxDyn(&sizes), draw);
                 let summand = kept.mapv(|kept| a * ALPHA_P * (1.0 - kept) + b);
                 Some((kept * a, Some(summand)))
             }
             Self::Add(deviation) => {
-                let noise = || deviation * random.normal();
+                let noise = || deviation * random.normal() as f32;
                 let noise = ArrayD::from_shape_simple_fn(IxDyn(shape), noise);
                 Some((ArrayD::ones(IxDyn(&[])), Some(noise)))
             }
             Self::Multiply(rate) => {
                 let deviation = (rate / (1.0 - rate)).sqrt();
-                let noise = || 1.0 + deviation * random.normal();
+                let noise = || 1.0 + deviation * random.normal() as f32;
                 Some((ArrayD::from_shape_simple_fn(IxDyn(shape), noise), None))
             }
         })
