@@ -49,6 +49,7 @@ fn data(about: &str) -> Data {
             let seen = classes(17, 4.0, &[5, 1]).mapv(|class| f32::from(class > 0.0));
             Data::new(x(16, &[5, 2]) * seen, one_hot(18))
         }
+        "penalties inside" => Data::new(x(22, &[5, 2]), x(23, &[1])),
         "a softmax that goes on" => Data {
             inputs: vec![x(19, &[4])],
             targets: vec![classes(20, 3.0, &[]), classes(21, 2.0, &[1])],

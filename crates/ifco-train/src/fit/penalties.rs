@@ -16,15 +16,23 @@ pub(super) struct Wish {
 
 /// What is asked of each weight, in the order of [`Model::weight_slots`].
 pub(super) fn wishes(model: &Model) -> Result<Vec<Wish>, FitError> {
+    wishes_in(model, model.config(), model.generation())
+}
+
+/// The same of a model whose configuration is part of another's.
+fn wishes_in(model: &Model, json: &Value, generation: Generation) -> Result<Vec<Wish>, FitError> {
     let mut wishes = Vec::new();
     for (_, entry) in model.layer_groups() {
-        let mut configs = fused::layers(model.config()).into_iter().flatten();
+        let mut configs = fused::layers(json).into_iter().flatten();
         let json = configs.find(|config| fused::named(config, &entry.name));
-        wishes.extend(of_layer(
-            entry,
-            json.unwrap_or(&Value::Null),
-            model.generation(),
-        )?);
+        let json = json.unwrap_or(&Value::Null);
+        let inner = entry.layer.as_model();
+        // A wrapper around a model shows that one too.
+        let inner = inner.filter(|_| fused::layers(json).is_some());
+        wishes.extend(match inner {
+            Some(inner) => wishes_in(inner, json, generation)?,
+            None => of_layer(entry, json, generation)?,
+        });
     }
     Ok(wishes)
 }

@@ -136,4 +136,11 @@ case("a softmax that goes on", keras.Model(i, [seen, L.Dense(1, activation="sigm
                                                         activity_regularizer=keras.regularizers.L1(0.2))(seen)]),
      {"optimizer": keras.optimizers.SGD(0.1), "loss": ["sparse_categorical_crossentropy", "binary_crossentropy"]},
      [x(19, 4)], [classes(20, 3), classes(21, 2, 1)])
+# What weights add to the loss inside of a model, one of them not trained.
+inner = keras.Sequential([keras.Input((5, 2)),
+                          L.LSTM(3, kernel_regularizer="l2", recurrent_constraint="unit_norm"),
+                          L.Dense(3, kernel_regularizer="l2", trainable=False)], name="inner")
+outer = keras.Sequential([keras.Input((5, 2)), inner, L.Dense(2, bias_regularizer="l2")], name="outer")
+case("penalties inside", keras.Sequential([keras.Input((5, 2)), outer, L.Dense(1)]),
+     {"optimizer": keras.optimizers.SGD(0.05, momentum=0.9), "loss": "mse"}, [x(22, 5, 2)], [x(23, 1)])
 write("fits.json", CASES)
