@@ -8,12 +8,12 @@ use ifco::tasks::classify::{Classify, Labelled, Told, majority};
 use ifco::tasks::forecast::Scaling;
 use ifco::tasks::tag::Right;
 use ifco::tasks::text::Level;
-use ifco::tasks::{Recipe, Size, shuffled};
+use ifco::tasks::{Recipe, Size};
 use ndarray::{Array2, Axis, Ix1, concatenate};
 
 use super::forecast::column_of;
 use super::report::{Judged, Report, Score, typed};
-use super::{Defaults, New, Options, samples};
+use super::{Defaults, New, Options, at_random, judging, samples};
 use crate::failure::Failure;
 use crate::output::count;
 
@@ -107,16 +107,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let at_data = |failure: Failure| failure.at_file(&args.data);
     let table = Table::read(&args.data)?;
     let label = column_of(&table, &args.label).map_err(at_data)?;
-    let default = match args.test {
-        Some(_) => [0.85, 0.15, 0.0],
-        None => [0.7, 0.15, 0.15],
-    };
-    let split = args.options.split(default)?;
     let all = samples::rows(&table, args.id.as_deref(), args.time.as_deref()).map_err(at_data)?;
-    let parts = split.parts(all.len()).map_err(|e| at_data(e.into()))?;
-    let order = shuffled(all.len(), args.options.seed);
+    let (shares, test_apart) = ([0.7, 0.15, 0.15], args.test.is_some());
+    let parts = at_random(&args.options, all.len(), shares, test_apart).map_err(at_data)?;
     let parts = parts.map(|part| {
-        let rows = order[part].iter().map(|sample| all[*sample].clone());
+        let rows = part.iter().map(|sample| all[*sample].clone());
         rows.collect::<Vec<_>>()
     });
 
@@ -170,10 +165,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     .train(&args.options, &DEFAULTS, &output)?;
 
-    let judge = match test.labels().is_empty() {
-        true => &validation,
-        false => &test,
-    };
+    let judge = judging(&validation, &test, |part| part.labels().len());
     let mut model = Right::default();
     fitted.answers(judge, "samples", |data, answer| {
         let came = data.targets.iter().flatten();

@@ -9,7 +9,7 @@ use ifco::tasks::{Recipe, Size};
 use ndarray::{Array2, s};
 
 use super::report::{Judged, Report, Score, typed};
-use super::{Defaults, New, Options};
+use super::{Defaults, New, Options, judging};
 use crate::failure::Failure;
 use crate::opening::closest;
 
@@ -102,10 +102,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     .train(&args.options, &DEFAULTS, &output)?;
 
-    let judge = match parts.test.count() {
-        0 => &parts.validation,
-        _ => &parts.test,
-    };
+    let judge = judging(&parts.validation, &parts.test, |part| part.count());
     let mut errors = Errors::default();
     fitted.answers(judge, "windows", |data, answer| {
         let came = data.targets.iter().flatten();

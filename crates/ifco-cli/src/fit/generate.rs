@@ -1,6 +1,5 @@
 //! `ifco fit generate`: a language model.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use ifco::tasks::text::Level;
 use ifco::tasks::{Recipe, Size};
 
 use super::report::{Judged, Report, Score, typed};
-use super::{Defaults, New, Options};
+use super::{Defaults, New, Options, judging, read_text};
 use crate::failure::Failure;
 
 const AFTER_HELP: &str = "\
@@ -70,8 +69,7 @@ const DEFAULTS: Defaults = Defaults {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let output = args.options.begin(&args.text)?;
     let at_text = |failure: Failure| failure.at_file(&args.text);
-    let text = fs::read_to_string(&args.text)
-        .map_err(|error| at_text(Failure::new(format_args!("it cannot be read: {error}"))))?;
+    let text = read_text(&args.text)?;
     let split = args.options.split([0.9, 0.05, 0.05])?;
     let (length, most) = (args.length.get(), args.vocabulary.get());
     let parts = Parts::of(&text, args.level, length, most, &split)
@@ -90,10 +88,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     .train(&args.options, &DEFAULTS, &output)?;
 
-    let judge = match parts.test.count() {
-        0 => &parts.validation,
-        _ => &parts.test,
-    };
+    let judge = judging(&parts.validation, &parts.test, |part| part.count());
     let mut surprise = Surprise::default();
     fitted.answers(judge, "samples", |data, answer| {
         let came = data.targets.iter().flatten();

@@ -11,7 +11,7 @@ mod tag;
 use std::path::Path;
 use std::time::Instant;
 
-use ifco::tasks::{DataError, Recipe, Size, predictions};
+use ifco::tasks::{DataError, Recipe, Size, predictions, shuffled};
 use ifco::train::{Compile, Data, FitOptions, Samples, Shuffle, Trainer, initialize};
 use ifco::{Generation, Model, SaveOptions};
 use ndarray::ArrayD;
@@ -63,6 +63,37 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Task::Tag(args) => tag::run(args),
         Task::Classify(args) => classify::run(args),
     }
+}
+
+/// The samples of each part, by their numbers: at random, by the seed. With a file of its own to
+/// test on, what would test trains.
+fn at_random(
+    options: &Options,
+    samples: usize,
+    [train, validation, test]: [f64; 3],
+    test_apart: bool,
+) -> Result<[Vec<usize>; 3], Failure> {
+    let split = options.split(match test_apart {
+        true => [train + test, validation, 0.0],
+        false => [train, validation, test],
+    })?;
+    let order = shuffled(samples, options.seed);
+    Ok(split.parts(samples)?.map(|part| order[part].to_vec()))
+}
+
+/// The part that the finished model is judged by: what tests it, or, where nothing does, what
+/// validated it.
+fn judging<'a, T: ?Sized>(validation: &'a T, test: &'a T, count: impl Fn(&T) -> usize) -> &'a T {
+    match count(test) {
+        0 => validation,
+        _ => test,
+    }
+}
+
+/// A whole text.
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path);
+    text.map_err(|error| Failure::new(format_args!("it cannot be read: {error}")).at_file(path))
 }
 
 /// What a task starts from where the command line says nothing else.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use ifco::arrays::ArrayFileError;
 use ifco::records::conllu;
 use ifco::tasks::tag::{MostFrequent, Right, Sentence, Tag, steps};
-use ifco::tasks::{DataError, Recipe, Size, shuffled};
+use ifco::tasks::{DataError, Recipe, Size};
 
 use super::report::{Judged, Report, Score, typed};
-use super::{Defaults, New, Options};
+use super::{Defaults, New, Options, at_random, judging, read_text};
 use crate::failure::Failure;
 
 const AFTER_HELP: &str = "\
@@ -66,17 +66,13 @@ const DEFAULTS: Defaults = Defaults {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let output = args.options.begin(&args.data)?;
     let all = read(&args.data)?;
-    let order = shuffled(all.len(), args.options.seed);
-    let default = match args.test {
-        Some(_) => [0.9, 0.1, 0.0],
-        None => [0.8, 0.1, 0.1],
-    };
-    let split = args.options.split(default)?;
-    let parts = split
-        .parts(all.len())
-        .map_err(|error| Failure::from(error).at_file(&args.data))?;
-    let pick = |part: std::ops::Range<usize>| -> Vec<Sentence> {
-        order[part].iter().map(|i| all[*i].clone()).collect()
+    let (shares, test_apart) = ([0.8, 0.1, 0.1], args.test.is_some());
+    let parts = at_random(&args.options, all.len(), shares, test_apart)
+        .map_err(|failure| failure.at_file(&args.data))?;
+    let pick = |part: Vec<usize>| {
+        part.iter()
+            .map(|i| all[*i].clone())
+            .collect::<Vec<Sentence>>()
     };
     let [train, validation, rest] = parts.map(pick);
     let test = match &args.test {
@@ -98,7 +94,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     .train(&args.options, &DEFAULTS, &output)?;
 
-    let judge = if test.is_empty() { &validation } else { &test };
+    let judge = judging(&validation, &test, Vec::len);
     let naive = MostFrequent::of(&train);
     let mut model = Judge::default();
     let mut without = Judge::default();
@@ -157,8 +153,7 @@ impl Judge {
 }
 
 fn read(path: &Path) -> Result<Vec<Sentence>, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(format_args!("it cannot be read: {error}")).at_file(path))?;
+    let text = read_text(path)?;
     let words =
         conllu::parse(&text).map_err(|error: ArrayFileError| Failure::from(error).at_file(path))?;
     let sentence = |words: &Vec<conllu::Word<'_>>| Sentence {
