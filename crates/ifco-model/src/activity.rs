@@ -5,6 +5,8 @@
 //! (`Layer.__call__`). It does not where it calls `layer.call(x)`: the layer inside of a
 //! TimeDistributed.
 
+use ndarray::ArrayViewD;
+
 use crate::training::add;
 use crate::{
     Array, Config, ConfigError, Forward, Generation, LayerError, Regularizer, Tensor, Training,
@@ -16,9 +18,11 @@ pub(crate) struct Activity(Result<Regularizer, ConfigError>);
 
 /// What outputs add to the loss, and the gradient of that by each, where it is part of the way
 /// back.
+#[derive(Default)]
 pub(crate) struct Penalty {
     pub value: f32,
-    slopes: Vec<Array>,
+    /// One for each output; none where they are not part of the way back.
+    pub slopes: Vec<Array>,
 }
 
 impl Activity {
@@ -30,15 +34,18 @@ impl Activity {
                 let both = factor("l1").and_then(|l1| Ok((l1, factor("l2")?)));
                 Some(Self(both.map(|(l1, l2)| Regularizer::L1L2 { l1, l2 })))
             }
-            // Its parts have it (and ifco does not train them with it).
+            // Its projections have it, and not the layer.
             "MultiHeadAttention" => None,
             // Keras 3 takes it and forgets it.
             "SimpleRNN" if config.generation == Generation::Keras3 => None,
-            _ => {
-                let regularizer = config.get("activity_regularizer")?;
-                Some(Self(Regularizer::from_keras(regularizer)))
-            }
+            _ => Self::read(config),
         }
+    }
+
+    /// What stands in the configuration.
+    pub(crate) fn read(config: &Config<'_>) -> Option<Self> {
+        let regularizer = config.get("activity_regularizer")?;
+        Some(Self(Regularizer::from_keras(regularizer)))
     }
 
     /// What these outputs of one call add to the loss. The gradients are part of the way back in
@@ -46,6 +53,19 @@ impl Activity {
     pub(crate) fn penalty(
         &self,
         outputs: &[&Tensor],
+        training: &Training,
+    ) -> Result<Penalty, LayerError> {
+        let with_rows = outputs.iter().map(|output| {
+            let rows = output.shape().first().copied().unwrap_or(1);
+            (output.view(), rows)
+        });
+        self.penalty_of(with_rows, training)
+    }
+
+    /// The same of arrays that may lie in another way, each with its batch's size.
+    pub(crate) fn penalty_of<'v>(
+        &self,
+        outputs: impl Iterator<Item = (ArrayViewD<'v, f32>, usize)>,
         training: &Training,
     ) -> Result<Penalty, LayerError> {
         let mut penalty = Penalty {
@@ -66,11 +86,11 @@ impl Activity {
                     .into(),
             ));
         }
-        for output in outputs {
-            let rows = output.shape().first().map_or(1, |rows| rows / steps);
+        for (output, rows) in outputs {
+            let rows = rows / steps;
             let scale = if rows == 0 { 0.0 } else { 1.0 / rows as f32 };
             let (value, mut slope) = regularizer
-                .with_gradient(&output.view())
+                .with_gradient(&output)
                 .map_err(|error| LayerError::Other(error.to_string()))?;
             penalty.value += value * scale;
             if training.is_training() {

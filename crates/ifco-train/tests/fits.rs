@@ -49,6 +49,7 @@ fn data(about: &str) -> Data {
             let seen = classes(17, 4.0, &[5, 1]).mapv(|class| f32::from(class > 0.0));
             Data::new(x(16, &[5, 2]) * seen, one_hot(18))
         }
+        "attention" => Data::new(x(24, &[5, 2]), x(25, &[1])),
         "penalties inside" => Data::new(x(22, &[5, 2]), x(23, &[1])),
         "a softmax that goes on" => Data {
             inputs: vec![x(19, &[4])],
@@ -290,7 +291,7 @@ fn errors_name_what_is_wrong_and_change_nothing() {
     ));
     assert_eq!(trainer.model().expect("its own").weights(), before);
 
-    // A cell's and an attention's are not those of a layer's outputs; and there are users' own.
+    // A cell's outputs are not a layer's; and there are users' own.
     let l2 = json!({"class_name": "L2", "config": {"l2": 0.1}});
     let cell =
         json!({"class_name": "LSTMCell", "config": {"units": 1, "activity_regularizer": l2}});

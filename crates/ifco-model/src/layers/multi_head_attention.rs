@@ -6,6 +6,9 @@
 
 use ndarray::{Array2, ArrayD, ArrayViewD, Axis, IxDyn};
 
+use crate::activity::{Activity, Penalty};
+use crate::training::add;
+
 use super::projection::{Heads, Projection};
 use super::softmax::Masking;
 use super::support::{
@@ -14,7 +17,7 @@ use super::support::{
     wrong_weight,
 };
 use crate::{
-    Call, Config, ConfigError, Forward, Generation, Layer, LayerError, Mask, Shape, Tensor,
+    Array, Call, Config, ConfigError, Forward, Generation, Layer, LayerError, Mask, Shape, Tensor,
     Training, WeightSlot,
 };
 
@@ -37,6 +40,8 @@ pub struct MultiHeadAttention {
     sliding_window: Option<usize>,
     masking: Masking,
     generation: Generation,
+    /// What the output of each projection adds to the loss.
+    activity: Option<Activity>,
     weights: Option<Weights>,
 }
 
@@ -83,6 +88,7 @@ pub(super) fn build(config: &Config<'_>) -> Result<Box<dyn Layer>, ConfigError> 
         },
         masking: Masking::of(config, "softmax_robust_masking")?,
         generation: config.generation,
+        activity: Activity::read(config),
         weights: None,
     }))
 }
@@ -370,6 +376,30 @@ impl MultiHeadAttention {
     }
 }
 
+impl MultiHeadAttention {
+    /// What the outputs of the projections add to the loss: that of the last one, and those of query,
+    /// key, value and gate.
+    fn penalty(
+        &self,
+        kept: &Kept,
+        output: &Tensor,
+        training: &Training,
+    ) -> Result<Penalty, LayerError> {
+        let Some(activity) = &self.activity else {
+            return Ok(Penalty::default());
+        };
+        let rows = output.shape().first().copied().unwrap_or(1);
+        let opened = kept.gated.as_ref().map(|(_, sums)| {
+            let opened: Vec<f32> = sums.iter().map(|sum| 1.0 / (1.0 + (-sum).exp())).collect();
+            flat(&opened)
+        });
+        let heads = [&kept.query, &kept.key, &kept.value].map(|heads| heads.data.view().into_dyn());
+        let all = std::iter::once(output.view()).chain(heads);
+        let all = all.chain(opened.as_ref().map(|opened| opened.view()));
+        activity.penalty_of(all.map(|array| (array, rows)), training)
+    }
+}
+
 impl Layer for MultiHeadAttention {
     fn class_name(&self) -> &str {
         "MultiHeadAttention"
@@ -552,9 +582,23 @@ impl Layer for MultiHeadAttention {
                 factors.push(drawn);
             }
         })?;
+        let mut penalty = self.penalty(&kept, &outputs[0], training)?;
+        let value = penalty.value;
         let (inputs, call) = (inputs.to_vec(), call.clone());
-        Ok(Forward::of_many(outputs, move |gradients| {
-            self.backward(&inputs, &call, kept, (&softmaxes, &factors), gradients)
-        }))
+        let backward = move |mut gradients: Vec<Option<Array>>| {
+            let slopes = match penalty.slopes.is_empty() {
+                true => None,
+                false => {
+                    add(&mut gradients[0], Some(penalty.slopes.remove(0)));
+                    Some(penalty.slopes)
+                }
+            };
+            let drawn = (&softmaxes[..], &factors[..]);
+            self.backward(&inputs, &call, kept, drawn, (gradients, slopes))
+        };
+        Ok(match value {
+            0.0 => Forward::of_many(outputs, backward),
+            _ => Forward::with_penalty(outputs, value, backward),
+        })
     }
 }

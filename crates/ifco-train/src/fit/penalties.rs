@@ -82,6 +82,8 @@ fn below<'a>(mut config: &'a Value, group: &str) -> Option<&'a Value> {
     for part in group.split('/') {
         config = match part {
             "" => config,
+            // The projections of a MultiHeadAttention, which have its options.
+            part if part.ends_with("_dense") => config,
             "cell" => config.pointer("/cell/config").unwrap_or(config),
             "layer" | "forward_layer" => config.pointer("/layer/config")?,
             "backward_layer" => {
@@ -106,8 +108,8 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// A regularizer or constraint, in a layer or what lies inside of it, that is not that of a
-    /// known weight, nor of a layer's outputs where those are `applied`: cells and the projections of
-    /// an attention have them for each, and Keras 2's TimeDistributed in a way of its own.
+    /// known weight, nor of a layer's outputs where those are `applied`: they are not of cells, and
+    /// Keras 2's TimeDistributed has them in a way of its own.
     fn refused(&self, json: &Value, applied: bool) -> Result<Option<String>, ConfigError> {
         match json {
             Value::Object(map) => {
@@ -115,7 +117,7 @@ impl Search<'_> {
                     Some("ActivityRegularization") if !applied => {
                         return Ok(Some(ACTIVITY.to_owned()));
                     }
-                    Some("MultiHeadAttention" | "StackedRNNCells") => false,
+                    Some("StackedRNNCells") => false,
                     Some("TimeDistributed") => applied && self.generation == Generation::Keras3,
                     Some(class) => applied && !class.ends_with("Cell"),
                     None => applied,

@@ -143,4 +143,11 @@ inner = keras.Sequential([keras.Input((5, 2)),
 outer = keras.Sequential([keras.Input((5, 2)), inner, L.Dense(2, bias_regularizer="l2")], name="outer")
 case("penalties inside", keras.Sequential([keras.Input((5, 2)), outer, L.Dense(1)]),
      {"optimizer": keras.optimizers.SGD(0.05, momentum=0.9), "loss": "mse"}, [x(22, 5, 2)], [x(23, 1)])
+# Those of an attention are its projections'.
+i = keras.Input((5, 2), name="x")
+h = L.LSTM(3, return_sequences=True, name="h")(i)
+a = L.MultiHeadAttention(2, 2, value_dim=3, use_gate=True, kernel_regularizer="l2", bias_constraint="non_neg",
+                         activity_regularizer=keras.regularizers.L2(0.05), name="attention")(h, h)
+case("attention", keras.Model(i, L.Dense(1, name="y")(L.Flatten(name="flat")(a))),
+     {"optimizer": keras.optimizers.SGD(0.05, momentum=0.9), "loss": "mse"}, [x(24, 5, 2)], [x(25, 1)])
 write("fits.json", CASES)

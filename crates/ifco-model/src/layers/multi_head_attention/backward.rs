@@ -22,14 +22,18 @@ struct OfHeads {
 }
 
 impl MultiHeadAttention {
+    /// The gradients of a call's arguments and the weights, of those of the outputs; and of what the
+    /// projections' outputs add to the loss: query, key, value and gate.
     pub(super) fn backward(
         &self,
         inputs: &[Tensor],
         call: &Call,
         kept: Kept,
         (softmaxes, factors): (&[Vec<f32>], &[Vec<f32>]),
-        gradients: Vec<Option<Array>>,
+        (gradients, slopes): (Vec<Option<Array>>, Option<Vec<Array>>),
     ) -> Result<LayerGradients, LayerError> {
+        let slopes = slopes.unwrap_or_default();
+        let slope = |part: usize| slopes.get(part).into_iter().flatten();
         let weights = self.weights.as_ref().ok_or(LayerError::NoWeights)?;
         let arguments = self.arguments(inputs, call)?;
         let query = arguments.query;
@@ -60,6 +64,10 @@ impl MultiHeadAttention {
                 of_sums.push(*dy * head * opened * (1.0 - opened));
                 *dy *= opened;
             }
+            for ((dy, sum), slope) in of_sums.iter_mut().zip(sums).zip(slope(3)) {
+                let opened = 1.0 / (1.0 + (-sum).exp());
+                *dy += slope * opened * (1.0 - opened);
+            }
             let mut found = gate.backward(&values(query), &of_sums, rows, both)?;
             of_query = found.input_of(query.shape())?;
             of_gate = found.weights;
@@ -67,7 +75,13 @@ impl MultiHeadAttention {
         let mut sizes = leading.to_vec();
         sizes.extend([self.heads, self.value_dim]);
         let of_heads = permuted(tensor(&sizes, of_heads)?.view(), &kept.order);
-        let found = self.attention_backward(&kept, softmaxes, factors, &of_heads, of_scores)?;
+        let mut found = self.attention_backward(&kept, softmaxes, factors, &of_heads, of_scores)?;
+        let parts = [&mut found.query, &mut found.key, &mut found.value];
+        for (index, part) in parts.into_iter().enumerate() {
+            part.iter_mut()
+                .zip(slope(index))
+                .for_each(|(dy, slope)| *dy += slope);
+        }
 
         let (from_query, query_weights) =
             self.join(&weights.query, query, found.query, &kept.order)?;
