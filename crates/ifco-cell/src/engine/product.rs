@@ -108,6 +108,9 @@ pub(super) struct Product {
     pub(super) from_end: bool,
 }
 
+/// Rows of a tile, about: with each tile a little of what is needed next is asked for.
+pub(super) const TILE_ROWS: usize = 6;
+
 /// The most vectors that a panel has.
 pub(super) const VECTORS: usize = 4;
 

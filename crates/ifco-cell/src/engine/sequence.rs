@@ -22,15 +22,12 @@ use super::block::{Block, Place};
 use super::buffer::{Buffer, LINE};
 use super::plan::{Plan, Scratch, Split, Work};
 use super::pool::{self, Barrier, Team};
-use super::product::Rows;
+use super::product::{Rows, TILE_ROWS};
 use super::traffic::{Ahead, Outputs, Passing};
 use crate::{RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 
 /// Scratch that a thread keeps for its next call, in values (16 MiB).
 const KEPT_VALUES: usize = 4 << 20;
-
-/// Rows of a tile, about: with each of them a little of the next inputs is asked for.
-const TILE_ROWS: usize = 6;
 
 thread_local! {
     static SCRATCH: RefCell<Buffer> = RefCell::default();

@@ -1,7 +1,7 @@
 //! The steps back.
 
 use super::kernels::{GruBackward, LstmBackward, SimpleBackward};
-use super::matrix::{Factor, Left, Onto};
+use super::matrix::{Factor, How, Left, Onto, Soon};
 use super::shape::recurrent_kernel;
 use super::steps::RowBack;
 use super::{
@@ -295,7 +295,10 @@ impl<'a> Way<'a> {
             }
             let from = Left::rows(&dz[group.slot * up..], slots * up);
             if group.mask.is_none() {
-                factor.multiply(from, rows, onto, (dh, up));
+                // The gates of the step before are read soon.
+                let soon = Soon::new(own.as_ptr().wrapping_sub(of_gates), of_gates);
+                let from_end = false;
+                factor.multiply_as(from, rows, onto, (dh, up), How { from_end, soon });
             } else {
                 if let Onto::Bias(_) = onto {
                     dh.fill(0.0);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::kernels::{GruForward, LstmForward, SimpleForward};
-use super::matrix::{Factor, Left, Onto};
+use super::matrix::{Factor, How, Left, Onto, Soon};
 use super::shape::recurrent_kernel;
 use super::steps::Row;
 use super::{CellTape, Extent, Loan, Masks, Shape, TrainingMemory, at, at_mut, kept_h};
@@ -143,12 +143,15 @@ impl CellTape {
                 let first = group.gates.start * up;
                 let is_candidate = group.gates.start == 2 && !is_lstm;
                 if at_once {
+                    // The gates of the next step are written to soon.
+                    let soon = Soon::new(own.as_ptr().wrapping_add(of_gates), of_gates);
+                    let from_end = step % 2 == 1;
                     let x = &x[step * rows * stride..][..rows * stride];
                     let beside = (factor, Left::rows(h, up));
                     let (onto, out) = (Onto::Bias(&weights.bias), (&mut *own, gates * up));
                     let x = Left::rows(x, stride);
-                    let from_end = step % 2 == 1;
-                    weights.of_x[number].multiply_beside(x, beside, rows, onto, out, from_end);
+                    let how = How { from_end, soon };
+                    weights.of_x[number].multiply_beside(x, beside, rows, onto, out, how);
                     continue;
                 }
                 let mut rows_of = h;

@@ -8,8 +8,9 @@ use super::super::arithmetic::Arithmetic;
 use super::super::buffer::Buffer;
 use super::super::panels::Layout;
 use super::super::pool::{join, threads};
-use super::super::product::{Part, Product, Rows, Start, Sums, VECTORS};
+use super::super::product::{Part, Product, Rows, Start, Sums, TILE_ROWS, VECTORS};
 use super::super::simd::Isa;
+use super::super::traffic::{Ahead, Passing};
 
 /// Rows of a product that go through all panels together: they stay near while the panels pass.
 const ROWS_TOGETHER: usize = 96;
@@ -82,6 +83,48 @@ pub(super) struct Gates<'a> {
     pub(super) units: usize,
     /// Units in whole vectors.
     pub(super) wide: usize,
+}
+
+/// How a product is done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct How {
+    /// From the last panel to the first: what the cache still holds from the last time is read
+    /// first.
+    pub(super) from_end: bool,
+    /// What comes nearer meanwhile.
+    pub(super) soon: Soon,
+}
+
+/// Values that are needed soon: to be read, or to be written to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Soon {
+    at: *const f32,
+    values: usize,
+}
+
+// SAFETY: nothing is read from there or written to it.
+unsafe impl Send for Soon {}
+// SAFETY: as above.
+unsafe impl Sync for Soon {}
+
+/// More than so many would push the weights out of the cache.
+const MOST_SOON: usize = 16 << 10;
+
+impl Default for Soon {
+    /// Nothing.
+    fn default() -> Self {
+        Self::new(std::ptr::null(), 0)
+    }
+}
+
+impl Soon {
+    /// So many values from `at` on, of which nobody promises anything: they are only asked for.
+    pub(super) fn new(at: *const f32, values: usize) -> Self {
+        match values <= MOST_SOON {
+            true => Self { at, values },
+            false => Self::default(),
+        }
+    }
 }
 
 impl Factor {
@@ -188,18 +231,23 @@ impl Factor {
         onto: Onto<'_>,
         out: (&mut [f32], usize),
     ) {
-        self.on_threads(
-            threads(),
-            [Some((self, left)), None],
-            count,
-            onto,
-            out,
-            false,
-        );
+        self.multiply_as(left, count, onto, out, How::default());
     }
 
-    /// `out = onto + left·self + other_left·other`, where `other` has as many columns. From the
-    /// last panel to the first: what the cache still holds from the last time is read first.
+    /// The same, and how.
+    pub(super) fn multiply_as(
+        &self,
+        left: Left<'_>,
+        count: usize,
+        onto: Onto<'_>,
+        out: (&mut [f32], usize),
+        how: How,
+    ) {
+        let terms = [Some((self, left)), None];
+        self.on_threads(threads(), terms, count, onto, out, how);
+    }
+
+    /// `out = onto + left·self + other_left·other`, where `other` has as many columns.
     pub(super) fn multiply_beside(
         &self,
         left: Left<'_>,
@@ -207,10 +255,10 @@ impl Factor {
         count: usize,
         onto: Onto<'_>,
         out: (&mut [f32], usize),
-        from_end: bool,
+        how: How,
     ) {
         let terms = [Some((self, left)), Some((other, other_left))];
-        self.on_threads(threads(), terms, count, onto, out, from_end);
+        self.on_threads(threads(), terms, count, onto, out, how);
     }
 
     /// A large product in parts, as many as there are threads to be had: of a small batch those of
@@ -222,12 +270,12 @@ impl Factor {
         count: usize,
         onto: Onto<'_>,
         (out, out_stride): (&mut [f32], usize),
-        from_end: bool,
+        how: How,
     ) {
         let depth: usize = terms.iter().flatten().map(|(factor, _)| factor.depth).sum();
         let is_large = count * depth * self.columns() >= 2 * WORTH_A_THREAD;
         if threads < 2 || count < 2 * ROWS_OF_A_THREAD || !is_large {
-            self.multiply_two(terms, count, onto, (out, out_stride), from_end);
+            self.multiply_two(terms, count, onto, (out, out_stride), how);
             return;
         }
         let here = threads / 2;
@@ -235,10 +283,10 @@ impl Factor {
         let rest = terms.map(|term| term.map(|(factor, left)| (factor, left.from(half))));
         let (out, out_rest) = out.split_at_mut(half * out_stride);
         join(
-            || self.on_threads(here, terms, half, onto, (out, out_stride), from_end),
+            || self.on_threads(here, terms, half, onto, (out, out_stride), how),
             || {
                 let (there, count) = (threads - here, count - half);
-                self.on_threads(there, rest, count, onto, (out_rest, out_stride), from_end);
+                self.on_threads(there, rest, count, onto, (out_rest, out_stride), how);
             },
         );
     }
@@ -249,7 +297,7 @@ impl Factor {
         count: usize,
         onto: Onto<'_>,
         (out, out_stride): (&mut [f32], usize),
-        from_end: bool,
+        how: How,
     ) {
         let (width, columns) = (self.layout.width(), self.columns());
         if count == 0 || columns == 0 {
@@ -310,11 +358,16 @@ impl Factor {
                     panels: self.layout.panels(),
                     vectors: self.layout.vectors(),
                     arithmetic: Arithmetic::Singles,
-                    from_end,
+                    from_end: how.from_end,
+                };
+                let tiles = product.panels * product.rows.div_ceil(TILE_ROWS);
+                let mut passing = Passing {
+                    ahead: Ahead::new(how.soon.at, how.soon.values, [1, 1], [0, 0], tiles),
+                    ..Passing::NONE
                 };
                 // SAFETY: rows, sums and bias are as long as was asserted above, the panels are as
                 // they were packed, and `out` is borrowed for writing.
-                unsafe { product.run(self.isa) };
+                unsafe { product.run_beside(self.isa, &mut passing) };
             };
             if whole.iter().all(|part| part.depth <= DEPTH_TOGETHER) {
                 product(whole, onto);
