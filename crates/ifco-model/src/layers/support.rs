@@ -352,9 +352,11 @@ pub(crate) fn into_values(array: crate::Array) -> Vec<f32> {
     let len = array.len();
     match array.into_owned().into_raw_vec_and_offset() {
         (values, None | Some(0)) if values.len() == len => values,
-        (values, offset) => {
+        (mut values, offset) => {
             let start = offset.unwrap_or(0);
-            values[start..start + len].to_vec()
+            values.copy_within(start..start + len, 0);
+            values.truncate(len);
+            values
         }
     }
 }
