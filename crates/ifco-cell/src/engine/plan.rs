@@ -264,6 +264,23 @@ mod tests {
     }
 
     #[test]
+    fn threads_share_a_batch_by_rows_where_the_weights_are_near_enough() {
+        let split = |batch, units| {
+            let work = Work {
+                batch,
+                ..row_of(units)
+            };
+            work.split(2, || true)
+        };
+        assert_eq!(split(2, 128), (2, Split::Units));
+        assert_eq!(split(32, 128), (2, Split::Rows));
+        assert_eq!(split(4, 256), (2, Split::Units));
+        assert_eq!(split(8, 256), (2, Split::Rows));
+        assert_eq!(split(32, 512), (2, Split::Units));
+        assert_eq!(split(128, 512), (2, Split::Rows));
+    }
+
+    #[test]
     fn threads_share_the_units_of_a_step_that_is_worth_it() {
         let members = |units: usize, threads: usize, near: bool| {
             let (members, split) = row_of(units).split(threads, || near);

@@ -187,6 +187,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let accuracy = |right: Right| vec![Score::share("accuracy", "accuracy", right.share())];
     let most = most.and_then(|most| task.labels.get(most));
     let next = format!("ifco predict {} {}", typed(&output), typed(&args.data));
+    let gives = match task.told {
+        Told::Recordings { .. } => "gives a label and its chance for each recording",
+        Told::Text { .. } | Told::Series { .. } => "gives a label and its chance for each line",
+    };
     Report {
         recipe: &recipe,
         unit: "sample",
@@ -204,7 +208,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             },
         ],
         advice: "try more --epochs, --dropout 0.5, or more samples; is the label in the data at all?",
-        next: (next, "gives a label and its chance for each line"),
+        next: (next, gives),
     }
     .print(&args.options, &fitted, &output)
 }
