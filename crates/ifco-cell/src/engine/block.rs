@@ -367,6 +367,7 @@ impl<'a> Block<'a> {
                     panel_stride: rows * width,
                 };
                 self.passing.outputs = states.outputs.from(0, offset);
+                self.passing.panel_units = cell.panel_units;
                 Product {
                     start,
                     parts,

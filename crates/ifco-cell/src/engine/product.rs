@@ -188,7 +188,7 @@ unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(
             for index in 1..=tiles {
                 // As even as can be: a tile of few rows is a slow one.
                 let end = of.rows * index / tiles;
-                passing.ask(first..end);
+                passing.ask(first..end, panel);
                 macro_rules! tile_of {
                     ($($count:literal)*) => {
                         match end - first {

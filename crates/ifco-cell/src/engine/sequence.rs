@@ -351,22 +351,21 @@ impl Passage<'_, '_> {
     /// The inputs of some steps in the order in which they are read, `[step][row][feature]`, with
     /// the distance from row to row; and their mask.
     unsafe fn gather(&mut self, reads: Range<usize>) -> Rows {
-        let (time, rows) = (self.call.inputs.dim().1, self.rows.len());
-        let backwards = self.call.options.go_backwards;
-        let t = |read: usize| if backwards { time - 1 - read } else { read };
+        let rows = self.rows.len();
         if let Some(mask) = self.call.mask {
             self.counted.clear();
             for read in reads.clone() {
-                let of = |row| mask[[row, t(read)]];
+                let t = self.time_of(read);
+                let of = |row| mask[[row, t]];
                 self.counted.extend(self.rows.clone().map(of));
             }
+        }
+        if let Some(rows) = self.in_place(reads.clone()) {
+            return rows;
         }
         let inputs = self.call.inputs;
         let [row, step, feature] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
         let features = inputs.dim().2;
-        if let Some(rows) = self.in_place(reads.clone()) {
-            return rows;
-        }
         let stride = self.call.scratch.x_stride;
         // SAFETY: `Scratch` has planned so many rows of x for this member alone, and the inputs
         // have these rows, steps and features: without a slice of them for each, which would take
@@ -374,7 +373,7 @@ impl Passage<'_, '_> {
         unsafe {
             let x = self.block.own.at(self.call.scratch.x);
             for (number, read) in reads.enumerate() {
-                let from = inputs.as_ptr().offset(t(read) as isize * step);
+                let from = inputs.as_ptr().offset(self.time_of(read) as isize * step);
                 for (number, all) in (number * rows..).zip(self.rows.clone()) {
                     let from = from.offset(all as isize * row);
                     let to = x.add(number * stride);
@@ -391,22 +390,27 @@ impl Passage<'_, '_> {
         }
     }
 
+    /// Which step of the inputs is read as the `read`-th.
+    fn time_of(&self, read: usize) -> usize {
+        match self.call.options.go_backwards {
+            true => self.call.inputs.dim().1 - 1 - read,
+            false => read,
+        }
+    }
+
     /// The inputs of some steps where they are, if they can be read from there as they are.
     fn in_place(&self, reads: Range<usize>) -> Option<Rows> {
-        let (inputs, backwards) = (self.call.inputs, self.call.options.go_backwards);
+        let inputs = self.call.inputs;
         let [row, step, feature] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
         let stride = match (self.rows.len(), reads.len()) {
-            (1, _) if !backwards => step,
+            (1, _) if !self.call.options.go_backwards => step,
             (rows, 1) if spread_enough(row, rows) => row,
             _ => return None,
         };
         if feature != 1 && inputs.dim().2 > 1 {
             return None;
         }
-        let t = match backwards {
-            true => inputs.dim().1 - 1 - reads.start,
-            false => reads.start,
-        };
+        let t = self.time_of(reads.start);
         Some(Rows {
             at: inputs.slice(ndarray::s![self.rows.start, t, ..]).as_ptr(),
             stride: usize::try_from(stride).ok()?,
@@ -436,12 +440,14 @@ impl Passage<'_, '_> {
             return;
         }
         let inputs = self.call.inputs;
-        let (_, time, features) = inputs.dim();
-        let (first, sign) = match self.call.options.go_backwards {
-            true => (time - 1 - reads.start, -1),
-            false => (reads.start, 1),
+        let features = inputs.dim().2;
+        let sign = if self.call.options.go_backwards {
+            -1
+        } else {
+            1
         };
-        let first = inputs.slice(ndarray::s![self.rows.start, first, ..]);
+        let t = self.time_of(reads.start);
+        let first = inputs.slice(ndarray::s![self.rows.start, t, ..]);
         let [row, step, _] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
         let panels = self.block.cell(0).gates.layout.panels();
         self.block.passing.ahead = Ahead::new(

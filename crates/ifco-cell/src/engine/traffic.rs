@@ -41,11 +41,13 @@ impl Outputs {
         }
     }
 
-    /// Asks for the places of some rows: writing to memory that is far away waits for it too.
+    /// Asks for the places of some rows, of the units from `unit` on: writing to memory that is far
+    /// away waits for it too.
     #[inline]
-    fn ask(&self, rows: Range<usize>) {
+    fn ask(&self, rows: Range<usize>, unit: usize) {
         if !self.is_none() {
-            rows.for_each(|row| prefetch(self.at.wrapping_add(row * self.row)));
+            let at = self.at.wrapping_add(unit);
+            rows.for_each(|row| prefetch(at.wrapping_add(row * self.row)));
         }
     }
 
@@ -81,7 +83,10 @@ impl Outputs {
 /// What passes beside a product.
 pub(super) struct Passing {
     pub(super) ahead: Ahead,
+    /// Those of the product's first panel.
     pub(super) outputs: Outputs,
+    /// From one panel to the next in the outputs.
+    pub(super) panel_units: usize,
 }
 
 impl Passing {
@@ -89,14 +94,15 @@ impl Passing {
     pub(super) const NONE: Passing = Passing {
         ahead: Ahead::NONE,
         outputs: Outputs::NONE,
+        panel_units: 0,
     };
 
     /// Asks for a little of it, with each tile: memory takes only so many questions at a time, and
     /// the weights have theirs.
     #[inline]
-    pub(super) fn ask(&mut self, rows: Range<usize>) {
+    pub(super) fn ask(&mut self, rows: Range<usize>, panel: usize) {
         self.ahead.ask();
-        self.outputs.ask(rows);
+        self.outputs.ask(rows, panel * self.panel_units);
     }
 }
 

@@ -297,8 +297,11 @@ impl<'a> Way<'a> {
             if group.mask.is_none() {
                 // The gates of the step before are read soon.
                 let soon = Soon::new(own.as_ptr().wrapping_sub(of_gates), of_gates);
-                let from_end = false;
-                factor.multiply_as(from, rows, onto, (dh, up), How { from_end, soon });
+                let how = How {
+                    soon,
+                    ..How::default()
+                };
+                factor.multiply_as(from, rows, onto, (dh, up), how);
             } else {
                 if let Onto::Bias(_) = onto {
                     dh.fill(0.0);
