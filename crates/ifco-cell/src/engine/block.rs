@@ -8,7 +8,7 @@ use super::plan::{Plan, Scratch};
 use super::pool::Barrier;
 use super::product::{Part, Product, Rows, Sums, in_order};
 use super::row::{LstmRow, MOST_PANELS};
-use super::traffic::{Outputs, Passing};
+use super::traffic::{Ahead, Outputs, Passing};
 use super::{Packed, by_rows, extras};
 use crate::{Cell, LstmCell};
 
@@ -66,7 +66,7 @@ pub(super) struct Block<'a> {
     /// still holds is read before it is replaced.
     pub(super) from_end: bool,
     /// What the first cell reads next.
-    pub(super) passing: Passing,
+    pub(super) ahead: Ahead,
 }
 
 impl<'a> Block<'a> {
@@ -366,8 +366,11 @@ impl<'a> Block<'a> {
                     stride: width,
                     panel_stride: rows * width,
                 };
-                self.passing.outputs = states.outputs.from(0, offset);
-                self.passing.panel_units = cell.panel_units;
+                let passing = Passing {
+                    ahead: self.ahead.from(first),
+                    outputs: states.outputs.from(0, offset),
+                    panel_units: cell.panel_units,
+                };
                 Product {
                     start,
                     parts,
@@ -378,7 +381,7 @@ impl<'a> Block<'a> {
                     arithmetic: cell.gates.recurrent.arithmetic(),
                     from_end: self.from_end,
                 }
-                .run_beside(isa, &mut self.passing);
+                .run_beside(isa, &passing);
                 Gates {
                     equations,
                     z: Values {

@@ -1,5 +1,7 @@
 //! From the sums of the gates to the new states: the equations of `reference`, on vectors.
 
+use std::ops::Range;
+
 use super::simd::{Beside, Isa, Kernel, Simd};
 use super::traffic::Outputs;
 use crate::{Activation, math};
@@ -262,7 +264,10 @@ impl Kernel for Valid {
         // SAFETY: the promise of `Gates::run`.
         unsafe {
             match of.equations {
-                Equations::Lstm(sigma, phi) => with_both!(sigma, phi, Lstm),
+                Equations::Lstm(sigma, phi) => {
+                    with_both!(sigma, phi, LstmC);
+                    with_both!(sigma, phi, LstmH);
+                }
                 Equations::Gru(sigma, phi) => with_both!(sigma, phi, Gru),
                 Equations::SimpleRnn(phi) => with_phi!(phi, SimpleRnn),
             }
@@ -293,7 +298,7 @@ unsafe fn all_rows<S: Simd>(s: S, of: &Gates, cell: impl Update) {
                 while row < of.rows {
                     if of.counted.is_null() || *of.counted.add(row) {
                         some_rows::<S, 1>(s, of, cell, panel, unit, row);
-                    } else {
+                    } else if cell.gives_h() {
                         let state = row * of.stride + panel * of.panel_stride + unit;
                         s.store(of.new_h.add(state), s.load(of.h.add(state)));
                     }
@@ -304,7 +309,7 @@ unsafe fn all_rows<S: Simd>(s: S, of: &Gates, cell: impl Update) {
     }
 }
 
-/// The new states of `N` rows, of a vector of a panel's units.
+/// The new c or h of `N` rows, of a vector of a panel's units.
 ///
 /// # Safety
 /// As for [`Gates::run`].
@@ -322,13 +327,12 @@ unsafe fn some_rows<S: Simd, const N: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         let state = row * of.stride + panel * of.panel_stride + unit;
-        let mut c = load_rows(s, of.c, state, of.stride, cell.has_c());
         let before = Before {
             z: {
                 let first = row * of.z.stride + panel * of.z.panel_stride + unit;
                 let mut z = [zeros; 4];
                 for gate in 0..4 {
-                    let there = gate < cell.sums();
+                    let there = cell.sums().contains(&gate);
                     z[gate] = load_rows(s, of.z.at, first + gate * S::LANES, of.z.stride, there);
                 }
                 z
@@ -338,16 +342,18 @@ unsafe fn some_rows<S: Simd, const N: usize>(
                 load_rows(s, of.x.at, first, of.x.stride, cell.looks_back())
             },
             h: load_rows(s, of.h, state, of.stride, cell.looks_back()),
+            c: load_rows(s, of.c, state, of.stride, cell.looks_at_c()),
         };
-        let h = cell.update(Beside::<S, N>(s), before, &mut c);
+        let new = cell.update(Beside::<S, N>(s), before);
         for r in 0..N {
             let state = state + r * of.stride;
-            if cell.has_c() {
-                s.store(of.c.add(state), c[r]);
+            if cell.gives_h() {
+                s.store(of.new_h.add(state), new[r]);
+                let unit = panel * of.panel_stride + unit;
+                of.outputs.put(s, row + r, unit, of.units, new[r]);
+            } else {
+                s.store(of.c.add(state), new[r]);
             }
-            s.store(of.new_h.add(state), h[r]);
-            let unit = panel * of.panel_stride + unit;
-            of.outputs.put(s, row + r, unit, of.units, h[r]);
         }
     }
 }
@@ -374,34 +380,59 @@ unsafe fn load_rows<S: Simd, const N: usize>(
     rows
 }
 
-/// What the equations start from: the sums, and where they are looked at the candidate's part of x
-/// and h.
+/// What the equations start from: the sums, and where they are looked at the candidate's part of
+/// x, and the states.
 struct Before<F> {
     z: [F; 4],
     x: F,
     h: F,
+    c: F,
 }
 
-/// A cell's equations.
+/// A cell's equations, or those of one of its states.
 trait Update: Copy {
-    /// How many sums a unit has.
-    fn sums(self) -> usize;
+    /// Which sums of a unit are looked at.
+    fn sums(self) -> Range<usize>;
 
-    /// Whether there is a c.
-    fn has_c(self) -> bool {
+    /// Whether c is.
+    fn looks_at_c(self) -> bool {
         false
     }
 
-    /// Whether x and h are looked at.
+    /// Whether x and h are.
     fn looks_back(self) -> bool {
         false
     }
 
-    /// The new h, and the new c in the place of the old one.
-    fn update<S: Simd>(self, s: S, before: Before<S::F32>, c: &mut S::F32) -> S::F32;
+    /// Whether what comes out is h; otherwise it is c.
+    fn gives_h(self) -> bool {
+        true
+    }
+
+    /// The new state.
+    fn update<S: Simd>(self, s: S, before: Before<S::F32>) -> S::F32;
 }
 
-/// i, f, o = σ(z_i, z_f, z_o);  c̃ = φ(z_c);  c' = f∘c + i∘c̃;  h' = o∘φ(c')
+/// i, f = σ(z_i, z_f);  c̃ = φ(z_c);  c' = f∘c + i∘c̃
+#[inline(always)]
+fn lstm_c<S: Simd>(
+    s: S,
+    [i, f, c_tilde]: [S::F32; 3],
+    c: S::F32,
+    sigma: impl Sigmas,
+    phi: impl Phis,
+) -> S::F32 {
+    let kept = sigma.times(s, f, (c, None));
+    s.add(kept, sigma.times(s, i, phi.fraction(s, c_tilde)))
+}
+
+/// h' = σ(z_o)∘φ(c')
+#[inline(always)]
+fn lstm_h<S: Simd>(s: S, o: S::F32, c: S::F32, sigma: impl Sigmas, phi: impl Phis) -> S::F32 {
+    sigma.times(s, o, phi.fraction_of_state(s, c))
+}
+
+/// Both new states of an LSTM: c' and h'.
 #[inline(always)]
 pub(super) fn lstm_states<S: Simd>(
     s: S,
@@ -410,30 +441,56 @@ pub(super) fn lstm_states<S: Simd>(
     sigma: impl Sigmas,
     phi: impl Phis,
 ) -> (S::F32, S::F32) {
-    let kept = sigma.times(s, f, (c, None));
-    let c = s.add(kept, sigma.times(s, i, phi.fraction(s, c_tilde)));
-    (c, sigma.times(s, o, phi.fraction_of_state(s, c)))
+    let c = lstm_c(s, [i, f, c_tilde], c, sigma, phi);
+    (c, lstm_h(s, o, c, sigma, phi))
 }
 
+/// An LSTM's c, of all rows before the first h: each of the two is a chain half as long as both
+/// together, of which the processor has twice as many in view.
 #[derive(Clone, Copy)]
-struct Lstm<A, B>(A, B);
+struct LstmC<A, B>(A, B);
 
-impl<A: Sigmas, B: Phis> Update for Lstm<A, B> {
+impl<A: Sigmas, B: Phis> Update for LstmC<A, B> {
     #[inline(always)]
-    fn sums(self) -> usize {
-        4
+    fn sums(self) -> Range<usize> {
+        0..3
     }
 
     #[inline(always)]
-    fn has_c(self) -> bool {
+    fn looks_at_c(self) -> bool {
         true
     }
 
     #[inline(always)]
-    fn update<S: Simd>(self, s: S, before: Before<S::F32>, c: &mut S::F32) -> S::F32 {
-        let (new_c, new_h) = lstm_states(s, before.z, *c, self.0, self.1);
-        *c = new_c;
-        new_h
+    fn gives_h(self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, before: Before<S::F32>) -> S::F32 {
+        let [i, f, c_tilde, _] = before.z;
+        lstm_c(s, [i, f, c_tilde], before.c, self.0, self.1)
+    }
+}
+
+/// An LSTM's h, of the c that is there by now.
+#[derive(Clone, Copy)]
+struct LstmH<A, B>(A, B);
+
+impl<A: Sigmas, B: Phis> Update for LstmH<A, B> {
+    #[inline(always)]
+    fn sums(self) -> Range<usize> {
+        3..4
+    }
+
+    #[inline(always)]
+    fn looks_at_c(self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, before: Before<S::F32>) -> S::F32 {
+        lstm_h(s, before.z[3], before.c, self.0, self.1)
     }
 }
 
@@ -443,8 +500,8 @@ struct Gru<A, B>(A, B);
 
 impl<A: Sigmas, B: Phis> Update for Gru<A, B> {
     #[inline(always)]
-    fn sums(self) -> usize {
-        3
+    fn sums(self) -> Range<usize> {
+        0..3
     }
 
     #[inline(always)]
@@ -453,7 +510,7 @@ impl<A: Sigmas, B: Phis> Update for Gru<A, B> {
     }
 
     #[inline(always)]
-    fn update<S: Simd>(self, s: S, before: Before<S::F32>, _: &mut S::F32) -> S::F32 {
+    fn update<S: Simd>(self, s: S, before: Before<S::F32>) -> S::F32 {
         let Self(sigma, phi) = self;
         let [z, r, from_h, _] = before.z;
         let reset = sigma.times(s, r, (from_h, None));
@@ -469,12 +526,12 @@ struct SimpleRnn<B>(B);
 
 impl<B: Phis> Update for SimpleRnn<B> {
     #[inline(always)]
-    fn sums(self) -> usize {
-        1
+    fn sums(self) -> Range<usize> {
+        0..1
     }
 
     #[inline(always)]
-    fn update<S: Simd>(self, s: S, before: Before<S::F32>, _: &mut S::F32) -> S::F32 {
+    fn update<S: Simd>(self, s: S, before: Before<S::F32>) -> S::F32 {
         self.0.of(s, before.z[0])
     }
 }

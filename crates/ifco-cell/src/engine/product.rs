@@ -108,9 +108,6 @@ pub(super) struct Product {
     pub(super) from_end: bool,
 }
 
-/// Rows of a tile, about: with each tile a little of what is needed next is asked for.
-pub(super) const TILE_ROWS: usize = 6;
-
 /// The most vectors that a panel has.
 pub(super) const VECTORS: usize = 4;
 
@@ -118,16 +115,16 @@ impl Product {
     /// # Safety
     /// All pointers are valid for what they are said to hold, and nobody else writes there.
     pub(super) unsafe fn run(self, isa: Isa) {
-        let mut nothing = Passing::NONE;
+        let nothing = Passing::NONE;
         // SAFETY: the caller's promise.
-        unsafe { self.run_beside(isa, &mut nothing) };
+        unsafe { self.run_beside(isa, &nothing) };
     }
 
     /// [`run`](Self::run), while something passes.
     ///
     /// # Safety
     /// As for `run`.
-    pub(super) unsafe fn run_beside(self, isa: Isa, passing: &mut Passing) {
+    pub(super) unsafe fn run_beside(self, isa: Isa, passing: &Passing) {
         let product = &self;
         self.arithmetic.run(isa, Valid { product, passing });
     }
@@ -136,7 +133,7 @@ impl Product {
 /// A product whose pointers its maker vouches for.
 struct Valid<'a> {
     product: &'a Product,
-    passing: &'a mut Passing,
+    passing: &'a Passing,
 }
 
 impl DotKernel for Valid<'_> {
@@ -161,7 +158,7 @@ unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(
     s: S,
     dot: D,
     of: &Product,
-    passing: &mut Passing,
+    passing: &Passing,
 ) {
     // SAFETY: every tile is within the rows and panels that the caller promised.
     unsafe {
@@ -181,13 +178,14 @@ unsafe fn tiles<S: Words, D: Dot<S>, const V: usize>(
             return;
         }
         let most = (S::SUMS.saturating_sub(D::SPARE) / V).clamp(1, 8);
-        let tiles = of.rows.div_ceil(most);
+        let tiles = of.rows.div_ceil(most).max(1);
+        // As even as can be: a tile of few rows is a slow one.
+        let (fewest, longer) = (of.rows / tiles, of.rows % tiles);
         for index in 0..of.panels {
             let panel = in_order(index, of.panels, of.from_end);
             let mut first = 0;
-            for index in 1..=tiles {
-                // As even as can be: a tile of few rows is a slow one.
-                let end = of.rows * index / tiles;
+            for tile_index in 0..tiles {
+                let end = first + fewest + usize::from(tile_index < longer);
                 passing.ask(first..end, panel);
                 macro_rules! tile_of {
                     ($($count:literal)*) => {
@@ -234,13 +232,14 @@ unsafe fn tile<S: Words, D: Dot<S>, const R: usize, const P: usize, const V: usi
         let sums = of.sums;
         let mut tile: Tile<S, R, P, V> = [[[s.splat(0.0); V]; P]; R];
         if !D::INTEGERS {
-            for r in 0..R {
-                for p in 0..P {
-                    for v in 0..V {
-                        let from = start[v];
-                        let offset = (row + r) * from.stride + (panel + p) * from.panel_stride;
-                        tile[r][p][v] = s.load(from.at.add(offset));
+            for v in 0..V {
+                let from = start[v];
+                let mut at = from.at.add(row * from.stride + panel * from.panel_stride);
+                for r in 0..R {
+                    for p in 0..P {
+                        tile[r][p][v] = s.load(at.add(p * from.panel_stride));
                     }
+                    at = at.wrapping_add(from.stride);
                 }
             }
         }
@@ -312,13 +311,15 @@ unsafe fn tile<S: Words, D: Dot<S>, const R: usize, const P: usize, const V: usi
             }
         }
         if !D::INTEGERS {
+            let mut at = sums.at.add(row * sums.stride + panel * sums.panel_stride);
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {
-                        let offset = (row + r) * sums.stride + (panel + p) * sums.panel_stride;
-                        s.store(sums.at.add(offset + v * S::LANES), tile[r][p][v]);
+                        let offset = p * sums.panel_stride + v * S::LANES;
+                        s.store(at.add(offset), tile[r][p][v]);
                     }
                 }
+                at = at.wrapping_add(sums.stride);
             }
         }
     }

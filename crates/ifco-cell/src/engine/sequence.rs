@@ -22,8 +22,8 @@ use super::block::{Block, Place};
 use super::buffer::{Buffer, LINE};
 use super::plan::{Plan, Scratch, Split, Work};
 use super::pool::{self, Barrier, Team};
-use super::product::{Rows, TILE_ROWS};
-use super::traffic::{Ahead, Outputs, Passing};
+use super::product::Rows;
+use super::traffic::{Ahead, Outputs};
 use crate::{RecurrentLayer, Sequence, SequenceOptions, SequenceOutput};
 
 /// Scratch that a thread keeps for its next call, in values (16 MiB).
@@ -211,7 +211,7 @@ impl Call<'_> {
                         own,
                         slot: 0,
                         from_end: false,
-                        passing: Passing::NONE,
+                        ahead: Ahead::NONE,
                     },
                     rows,
                     counted: Vec::new(),
@@ -248,7 +248,7 @@ impl Passage<'_, '_> {
                 let reads = first..time.min(first + self.call.plan.steps);
                 let steps = reads.len();
                 let x = self.gather(reads.clone());
-                self.look_ahead(reads.end..time.min(reads.end + steps));
+                self.look_ahead(reads.end);
                 for index in 0..self.call.packed.cells.len() {
                     let x = match index.checked_sub(1) {
                         None => x,
@@ -259,7 +259,7 @@ impl Passage<'_, '_> {
                         false => Outputs::NONE,
                     };
                     self.block.steps(index, x, &self.counted, outputs, steps);
-                    self.block.passing = Passing::NONE;
+                    self.block.ahead = Ahead::NONE;
                 }
                 if self.call.mask.is_some() {
                     self.emit(reads);
@@ -433,29 +433,21 @@ impl Passage<'_, '_> {
         }
     }
 
-    /// Asks for the inputs of the next steps to come nearer, meanwhile.
-    fn look_ahead(&mut self, reads: Range<usize>) {
-        // A single row is read in order, which the processor sees by itself.
-        if reads.is_empty() || self.rows.len() == 1 {
+    /// Asks for the inputs of the next step to come nearer, meanwhile.
+    fn look_ahead(&mut self, next: usize) {
+        let inputs = self.call.inputs;
+        // A few rows are read many steps at a time, in an order that the processor sees by itself.
+        if next >= inputs.dim().1 || self.call.plan.steps > 1 {
             return;
         }
-        let inputs = self.call.inputs;
-        let features = inputs.dim().2;
-        let sign = if self.call.options.go_backwards {
-            -1
-        } else {
-            1
-        };
-        let t = self.time_of(reads.start);
+        let t = self.time_of(next);
         let first = inputs.slice(ndarray::s![self.rows.start, t, ..]);
-        let [row, step, _] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
         let panels = self.block.cell(0).gates.layout.panels();
-        self.block.passing.ahead = Ahead::new(
+        self.block.ahead = Ahead::new(
             first.as_ptr(),
-            features,
-            [self.rows.len(), reads.len()],
-            [row, sign * step],
-            reads.len() * panels.div_ceil(self.block.members) * self.rows.len().div_ceil(TILE_ROWS),
+            inputs.dim().2,
+            inputs.strides()[0],
+            panels.div_ceil(self.block.members),
         );
     }
 

@@ -12,7 +12,7 @@ use super::pool::Barrier;
 use super::product::Rows;
 use super::row::LstmRow;
 use super::simd::Isa;
-use super::traffic::{Outputs, Passing};
+use super::traffic::{Ahead, Outputs};
 use crate::{Cell, Precision};
 
 /// The states of one stream, and the scratch of a step. After construction it takes no memory, no
@@ -182,7 +182,7 @@ impl Stepper {
             own: Place(unsafe { values.add(self.scratch.shared) }),
             slot: self.slot,
             from_end: self.from_end,
-            passing: Passing::NONE,
+            ahead: Ahead::NONE,
         };
         // SAFETY: the buffer was made for this plan, and is this stream's alone; the caller has as
         // many values in x as the first cell reads.

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::buffer::LINE;
 use super::simd::{Simd, prefetch};
 
 /// Where the h of some steps goes, besides the scratch.
@@ -43,7 +44,7 @@ impl Outputs {
 
     /// Asks for the places of some rows, of the units from `unit` on: writing to memory that is far
     /// away waits for it too.
-    #[inline]
+    #[inline(always)]
     fn ask(&self, rows: Range<usize>, unit: usize) {
         if !self.is_none() {
             let at = self.at.wrapping_add(unit);
@@ -99,21 +100,23 @@ impl Passing {
 
     /// Asks for a little of it, with each tile: memory takes only so many questions at a time, and
     /// the weights have theirs.
-    #[inline]
-    pub(super) fn ask(&mut self, rows: Range<usize>, panel: usize) {
-        self.ahead.ask();
+    #[inline(always)]
+    pub(super) fn ask(&self, rows: Range<usize>, panel: usize) {
+        self.ahead.ask(rows.clone(), panel);
         self.outputs.ask(rows, panel * self.panel_units);
     }
 }
 
-/// Rows of values that will be read soon, asked for a few cache lines at a time.
+/// Rows of values that will be read soon: with each panel, a few cache lines of each row.
+///
+/// This stands between two tiles, where nothing is multiplied, and is to be short.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Ahead {
+    /// The first line of the product's first panel.
     at: *const f32,
-    /// From one to the next, in values: lines of a row, rows, steps.
-    strides: [isize; 3],
-    counts: [usize; 3],
-    next: [usize; 3],
-    /// Lines at a time.
+    /// From one row to the next.
+    row: isize,
+    /// Lines with a panel.
     share: usize,
 }
 
@@ -121,49 +124,37 @@ impl Ahead {
     /// Nothing.
     pub(super) const NONE: Ahead = Ahead {
         at: std::ptr::null(),
-        strides: [0; 3],
-        counts: [0; 3],
-        next: [0; 3],
+        row: 0,
         share: 0,
     };
 
-    /// Rows of `values` each, of some steps, in about `times` times.
-    pub(super) fn new(
-        at: *const f32,
-        values: usize,
-        [rows, steps]: [usize; 2],
-        [row, step]: [isize; 2],
-        times: usize,
-    ) -> Self {
-        const LINE: usize = super::buffer::LINE;
+    /// Rows of so many `values`, `row` apart, beside so many panels.
+    pub(super) fn new(at: *const f32, values: usize, row: isize, panels: usize) -> Self {
         // A row may begin within a line.
         let lines = values.div_ceil(LINE) + usize::from(!values.is_multiple_of(LINE));
         Self {
             at,
-            strides: [LINE as isize, row, step],
-            counts: [lines, rows, steps],
-            next: [0; 3],
-            share: (lines * rows * steps).div_ceil(times.max(1)),
+            row,
+            share: lines.div_ceil(panels.max(1)),
         }
     }
 
-    /// Asks for the next few lines; for none when all are asked for.
-    #[inline]
-    pub(super) fn ask(&mut self) {
+    /// What is left of it from a panel on.
+    pub(super) fn from(self, panel: usize) -> Self {
+        Self {
+            at: self.at.wrapping_add(panel * self.share * LINE),
+            ..self
+        }
+    }
+
+    #[inline(always)]
+    fn ask(&self, rows: Range<usize>, panel: usize) {
+        let mut at = self.at.wrapping_add(panel * self.share * LINE);
         for _ in 0..self.share {
-            let offset = |axis: usize| self.next[axis] as isize * self.strides[axis];
-            prefetch(self.at.wrapping_offset(offset(0) + offset(1) + offset(2)));
-            for axis in 0..3 {
-                self.next[axis] += 1;
-                if self.next[axis] < self.counts[axis] {
-                    break;
-                }
-                if axis == 2 {
-                    self.share = 0;
-                    return;
-                }
-                self.next[axis] = 0;
+            for row in rows.clone() {
+                prefetch(at.wrapping_offset(row as isize * self.row));
             }
+            at = at.wrapping_add(LINE);
         }
     }
 }

@@ -5,10 +5,10 @@ use std::ops::Range;
 use ndarray::ArrayView2;
 
 use super::super::arithmetic::Arithmetic;
-use super::super::buffer::Buffer;
+use super::super::buffer::{Buffer, LINE};
 use super::super::panels::Layout;
 use super::super::pool::{join, threads};
-use super::super::product::{Part, Product, Rows, Start, Sums, TILE_ROWS, VECTORS};
+use super::super::product::{Part, Product, Rows, Start, Sums, VECTORS};
 use super::super::simd::Isa;
 use super::super::traffic::{Ahead, Passing};
 
@@ -360,14 +360,19 @@ impl Factor {
                     arithmetic: Arithmetic::Singles,
                     from_end: how.from_end,
                 };
-                let tiles = product.panels * product.rows.div_ceil(TILE_ROWS);
-                let mut passing = Passing {
-                    ahead: Ahead::new(how.soon.at, how.soon.values, [1, 1], [0, 0], tiles),
+                // A row of the product asks for its part of them.
+                let values = how
+                    .soon
+                    .values
+                    .div_ceil(product.rows)
+                    .next_multiple_of(LINE);
+                let passing = Passing {
+                    ahead: Ahead::new(how.soon.at, values, values as isize, product.panels),
                     ..Passing::NONE
                 };
                 // SAFETY: rows, sums and bias are as long as was asserted above, the panels are as
                 // they were packed, and `out` is borrowed for writing.
-                unsafe { product.run_beside(self.isa, &mut passing) };
+                unsafe { product.run_beside(self.isa, &passing) };
             };
             if whole.iter().all(|part| part.depth <= DEPTH_TOGETHER) {
                 product(whole, onto);
