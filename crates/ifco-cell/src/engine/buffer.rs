@@ -1,4 +1,14 @@
-//! Memory in whole cache lines.
+//! Memory in whole cache lines and, where there is much of it, in large pages.
+//!
+//! A page of 4 KiB lies anywhere in the machine's memory: 512 KiB of weights in such pages compete
+//! with each other for places of a cache that could hold twice as much, and the processor
+//! remembers only so many pages' places. On Linux large buffers therefore ask for pages of 2 MiB:
+//! those of 2 MiB and more have their own, and smaller ones share one.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A cache line.
 #[derive(Debug, Clone, Copy)]
@@ -8,67 +18,244 @@ struct Line([f32; LINE]);
 /// Values in a cache line, and in the longest vector.
 pub(super) const LINE: usize = 16;
 
+/// Bytes of a large page. Elsewhere than on Linux nobody gives them for the asking.
+const PAGE: usize = 2 << 20;
+const PAGES: bool = cfg!(target_os = "linux");
+
+/// Bytes from which on a buffer is worth a part of a large page: fewer fit into any second cache,
+/// wherever they lie.
+const WORTH_A_PART: usize = 128 << 10;
+
 /// Values that begin at a cache line, zeros at first.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Buffer(Vec<Line>);
+#[derive(Debug)]
+pub(super) struct Buffer {
+    first: NonNull<Line>,
+    lines: usize,
+    /// The page that it is a part of; otherwise the memory is its own.
+    page: Option<Arc<Page>>,
+}
+
+// SAFETY: a buffer is the only one that has its lines.
+unsafe impl Send for Buffer {}
+// SAFETY: as above; a shared one is only read.
+unsafe impl Sync for Buffer {}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self {
+            first: NonNull::dangling(),
+            lines: 0,
+            page: None,
+        }
+    }
+}
 
 impl Buffer {
     pub(super) fn zeros(values: usize) -> Self {
         let lines = values.div_ceil(LINE);
-        let mut memory = Vec::with_capacity(lines);
-        want_huge_pages(memory.spare_capacity_mut());
-        memory.resize(lines, Line([0.0; LINE]));
-        Self(memory)
+        let bytes = lines.saturating_mul(size_of::<Line>());
+        let buffer = match bytes {
+            0 => return Self::default(),
+            WORTH_A_PART..PAGE if PAGES => {
+                let (page, first) = Page::part(lines);
+                Self {
+                    first,
+                    lines,
+                    page: Some(page),
+                }
+            }
+            _ => Self {
+                first: take(layout(lines)).cast(),
+                lines,
+                page: None,
+            },
+        };
+        // SAFETY: the memory is ours, and so large.
+        unsafe { buffer.first.write_bytes(0, lines) };
+        buffer
     }
 
     /// At least so many values; whatever they are.
     pub(super) fn grow(&mut self, values: usize) {
-        let lines = values.div_ceil(LINE);
-        if self.0.len() < lines {
-            // Not `resize`, which would copy what nobody needs.
+        if self.lines < values.div_ceil(LINE) {
+            // No copy of what nobody needs.
             *self = Self::zeros(values);
         }
     }
 
     /// How many values there are.
     pub(super) fn len(&self) -> usize {
-        self.0.len() * LINE
+        self.lines * LINE
     }
 
     pub(super) fn as_slice(&self) -> &[f32] {
-        // SAFETY: a Line is LINE values of f32 without anything between them.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.len()) }
+        // SAFETY: a Line is LINE values of f32 without anything between them, all of them written.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr().cast(), self.len()) }
     }
 
     /// Where the values begin: they stay there for as long as the buffer lives and does not
     /// [grow](Self::grow), wherever it is moved.
     pub(super) fn as_mut_ptr(&mut self) -> *mut f32 {
-        self.0.as_mut_ptr().cast()
+        self.first.as_ptr().cast()
     }
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
-        let len = self.len();
-        // SAFETY: a Line is LINE values of f32 without anything between them.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
+        // SAFETY: as for `as_slice`.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr().cast(), self.len()) }
     }
 }
 
-/// Asks for pages of 2 MiB where memory is large and was not written to yet: the weights of 1024
-/// units are 4096 pages of 4 KiB, more than a processor remembers the places of, and each step
-/// reads them all.
-fn want_huge_pages<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 2 << 20;
-        let range = memory.as_mut_ptr_range();
-        let (start, end) = (range.start.addr(), range.end.addr());
-        let (first, last) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
-        if first < last {
-            let at = range.start.wrapping_byte_add(first - start);
-            // SAFETY: whole pages of memory that is ours; their contents stay as they are. Where
-            // the kernel has no such pages it says so, and nothing is lost.
-            unsafe { libc::madvise(at.cast(), last - first, libc::MADV_HUGEPAGE) };
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = Self::zeros(self.len());
+        copy.as_mut_slice().copy_from_slice(self.as_slice());
+        copy
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.page.is_none() && self.lines > 0 {
+            // SAFETY: taken with the same layout, by `zeros`.
+            unsafe { dealloc(self.first.as_ptr().cast(), layout(self.lines)) };
         }
     }
+}
+
+/// Of memory of one buffer.
+fn layout(lines: usize) -> Layout {
+    let layout = Layout::array::<Line>(lines);
+    let layout = layout.and_then(|layout| match layout.size() {
+        PAGE.. if PAGES => layout.align_to(PAGE),
+        _ => Ok(layout),
+    });
+    // No memory is so large.
+    layout.unwrap_or_else(|_| handle_alloc_error(Layout::new::<Line>()))
+}
+
+/// Memory that nobody has written to.
+fn take(layout: Layout) -> NonNull<u8> {
+    // SAFETY: nobody asks for no bytes.
+    let memory = NonNull::new(unsafe { alloc(layout) });
+    let memory = memory.unwrap_or_else(|| handle_alloc_error(layout));
+    if layout.align() == PAGE {
+        // SAFETY: so many bytes were taken.
+        want_large_pages(unsafe {
+            std::slice::from_raw_parts_mut(memory.as_ptr().cast(), layout.size())
+        });
+    }
+    memory
+}
+
+/// Asks for large pages where memory was not written to yet.
+fn want_large_pages(memory: &mut [MaybeUninit<u8>]) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    // SAFETY: memory that is ours, whose contents stay as they are. Where the kernel has no such
+    // pages it says so, and nothing is lost.
+    unsafe {
+        libc::madvise(
+            memory.as_mut_ptr().cast(),
+            memory.len(),
+            libc::MADV_HUGEPAGE,
+        )
+    };
     let _ = memory;
+}
+
+/// A large page that several buffers share, and that is given back with the last of them.
+#[derive(Debug)]
+struct Page(NonNull<Line>);
+
+// SAFETY: nobody reaches the memory through the page: each buffer has lines of its own.
+unsafe impl Send for Page {}
+// SAFETY: as above.
+unsafe impl Sync for Page {}
+
+/// The page that is being filled, and how many of its lines are taken.
+static CURRENT: Mutex<(Weak<Page>, usize)> = Mutex::new((Weak::new(), 0));
+
+impl Page {
+    const LINES: usize = PAGE / size_of::<Line>();
+    const LAYOUT: Layout = match Layout::from_size_align(PAGE, PAGE) {
+        Ok(layout) => layout,
+        Err(_) => unreachable!(),
+    };
+
+    /// So many lines, at most [`LINES`](Self::LINES), that nobody else has, for as long as the page
+    /// lives.
+    fn part(lines: usize) -> (Arc<Self>, NonNull<Line>) {
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = current.0.upgrade();
+        let there = there.filter(|_| Self::LINES - current.1 >= lines);
+        let page = there.unwrap_or_else(|| {
+            let page = Arc::new(Page(take(Self::LAYOUT).cast()));
+            *current = (Arc::downgrade(&page), 0);
+            page
+        });
+        // SAFETY: the page has so many lines from there on.
+        let first = unsafe { page.0.add(current.1) };
+        current.1 += lines;
+        (page, first)
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: taken with the same layout, by `part`; no buffer has a part of it any more.
+        unsafe { dealloc(self.0.as_ptr().cast(), Self::LAYOUT) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: [usize; 7] = [0, 1, 1000, 40_000, 100_000, 500_000, 600_000];
+
+    #[test]
+    fn values_are_zeros_that_begin_at_a_line() {
+        for values in SIZES {
+            let buffer = Buffer::zeros(values);
+            assert_eq!(buffer.len(), values.next_multiple_of(LINE));
+            assert!(buffer.as_slice().iter().all(|value| *value == 0.0));
+            assert!(buffer.as_slice().as_ptr().addr().is_multiple_of(64));
+        }
+    }
+
+    #[test]
+    fn each_buffer_has_its_own_values() {
+        let sizes = SIZES.into_iter().chain([60_000; 20]);
+        let mut buffers: Vec<Buffer> = sizes.map(Buffer::zeros).collect();
+        let fill = |buffers: &mut [Buffer], add: f32| {
+            for (number, buffer) in buffers.iter_mut().enumerate() {
+                buffer.as_mut_slice().fill(number as f32 + add);
+            }
+        };
+        let check = |buffers: &[Buffer], add: f32| {
+            for (number, buffer) in buffers.iter().enumerate() {
+                let right = number as f32 + add;
+                assert!(buffer.as_slice().iter().all(|value| *value == right));
+            }
+        };
+        fill(&mut buffers, 0.0);
+        let copies = buffers.clone();
+        fill(&mut buffers, 0.5);
+        check(&copies, 0.0);
+        // Those that stay keep theirs when others go, and new ones come in their place.
+        buffers.truncate(12);
+        let mut more = copies.clone();
+        fill(&mut more, 0.25);
+        check(&buffers, 0.5);
+        check(&copies, 0.0);
+    }
+
+    #[test]
+    fn growing_never_shrinks() {
+        let mut buffer = Buffer::zeros(100);
+        buffer.as_mut_slice().fill(1.0);
+        buffer.grow(50);
+        assert_eq!(buffer.as_slice()[0], 1.0);
+        buffer.grow(100_000);
+        assert!(buffer.len() >= 100_000);
+    }
 }
