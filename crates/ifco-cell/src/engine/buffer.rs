@@ -10,10 +10,10 @@ pub(super) const LINE: usize = 16;
 
 /// Values that begin at a cache line, zeros at first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Buffer(Vec<Line>);
+pub(crate) struct Buffer(Vec<Line>);
 
 impl Buffer {
-    pub(super) fn zeros(values: usize) -> Self {
+    pub(crate) fn zeros(values: usize) -> Self {
         let lines = values.div_ceil(LINE);
         let mut memory = Vec::with_capacity(lines);
         want_huge_pages(memory.spare_capacity_mut());
@@ -35,7 +35,7 @@ impl Buffer {
         self.0.len() * LINE
     }
 
-    pub(super) fn as_slice(&self) -> &[f32] {
+    pub(crate) fn as_slice(&self) -> &[f32] {
         // SAFETY: a Line is LINE values of f32 without anything between them.
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.len()) }
     }
@@ -46,7 +46,7 @@ impl Buffer {
         self.0.as_mut_ptr().cast()
     }
 
-    pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
         let len = self.len();
         // SAFETY: a Line is LINE values of f32 without anything between them.
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
