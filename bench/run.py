@@ -114,9 +114,8 @@ def processor():
 
 
 def write(options, run, known, interrupted):
-    caches = limits.cache_sizes()
     common = (options.chosen, options.peer_list, options.all_threads)
-    rows = report.compute(run, *common, known, caches)
+    rows = report.compute(run, *common, known)
     about = {
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "cpu": processor(),
@@ -131,7 +130,6 @@ def write(options, run, known, interrupted):
         **about,
         "interrupted": interrupted,
         "limits": {str(threads): limit for threads, limit in known.items()},
-        "caches": caches,
         "versions": {peer.id: peer.version for peer in options.peer_list},
         "means": {str(threads): report.means(rows, threads) for threads in options.all_threads},
         "cases": rows,
@@ -174,7 +172,9 @@ def main():
         program = ifco_program(options.ifco)
         run.load = os.getloadavg()[0]
         for threads in options.all_threads:
-            known[threads] = program if isinstance(program, str) else limits.measure(program, threads)
+            known[threads] = (
+                program if isinstance(program, str) else limits.measure(program, threads, options.chosen)
+            )
             if isinstance(known[threads], str):
                 say(known[threads])
             run.threads(threads, options.processors[:threads], options.chosen, options.peer_list)

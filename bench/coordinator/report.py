@@ -13,7 +13,7 @@ GROUPS = {
 }
 
 
-def compute(run, cases, peers, all_threads, limits, caches):
+def compute(run, cases, peers, all_threads, limits):
     """One dictionary for each case and number of threads, with every figure of the tables."""
     rows = []
     for threads in all_threads:
@@ -32,7 +32,7 @@ def compute(run, cases, peers, all_threads, limits, caches):
                 if "ns" in result:
                     result["gflops"] = case.flops / result["ns"]
             _ratios(row, case, peers)
-            bound = machine.bound(case, threads, limits.get(threads, ""), caches)
+            bound = machine.bound(case, limits.get(threads, ""))
             if bound:
                 row["limit_ns"], row["limited_by"] = bound
                 for result in row["peers"].values():

@@ -4,6 +4,7 @@ pub mod inputs;
 mod json;
 mod latency;
 mod layers;
+mod size;
 mod stop;
 mod text;
 
@@ -23,6 +24,7 @@ use crate::threads::ThreadsArgs;
 use inputs::Inputs;
 use latency::Latency;
 use layers::LayerTime;
+use size::LayerSize;
 use stop::Stop;
 
 const AFTER_HELP: &str = "\
@@ -39,10 +41,22 @@ For each recurrent layer:
   GFLOP/s      multiplications and additions of its matrix products, 10⁹ per second
   possible     what this CPU could do at most with a layer of this shape, measured in the same
                run: many sequences are limited by arithmetic, a single one by how fast its
-               recurrent weights come from the cache that holds them, each step
+               recurrent weights come from the cache that holds them, each step; a cache is the
+               slower, the more of it they take up, and that is measured too
   reached      the one as a share of the other. The fewer units, the more weighs what is not
                counted: activations, and the call itself. With --precision, `possible` is still
                what f32 could do: more than 100 % is well possible
+
+--machine measures what is possible alone: multiply-adds, and how fast each thread reads so many
+bytes again and again, from half of the nearest cache to main memory. --layer tells what that
+allows a layer of any size. Of --machine --json,
+
+  fma_gflops         are multiply-adds in registers, 10⁹ operations per second
+  bandwidth_gbs      has one figure for each level of the memory, 10⁹ bytes per second
+  bandwidth_by_size  is the whole curve: bytes_per_thread, gbs of all threads together, and the
+                     level that holds so many bytes; take values between by the logarithm of bytes
+  layers             are those of --layer: limit_gflops, and limited_by, which is \"arithmetic\" or
+                     the level that the recurrent weights come from
 
 Without --batch it measures 1, 8, 32 and 128 sequences at a time, or what the model fixes, and
 leaves larger batches out once a single prediction takes longer than --seconds. Ctrl-C ends it
@@ -55,7 +69,8 @@ Examples:
   ifco bench model.keras --precision bf16             faster? and how far from the outputs of f32
   ifco bench model.keras --json | jq '.batches[].latency_seconds.p50'
   ifco bench --machine                                what the machine can do, without a model
-  ifco bench --machine --threads 1 --json";
+  ifco bench --machine --threads 1 --json
+  ifco bench --machine --layer lstm:1x100x64x256      and an LSTM of 256 units, one sequence";
 
 /// Measure how fast a model runs on this machine, and what holds it up
 #[derive(clap::Args)]
@@ -92,6 +107,16 @@ pub struct Args {
     /// Only measure what the machine can do
     #[arg(long, conflicts_with_all = ["model", "architecture", "batch", "time", "seconds", "seed", "precision"])]
     machine: bool,
+
+    /// A layer to tell the limit of: lstm, gru or simple_rnn, its batch, time, features and units
+    /// (may be given several times)
+    #[arg(
+        long,
+        value_name = "KIND:BxTxFxU",
+        requires = "machine",
+        conflicts_with = "model"
+    )]
+    layer: Vec<LayerSize>,
 
     /// Print JSON
     #[arg(long)]
@@ -153,7 +178,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let progress = progress("measuring the machine");
         let limits = Limits::measure(threads);
         progress.finish_and_clear();
-        return print(text::machine(&limits), json::machine(&limits));
+        return print(
+            text::machine(&limits, &args.layer),
+            json::machine_alone(&limits, &args.layer),
+        );
     };
     let mut model = model_args.open_model()?;
     let at_file = |failure: Failure| failure.at_file(&model_args.model);

@@ -52,7 +52,8 @@ fn positive(value: &Value) -> f64 {
 }
 
 fn is_machine(machine: &Value) {
-    assert_eq!(keys(machine), "isa threads fma_gflops bandwidth_gbs");
+    let fields = "isa threads fma_gflops bandwidth_gbs bandwidth_by_size";
+    assert!(keys(machine).starts_with(fields), "{}", keys(machine));
     let isa = machine["isa"].as_str().unwrap();
     assert!(
         ["avx512", "avx2", "neon", "portable"].contains(&isa),
@@ -66,16 +67,71 @@ fn is_machine(machine: &Value) {
     });
     positive(&bandwidth["L1"]);
     positive(&bandwidth["memory"]);
+    let by_size = machine["bandwidth_by_size"].as_array().unwrap();
+    let sizes = by_size.iter().map(|reading| {
+        assert_eq!(keys(reading), "bytes_per_thread level gbs");
+        positive(&reading["gbs"]);
+        assert!(bandwidth.get(reading["level"].as_str().unwrap()).is_some());
+        positive(&reading["bytes_per_thread"])
+    });
+    assert!(sizes.is_sorted_by(|smaller, larger| smaller < larger));
+    assert_eq!(by_size.first().unwrap()["level"], "L1");
+    let last = by_size.last().unwrap();
+    assert_eq!(last["level"], "memory");
+    assert_eq!(last["gbs"], bandwidth["memory"]);
 }
 
 #[test]
 fn the_machine_alone() {
-    is_machine(&json(&["--machine"]));
+    let machine = json(&["--machine"]);
+    is_machine(&machine);
+    assert_eq!(machine["layers"], serde_json::json!([]));
     is_machine(&json(&["--machine", "--threads", "1"]));
     let text = works(&["--machine"]);
     assert!(text.contains("1 thread"), "{text}");
     assert!(text.contains("multiply-adds in registers"), "{text}");
     assert!(text.contains("matrix × vector from memory"), "{text}");
+    assert!(text.contains("a thread reads"), "{text}");
+    assert!(!text.contains("takes at least"), "{text}");
+}
+
+#[test]
+fn what_a_layer_could_reach() {
+    let arguments = [
+        "--machine",
+        "--layer",
+        "lstm:1x1000x1x8192",
+        "--layer",
+        "gru:512x10x64x64",
+    ];
+    let machine = json(&arguments);
+    is_machine(&machine);
+    let layers = machine["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    for layer in layers {
+        let fields = "layer recurrent_bytes limit_gflops limited_by";
+        assert_eq!(keys(layer), fields);
+    }
+    assert_eq!(layers[0]["layer"], arguments[2]);
+    assert_eq!(layers[0]["recurrent_bytes"], 1 << 30);
+    assert_eq!(layers[0]["limited_by"], "memory");
+    // Two operations for each 4 bytes.
+    let from_memory = positive(&machine["bandwidth_gbs"]["memory"]) / 2.0;
+    let ratio = positive(&layers[0]["limit_gflops"]) / from_memory;
+    assert!((ratio - 1.0).abs() < 0.01, "{ratio}");
+    assert_eq!(layers[1]["limited_by"], "arithmetic");
+    let ratio = positive(&layers[1]["limit_gflops"]) / positive(&machine["fma_gflops"]);
+    assert!((ratio - 1.0).abs() < 0.01, "{ratio}");
+
+    let text = works(&arguments);
+    for words in [
+        "takes at least",
+        "lstm:1x1000x1x8192",
+        "the weights come from main memory each step (1024.0 MiB)",
+        "the arithmetic is the limit",
+    ] {
+        assert!(text.contains(words), "no {words:?} in\n{text}");
+    }
 }
 
 #[test]
@@ -208,6 +264,12 @@ fn errors_say_what_to_do() {
         (2, &[], &["<MODEL>"]),
         (2, &["--machine", &stacked], &["--machine"]),
         (2, &["--machine", "--batch", "1"], &["--machine", "--batch"]),
+        (
+            2,
+            &["--machine", "--layer", "lstm:1x2x3"],
+            &["lstm:1x100x128x128"],
+        ),
+        (2, &[&stacked, "--layer", "lstm:1x2x3x4"], &["--layer"]),
         (1, &["no-such.keras"], &["in: no-such.keras", "help: "]),
         (1, &[&weights], &["weights alone", "--architecture"]),
         (

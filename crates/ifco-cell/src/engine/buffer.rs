@@ -28,7 +28,7 @@ const WORTH_A_PART: usize = 128 << 10;
 
 /// Values that begin at a cache line, zeros at first.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     first: NonNull<Line>,
     lines: usize,
     /// The page that it is a part of; otherwise the memory is its own.
@@ -51,7 +51,7 @@ impl Default for Buffer {
 }
 
 impl Buffer {
-    pub(super) fn zeros(values: usize) -> Self {
+    pub(crate) fn zeros(values: usize) -> Self {
         let lines = values.div_ceil(LINE);
         let bytes = lines.saturating_mul(size_of::<Line>());
         let buffer = match bytes {
@@ -88,7 +88,7 @@ impl Buffer {
         self.lines * LINE
     }
 
-    pub(super) fn as_slice(&self) -> &[f32] {
+    pub(crate) fn as_slice(&self) -> &[f32] {
         // SAFETY: a Line is LINE values of f32 without anything between them, all of them written.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr().cast(), self.len()) }
     }
@@ -99,7 +99,7 @@ impl Buffer {
         self.first.as_ptr().cast()
     }
 
-    pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
         // SAFETY: as for `as_slice`.
         unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr().cast(), self.len()) }
     }

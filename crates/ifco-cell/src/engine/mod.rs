@@ -19,7 +19,7 @@
 
 mod arithmetic;
 mod block;
-mod buffer;
+pub(crate) mod buffer;
 mod by_rows;
 mod cell;
 pub(crate) mod extras;

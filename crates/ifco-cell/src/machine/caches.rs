@@ -1,9 +1,9 @@
-//! How large the caches are, and what of them is one thread's.
+//! How large the caches are, what of them is one thread's, and how much to read to see it.
 
 use std::fs;
 use std::path::Path;
 
-use super::Level;
+use super::{CacheShare, Level};
 
 /// One cache of the first core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,66 +13,63 @@ struct Cache {
     sharers: usize,
 }
 
-/// What a thread has of the caches to itself, in bytes; 0 where there is no such cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shares {
-    l1: usize,
-    l2: usize,
-    l3: usize,
+/// What each of so many threads has of this machine's caches to itself.
+pub(super) fn of_this_machine(threads: usize, cpus: usize) -> Vec<CacheShare> {
+    let folder = Path::new("/sys/devices/system/cpu");
+    let online = fs::read_to_string(folder.join("online")).ok();
+    let cpus = online.and_then(|list| count(&list)).unwrap_or(cpus);
+    let caches = read(&folder.join("cpu0/cache")).unwrap_or_else(|| typical(cpus));
+    shares(caches, threads, cpus)
 }
 
-impl Shares {
-    pub(super) fn of_this_machine(threads: usize, cpus: usize) -> Self {
-        let folder = Path::new("/sys/devices/system/cpu");
-        let online = fs::read_to_string(folder.join("online")).ok();
-        let cpus = online.and_then(|list| count(&list)).unwrap_or(cpus);
-        let caches = read(&folder.join("cpu0/cache")).unwrap_or_else(|| typical(cpus));
-        Self::new(caches, threads, cpus)
-    }
-
-    /// The threads spread over the machine: where there are several caches of a level, no more of
-    /// them than need be share one.
-    fn new(caches: [Option<Cache>; 3], threads: usize, cpus: usize) -> Self {
-        let share = |cache: Option<Cache>| {
-            let Some(Cache { bytes, sharers }) = cache else {
-                return 0;
-            };
-            let instances = cpus.div_ceil(sharers.max(1)).max(1);
-            bytes / threads.div_ceil(instances).max(1)
+/// The threads spread over the machine: where there are several caches of a level, no more of them
+/// than need be share one. A cache of which a thread has hardly more than of the one before it is
+/// left out.
+fn shares(caches: [Option<Cache>; 3], threads: usize, cpus: usize) -> Vec<CacheShare> {
+    let mut shares: Vec<CacheShare> = Vec::new();
+    for (level, cache) in [Level::L1, Level::L2, Level::L3].into_iter().zip(caches) {
+        let Some(Cache { bytes, sharers }) = cache else {
+            continue;
         };
-        let [l1, l2, l3] = caches.map(share);
-        Self { l1, l2, l3 }
+        let instances = cpus.div_ceil(sharers.max(1)).max(1);
+        let bytes_per_thread = bytes / threads.div_ceil(instances).max(1);
+        let before = shares.last().map_or(0, |share| share.bytes_per_thread);
+        if bytes_per_thread > before.saturating_mul(2) {
+            shares.push(CacheShare {
+                level,
+                bytes_per_thread,
+            });
+        }
     }
+    shares
+}
 
-    /// Each cache that holds clearly more than the one before it: its level, a thread's share of
-    /// it, and how much to read to measure it.
-    pub(super) fn caches(self) -> impl Iterator<Item = (Level, usize, usize)> {
-        let mut before: usize = 0;
-        let levels = [
-            (Level::L1, self.l1),
-            (Level::L2, self.l2),
-            (Level::L3, self.l3),
-        ];
-        levels.into_iter().filter_map(move |(level, share)| {
-            if share <= before.saturating_mul(2) {
-                return None;
-            }
-            let bytes_to_read = match before {
-                // Of level 1 most: a short loop costs more to start over.
-                0 => share / 4 * 3,
-                // More than the cache before holds, and less than this one, which has other
-                // things to hold too.
-                before => (before as f64 * share as f64).sqrt() as usize,
-            };
-            before = share;
-            Some((level, share, bytes_to_read))
-        })
-    }
+/// So much more than the caches that they hold nothing of what is read next, within reason: the
+/// bounds keep the measurement short and small on any machine.
+const MEMORY_TO_CACHES: usize = 4;
+const MEMORY_BYTES: std::ops::RangeInclusive<usize> = (64 << 20)..=(1 << 30);
 
-    /// What the threads' caches hold together, before main memory has to.
-    pub(super) fn of_all_threads(self, threads: usize) -> usize {
-        self.l1.max(self.l2).max(self.l3).saturating_mul(threads)
-    }
+/// How many bytes each thread reads, one time after another: from half of the nearest cache to
+/// twice the last one each power of two, and, as the bandwidth falls where a cache is full, as much
+/// as each holds and half as much again; then so much that all of it comes from main memory.
+pub(super) fn sizes(caches: &[CacheShare], threads: usize) -> Vec<usize> {
+    let shares = || caches.iter().map(|cache| cache.bytes_per_thread);
+    let last = shares().next_back().unwrap_or(0);
+    let all_threads = last.saturating_mul(threads);
+    let memory = all_threads
+        .saturating_mul(MEMORY_TO_CACHES)
+        .clamp(*MEMORY_BYTES.start(), *MEMORY_BYTES.end())
+        / threads.max(1);
+
+    let half = shares().next().unwrap_or(memory) / 2;
+    let powers = (0..usize::BITS).map(|power| 1 << power);
+    let around = powers.filter(|power| (half..=last.saturating_mul(2)).contains(power));
+    let edges = shares().flat_map(|share| [share, share.saturating_add(share / 2)]);
+    let mut sizes: Vec<usize> = around.chain(edges).filter(|&size| size < memory).collect();
+    sizes.push(memory);
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
 }
 
 /// Where the system does not say: no more than today's machines have, so that what is read to
@@ -160,46 +157,57 @@ mod tests {
         };
         // Two threads of 8 processors, two a core, all with one level 3.
         let caches = [cache(32, 2), cache(1024, 2), cache(16384, 8)];
-        let shares = |threads| {
-            let Shares { l1, l2, l3 } = Shares::new(caches, threads, 8);
-            [l1 >> 10, l2 >> 10, l3 >> 10]
+        let kib = |threads| -> Vec<usize> {
+            let shares = shares(caches, threads, 8).into_iter();
+            shares.map(|share| share.bytes_per_thread >> 10).collect()
         };
-        assert_eq!(shares(1), [32, 1024, 16384]);
-        assert_eq!(shares(2), [32, 1024, 8192]);
-        assert_eq!(shares(4), [32, 1024, 4096]);
-        assert_eq!(shares(8), [16, 512, 2048]);
+        assert_eq!(kib(1), [32, 1024, 16384]);
+        assert_eq!(kib(2), [32, 1024, 8192]);
+        assert_eq!(kib(4), [32, 1024, 4096]);
+        assert_eq!(kib(8), [16, 512, 2048]);
     }
 
     #[test]
-    fn what_is_read_is_of_its_level() {
-        for threads in [1, 2, 16, 64] {
-            let caches = [
-                Some(Cache {
-                    bytes: 32 << 10,
-                    sharers: 1,
-                }),
-                Some(Cache {
-                    bytes: 1 << 20,
-                    sharers: 1,
-                }),
-                Some(Cache {
-                    bytes: 32 << 20,
-                    sharers: 64,
-                }),
-            ];
-            let mut before = 0;
-            let found: Vec<Level> = Shares::new(caches, threads, 64)
-                .caches()
-                .map(|(level, share, read)| {
-                    assert!(before < read && read < share, "{before} {read} {share}");
-                    before = share;
-                    level
-                })
+    fn a_cache_that_adds_nothing_is_left_out() {
+        let cache = |bytes, sharers| Some(Cache { bytes, sharers });
+        let caches = [cache(32 << 10, 1), cache(1 << 20, 1), cache(32 << 20, 64)];
+        for threads in [1, 2, 15, 16, 64] {
+            let levels: Vec<Level> = shares(caches, threads, 64)
+                .iter()
+                .map(|share| share.level)
                 .collect();
             // With 16 threads, each one's part of level 3 is hardly more than its level 2.
-            assert_eq!(found.contains(&Level::L3), threads < 16, "{threads}");
+            let all = [Level::L1, Level::L2, Level::L3];
+            assert_eq!(levels, all[..if threads < 16 { 3 } else { 2 }], "{threads}");
         }
-        let none = Shares::new([None; 3], 1, 1);
-        assert_eq!(none.caches().count(), 0);
+        assert_eq!(shares([None; 3], 1, 1), []);
+    }
+
+    #[test]
+    fn sizes_from_half_of_the_nearest_cache_to_main_memory() {
+        let share = |level, kib: usize| CacheShare {
+            level,
+            bytes_per_thread: kib << 10,
+        };
+        let caches = [share(Level::L1, 48), share(Level::L2, 1280)];
+        let kib: Vec<usize> = sizes(&caches, 1).iter().map(|bytes| bytes >> 10).collect();
+        let expected = [32, 48, 64, 72, 128, 256, 512, 1024, 1280, 1920, 2048, 65536];
+        assert_eq!(kib, expected);
+
+        // Whatever the machine: few sizes, each once, and no more memory than is reasonable.
+        let absurd = usize::MAX >> 10;
+        for (caches, threads) in [
+            (vec![], 1),
+            (vec![share(Level::L1, 32)], 1),
+            (vec![share(Level::L1, 32), share(Level::L2, 512)], 256),
+            (vec![share(Level::L1, 64), share(Level::L3, 1 << 20)], 1),
+            (vec![share(Level::L1, absurd)], 2),
+        ] {
+            let sizes = sizes(&caches, threads);
+            assert!(sizes.is_sorted_by(|one, next| one < next), "{sizes:?}");
+            assert!((1..40).contains(&sizes.len()), "{sizes:?}");
+            let most = sizes.last().unwrap() * threads;
+            assert!((32 << 20..=1 << 30).contains(&most), "{most}");
+        }
     }
 }

@@ -6,7 +6,8 @@
 use std::hint::black_box;
 
 use super::timing::Work;
-use crate::engine::simd::{Isa, Kernel, Simd, prefetch};
+use crate::engine::buffer::Buffer;
+use crate::engine::simd::{Isa, Kernel, Simd};
 
 /// The most values that a vector has.
 const MOST_LANES: usize = 16;
@@ -90,59 +91,43 @@ impl Kernel for MultiplyKernel {
 /// Multiply-adds on values that are read one after another, as in a matrix × vector product.
 pub(super) struct Stream {
     isa: Isa,
-    matrix: Vec<f32>,
-    /// Where in `matrix` a cache line begins: a vector that lies across two lines costs two loads.
-    start: usize,
+    /// Memory as the engine keeps weights in: from the beginning of a cache line on, and in large
+    /// pages where the system has them.
+    matrix: Buffer,
+    /// How many values of it are whole rows.
+    length: usize,
     vector: [f32; Stream::ROWS],
-    from_memory: bool,
 }
 
 impl Stream {
     /// A power of two, so that the vector can be gone through again and again.
     const ROWS: usize = 64;
-    const LINE: usize = 64;
-
-    /// How far ahead of the multiply-adds to ask for what comes from main memory, in values. The
-    /// hardware looks no further than to the end of a page, which for caches is enough.
-    const AHEAD: usize = 4096;
 
     /// Reads so many bytes, but whole rows of the matrix, and at least one.
-    pub(super) fn new(isa: Isa, bytes: usize, from_memory: bool) -> Self {
+    pub(super) fn new(isa: Isa, bytes: usize) -> Self {
         let values = bytes / size_of::<f32>();
         let row = isa.run(RowLength);
         let length = (values / row).max(1) * row;
+        let mut matrix = Buffer::zeros(length);
         // Alternating signs below keep the sums from growing.
-        let matrix = vec![1e-3; length + Self::LINE / size_of::<f32>()];
-        let start = matrix.as_ptr().align_offset(Self::LINE);
+        matrix.as_mut_slice().fill(1e-3);
         let vector = std::array::from_fn(|row| if row % 2 == 0 { 1.0 } else { -1.0 });
         Self {
             isa,
-            start: start.min(matrix.len() - length),
             matrix,
+            length,
             vector,
-            from_memory,
         }
     }
 }
 
 impl Work for Stream {
     fn run(&mut self, repeats: usize) -> f64 {
-        let (matrix, vector) = (&self.matrix[self.start..], &self.vector);
-        if self.from_memory {
-            let kernel = StreamKernel::<true> {
-                matrix,
-                vector,
-                repeats,
-            };
-            self.isa.run(kernel)
-        } else {
-            let kernel = StreamKernel::<false> {
-                matrix,
-                vector,
-                repeats,
-            };
-            self.isa.run(kernel)
-        }
+        self.isa.run(StreamKernel {
+            matrix: &self.matrix.as_slice()[..self.length],
+            vector: &self.vector,
+            repeats,
+        })
     }
 }
 
@@ -163,13 +148,13 @@ impl Kernel for RowLength {
     }
 }
 
-struct StreamKernel<'a, const PREFETCH: bool> {
+struct StreamKernel<'a> {
     matrix: &'a [f32],
     vector: &'a [f32; Stream::ROWS],
     repeats: usize,
 }
 
-impl<const PREFETCH: bool> StreamKernel<'_, PREFETCH> {
+impl StreamKernel<'_> {
     #[inline(always)]
     fn with<S: Simd, const N: usize>(self, simd: S) -> f64 {
         let rows = self.matrix.chunks_exact(N * S::LANES);
@@ -181,10 +166,6 @@ impl<const PREFETCH: bool> StreamKernel<'_, PREFETCH> {
             for (row, values) in rows.enumerate() {
                 let x = simd.splat(self.vector[row % Stream::ROWS]);
                 for (index, sum) in sums.iter_mut().enumerate() {
-                    if PREFETCH {
-                        let next = index * S::LANES + Stream::AHEAD;
-                        prefetch(values.as_ptr().wrapping_add(next));
-                    }
                     // SAFETY: a row is N vectors long, and index < N.
                     let weights = unsafe { simd.load(values.as_ptr().add(index * S::LANES)) };
                     *sum = simd.mul_add(x, weights, *sum);
@@ -196,7 +177,7 @@ impl<const PREFETCH: bool> StreamKernel<'_, PREFETCH> {
     }
 }
 
-impl<const PREFETCH: bool> Kernel for StreamKernel<'_, PREFETCH> {
+impl Kernel for StreamKernel<'_> {
     /// How many bytes it read.
     type Output = f64;
 
@@ -226,7 +207,7 @@ mod tests {
             for rows in [0, 1, 100] {
                 let read = rows.max(1) * row * size_of::<f32>();
                 let bytes = rows * row * size_of::<f32>() + 7;
-                let mut stream = Stream::new(isa, bytes, rows == 100);
+                let mut stream = Stream::new(isa, bytes);
                 assert_eq!(stream.run(1), read as f64, "{} {rows}", isa.name());
                 assert_eq!(stream.run(2), 2.0 * read as f64);
                 assert_eq!(stream.run(0), 0.0);

@@ -13,6 +13,9 @@
 //! decides; with a batch, the time for U's arithmetic grows with `b` and the time to read it does
 //! not, so that from two sequences (weights in the second cache) to about ten (in main memory) on
 //! the arithmetic decides, and the limit is [`Limits::fma_gflops`].
+//!
+//! How fast weights are read depends on how many bytes of them each thread has, which it reads again
+//! and again ([`Limits::bandwidth`]).
 
 use std::fmt;
 
@@ -150,51 +153,52 @@ impl fmt::Display for Bound {
 impl Limits {
     /// What a layer of this shape can reach at most on [`Limits::threads`] threads.
     ///
-    /// Each thread keeps its own part of the weights in its own caches; the nearest level that
-    /// holds such a part is the one that it is read from. This is the limit of an engine that
-    /// reads its weights in the same order each step: one that turns around at every second step
-    /// finds some of them in a nearer cache, and can exceed it where they are little more than
-    /// that cache holds.
+    /// Each thread keeps its own part of the weights in its own caches, and reads it at the
+    /// bandwidth for so many bytes. This is the limit of an engine that reads its weights in the same
+    /// order each step: one that turns around at every second step finds some of them in a nearer
+    /// cache, and can exceed it where they are little more than that cache holds.
     ///
     /// ```
-    /// use ifco_cell::machine::{LayerShape, Level, LevelLimit, Limits};
+    /// use ifco_cell::machine::{Bandwidth, Bound, CacheShare, LayerShape, Level, Limits, Reading};
     ///
-    /// let level = |level, bytes_per_thread, bandwidth_gbs| LevelLimit {
-    ///     level,
-    ///     bytes_per_thread,
-    ///     bandwidth_gbs,
+    /// let reading = |bytes_per_thread, gbs| Reading { bytes_per_thread, gbs };
+    /// let limits = Limits {
+    ///     isa: "avx2".into(),
+    ///     threads: 1,
+    ///     fma_gflops: 60.0,
+    ///     caches: vec![CacheShare { level: Level::L1, bytes_per_thread: 32 << 10 }],
+    ///     bandwidth: Bandwidth::new([reading(32 << 10, 100.0), reading(1 << 20, 10.0)]),
     /// };
-    /// let cache = level(Level::L1, 32 << 10, 100.0);
-    /// let memory = level(Level::Memory, usize::MAX, 10.0);
-    /// let (isa, levels) = ("avx2".to_string(), vec![cache, memory]);
-    /// let limits = Limits { isa, threads: 1, fma_gflops: 60.0, levels };
     ///
     /// // Half of the operations read their weights from memory, 4 bytes for 2 operations at 10 GB/s,
     /// // which makes 5 GFLOP/s; the others, on all steps at once, run at 60.
     /// let lstm = LayerShape { gates: 4, features: 256, units: 256, batch: 1, time: 1000 };
     /// let limit = limits.layer(&lstm);
     /// assert!((limit.gflops - 2.0 / (1.0 / 60.0 + 1.0 / 5.0)).abs() < 0.1);
+    /// assert_eq!(limit.bound, Bound::Weights(Level::Memory));
     /// // For 32 sequences at once, each weight that is read serves all of them.
     /// assert_eq!(limits.layer(&LayerShape { batch: 32, ..lstm }).gflops, 60.0);
     /// ```
     pub fn layer(&self, shape: &LayerShape) -> LayerLimit {
         let giga = 1e9;
         let arithmetic = |flops: f64| flops / (self.fma_gflops * giga);
+        let per_thread = |bytes: usize| bytes.div_ceil(self.threads.max(1));
+        // The time to read `bytes`, where `all` is what is read in turn.
+        let reading =
+            |bytes: usize, all: usize| bytes as f64 / (self.bandwidth.gbs(per_thread(all)) * giga);
         let recurrent = shape.bytes(shape.units);
         let input = shape.bytes(shape.features);
 
-        let (level, bandwidth) = self.holding(recurrent);
-        let recurrent_reading = shape.time as f64 * recurrent as f64 / (bandwidth * giga);
+        let recurrent_reading = shape.time as f64 * reading(recurrent, recurrent);
         let recurrent_arithmetic = arithmetic(shape.recurrent_flops());
         // Between two predictions, W has to make room for U.
-        let (_, bandwidth) = self.holding(input.saturating_add(recurrent));
-        let input_reading = input as f64 / (bandwidth * giga);
+        let input_reading = reading(input, input.saturating_add(recurrent));
         let input_arithmetic = arithmetic(shape.input_flops());
 
         let input_seconds = input_reading.max(input_arithmetic);
         let seconds = recurrent_reading.max(recurrent_arithmetic) + input_seconds;
         let bound = if recurrent_reading > recurrent_arithmetic {
-            Bound::Weights(level)
+            Bound::Weights(self.level(per_thread(recurrent)))
         } else {
             Bound::Arithmetic
         };
@@ -205,44 +209,44 @@ impl Limits {
         };
         LayerLimit { gflops, bound }
     }
-
-    /// The nearest level that holds a thread's part of so many bytes, and its bandwidth.
-    fn holding(&self, bytes: usize) -> (Level, f64) {
-        let part = bytes.div_ceil(self.threads.max(1));
-        let fits = self
-            .levels
-            .iter()
-            .find(|limit| part <= limit.bytes_per_thread);
-        match fits.or(self.levels.last()) {
-            Some(limit) => (limit.level, limit.bandwidth_gbs),
-            // Limits without levels say nothing of reading.
-            None => (Level::Memory, f64::INFINITY),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::LevelLimit;
+    use super::super::{Bandwidth, CacheShare, Reading};
     use super::*;
 
     /// One core of a Zen 4, and two of them.
     fn limits(threads: usize) -> Limits {
-        let level = |level, bytes_per_thread, gbs: f64| LevelLimit {
+        let share = |level, bytes_per_thread| CacheShare {
             level,
             bytes_per_thread,
-            bandwidth_gbs: gbs * threads as f64,
+        };
+        let l3 = (32 << 20) / threads;
+        let reading = |bytes_per_thread, gbs: f64| Reading {
+            bytes_per_thread,
+            gbs: gbs * threads as f64,
         };
         Limits {
             isa: "avx512".into(),
             threads,
-            fma_gflops: 114.0 * threads as f64,
-            levels: vec![
-                level(Level::L1, 32 << 10, 196.0),
-                level(Level::L2, 1 << 20, 104.0),
-                level(Level::L3, (32 << 20) / threads, 88.0),
-                level(Level::Memory, usize::MAX, 26.0),
+            fma_gflops: 118.0 * threads as f64,
+            caches: vec![
+                share(Level::L1, 32 << 10),
+                share(Level::L2, 1 << 20),
+                share(Level::L3, l3),
             ],
+            bandwidth: Bandwidth::new([
+                reading(32 << 10, 208.0),
+                reading(64 << 10, 116.0),
+                reading(512 << 10, 116.0),
+                reading(1 << 20, 104.0),
+                reading(2 << 20, 100.0),
+                reading(l3 / 4, 100.0),
+                reading(l3 / 2, 80.0),
+                reading(l3, 52.0),
+                reading(4 * l3, 26.0),
+            ]),
         }
     }
 
@@ -273,22 +277,51 @@ mod tests {
         assert!((one.gflops / 52.0 - 1.0).abs() < 0.01, "{one:?}");
         // As many features as units: half of the work at the peak.
         let half = limits(1).layer(&lstm(1, 1000, 256, 256));
-        let expected = 2.0 / (1.0 / 52.0 + 1.0 / 114.0);
+        let expected = 2.0 / (1.0 / 52.0 + 1.0 / 118.0);
         assert!((half.gflops / expected - 1.0).abs() < 0.01, "{half:?}");
         let mut before = 0.0;
         for batch in [1, 2, 3, 4, 8, 16, 32] {
             let limit = limits(1).layer(&lstm(batch, 100, 128, 128));
-            assert!(limit.gflops >= before && limit.gflops <= 114.0 * (1.0 + 1e-9));
+            assert!(limit.gflops >= before - 1e-6 && limit.gflops <= 118.0 + 1e-6);
             assert_eq!(limit.bound == Bound::Arithmetic, batch >= 3, "{batch}");
             before = limit.gflops;
         }
-        assert!((before - 114.0).abs() < 1e-6);
+        assert!((before - 118.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_bandwidth_is_that_of_the_size() {
+        // U alone, of so many bytes for each thread: 2 operations for 4 bytes.
+        let u_alone = |threads, units| {
+            let limit = limits(threads).layer(&lstm(1, 1000, 0, units));
+            limit.gflops / threads as f64
+        };
+        for (threads, units, gbs) in [
+            (1, 8, 208.0),   // 1 KiB
+            (1, 128, 116.0), // 256 KiB
+            (1, 256, 104.0), // 1 MiB
+            (1, 1024, 80.0), // 16 MiB
+            (1, 1448, 52.0), // 32 MiB
+            (1, 8192, 26.0), // 1 GiB
+            (2, 362, 104.0), // 1 MiB each
+            (2, 1024, 80.0), // 8 MiB each, of 16
+        ] {
+            let gflops = u_alone(threads, units);
+            assert!(
+                (gflops / (gbs / 2.0) - 1.0).abs() < 0.01,
+                "{threads} {units}: {gflops}"
+            );
+        }
+        // Both in the third cache, but the one takes up more of it.
+        let far = |units| limits(1).layer(&lstm(1, 1000, 0, units));
+        assert_eq!(far(600).bound, far(1200).bound);
+        assert!(far(600).gflops > 1.3 * far(1200).gflops);
     }
 
     #[test]
     fn a_single_step_reads_both_kernels() {
         let step = limits(1).layer(&lstm(1, 1, 256, 256));
-        let expected = 2.0 / (1.0 / 52.0 + 1.0 / 44.0); // both together go beyond level 2
+        let expected = 2.0 / (1.0 / 52.0 + 1.0 / 50.0); // W and U together are 2 MiB
         assert!((step.gflops / expected - 1.0).abs() < 0.01, "{step:?}");
     }
 
@@ -298,9 +331,9 @@ mod tests {
             assert!(limits(1).layer(&shape).gflops.is_finite(), "{shape:?}");
         }
         let mut unknown = limits(1);
-        unknown.levels.clear();
+        unknown.bandwidth = Bandwidth::default();
         let gflops = unknown.layer(&lstm(1, 9, 3, 3)).gflops;
-        assert!((gflops - 114.0).abs() < 1e-6, "{gflops}");
+        assert!((gflops - 118.0).abs() < 1e-6, "{gflops}");
         let huge = lstm(1, usize::MAX, usize::MAX, usize::MAX);
         assert!(!limits(1).layer(&huge).gflops.is_nan());
     }

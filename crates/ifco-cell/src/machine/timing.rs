@@ -21,22 +21,29 @@ pub(super) struct Rate {
 
 /// Long enough that reading the clock and starting together do not matter, short enough that many
 /// fit between two moments in which the system does something else.
-const SAMPLE: Duration = Duration::from_micros(1500);
-const SAMPLES: usize = 5;
-const ROUNDS: usize = 4;
+const SAMPLE: Duration = Duration::from_micros(500);
 
-/// The best of several rounds' medians. Each thread makes work of its own.
+/// How long all samples take together, unless so few take longer.
+const TIME: Duration = Duration::from_millis(20);
+const FEWEST_SAMPLES: usize = 10;
+
+/// After so long at work the clock of the CPU has risen.
+const WARM: Duration = Duration::from_millis(10);
+
+/// The best of many samples: whatever else runs on the machine only ever slows it down, all threads
+/// or one of them. Each thread makes work of its own.
 pub(super) fn best_rate<W: Work>(threads: usize, make: impl Fn() -> W + Sync) -> Rate {
-    // The one that calibrates also waits until the clock of the CPU has risen.
     let mut own = make();
-    let repeats = calibrate(&mut own);
+    let (repeats, sample) = calibrate(&mut own);
+    let samples = (TIME.as_secs_f64() / sample.as_secs_f64()) as usize;
+    let samples = samples.max(FEWEST_SAMPLES);
 
     let line = StartingLine::default();
     let worker = |work: &mut W| -> Vec<Sample> {
         // Memory and caches as they will be: with everybody's own data.
         work.run(repeats);
         let mut arrived = 0;
-        (0..ROUNDS * SAMPLES)
+        (0..samples)
             .map(|_| {
                 line.wait(&mut arrived);
                 let start = Instant::now();
@@ -61,17 +68,12 @@ pub(super) fn best_rate<W: Work>(threads: usize, make: impl Fn() -> W + Sync) ->
         let others: Vec<Vec<Sample>> = joined.filter_map(Result::ok).collect();
         (own_samples, others)
     });
-    let samples: Vec<f64> = own_samples
-        .iter()
-        .enumerate()
-        .map(|(index, own)| {
-            let others = others.iter().filter_map(|samples| samples.get(index));
-            together(own, others)
-        })
-        .collect();
-    let best = samples.chunks(SAMPLES).map(median).fold(0.0, f64::max);
+    let rates = own_samples.iter().enumerate().map(|(index, own)| {
+        let others = others.iter().filter_map(|samples| samples.get(index));
+        together(own, others)
+    });
     Rate {
-        per_second: best,
+        per_second: rates.fold(0.0, f64::max),
         threads: 1 + others.len(),
     }
 }
@@ -95,32 +97,27 @@ fn together<'a>(own: &'a Sample, others: impl Iterator<Item = &'a Sample>) -> f6
     amount / (end - start).as_secs_f64().max(1e-9)
 }
 
-/// How many repeats make a sample.
-fn calibrate(work: &mut impl Work) -> usize {
-    let warm = Instant::now();
+/// How many repeats make a sample, and how long that takes.
+fn calibrate(work: &mut impl Work) -> (usize, Duration) {
+    let begin = Instant::now();
     let mut repeats = 1;
     loop {
         let start = Instant::now();
         work.run(repeats);
         let taken = start.elapsed();
-        if taken >= SAMPLE / 2 && (warm.elapsed() >= 8 * SAMPLE || taken >= SAMPLE) {
-            let ratio = SAMPLE.as_secs_f64() / taken.as_secs_f64();
-            return ((repeats as f64 * ratio) as usize).max(1);
-        }
         if taken < SAMPLE / 2 {
             repeats *= 2;
+        } else if begin.elapsed() >= WARM {
+            let one = taken.as_secs_f64() / repeats as f64;
+            let enough = (SAMPLE.as_secs_f64() / one).max(1.0) as usize;
+            return (enough, Duration::from_secs_f64(one * enough as f64));
         }
     }
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
-}
-
 /// Where threads wait for each other without going to sleep: waking up takes longer than the
-/// difference that is to be measured.
+/// difference that is to be measured. On a machine that is busy with other things they wait for
+/// about a sample's time before they make room: who did so at once would seldom meet the others.
 #[derive(Default)]
 struct StartingLine {
     /// How many there are; 0 as long as that is not known.
@@ -137,14 +134,13 @@ impl StartingLine {
     fn wait(&self, arrived: &mut usize) {
         *arrived += 1;
         self.arrivals.fetch_add(1, Ordering::AcqRel);
-        let mut turns = 0_u32;
+        let since = Instant::now();
         loop {
             let threads = self.threads.load(Ordering::Acquire);
             if threads > 0 && self.arrivals.load(Ordering::Acquire) >= threads * *arrived {
                 return;
             }
-            turns += 1;
-            if turns < 10_000 {
+            if since.elapsed() < SAMPLE {
                 spin_loop();
             } else {
                 thread::yield_now();
@@ -172,9 +168,47 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_one() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[]), 0.0);
+    fn the_best_sample_of_all_threads_counts() {
+        /// Done at once, but for every other time.
+        struct Uneven(usize);
+        impl Work for Uneven {
+            fn run(&mut self, repeats: usize) -> f64 {
+                self.0 += 1;
+                let start = Instant::now();
+                let each = match self.0 % 2 {
+                    0 => 10 * SAMPLE,
+                    _ => SAMPLE,
+                };
+                while start.elapsed() < each * repeats as u32 {
+                    spin_loop();
+                }
+                repeats as f64
+            }
+        }
+        let rate = best_rate(1, || Uneven(0));
+        assert_eq!(rate.threads, 1);
+        let most = 1.0 / SAMPLE.as_secs_f64();
+        assert!(rate.per_second > most / 5.0 && rate.per_second <= most);
+    }
+
+    #[test]
+    fn a_sample_is_of_its_length_or_of_one_repeat() {
+        struct Sleep(Duration);
+        impl Work for Sleep {
+            fn run(&mut self, repeats: usize) -> f64 {
+                let start = Instant::now();
+                while start.elapsed() < self.0 * repeats as u32 {
+                    spin_loop();
+                }
+                repeats as f64
+            }
+        }
+        // Whatever else runs only makes a repeat longer, and them fewer.
+        let (repeats, _) = calibrate(&mut Sleep(SAMPLE / 50));
+        assert!((1..=50).contains(&repeats), "{repeats}");
+        let (repeats, taken) = calibrate(&mut Sleep(3 * SAMPLE));
+        assert_eq!(repeats, 1);
+        assert!(taken >= 3 * SAMPLE, "{taken:?}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The report for programs. What stands here stays; new fields may come.
 
 use ifco::Precision;
-use ifco::machine::{Bound, Limits};
+use ifco::machine::{Bound, Level, Limits, Reading};
 use serde_json::{Map, Value, json};
 
 use super::layers::LayerTime;
+use super::size::LayerSize;
 use super::{BatchReport, Report};
 use crate::precision::Difference;
 
@@ -13,17 +14,44 @@ const SCHEMA: u32 = 1;
 
 /// A cache that the machine does not have is not there.
 pub fn machine(limits: &Limits) -> Value {
-    let bandwidth: Map<String, Value> = limits
-        .levels
-        .iter()
-        .map(|limit| (limit.level.to_string(), number(limit.bandwidth_gbs)))
+    let caches = limits.caches.iter().map(|cache| cache.level);
+    let bandwidth: Map<String, Value> = caches
+        .chain([Level::Memory])
+        .filter_map(|level| Some((level.to_string(), number(limits.level_gbs(level)?))))
         .collect();
+    let reading = |reading: &Reading| {
+        json!({
+            "bytes_per_thread": reading.bytes_per_thread,
+            "level": limits.level(reading.bytes_per_thread).to_string(),
+            "gbs": number(reading.gbs),
+        })
+    };
+    let readings = limits.bandwidth.readings().iter();
+    let bandwidth_by_size: Vec<Value> = readings.map(reading).collect();
     json!({
         "isa": limits.isa,
         "threads": limits.threads,
         "fma_gflops": number(limits.fma_gflops),
         "bandwidth_gbs": bandwidth,
+        "bandwidth_by_size": bandwidth_by_size,
     })
+}
+
+/// The same, and what it allows layers of these sizes.
+pub fn machine_alone(limits: &Limits, sizes: &[LayerSize]) -> Value {
+    let layer = |size: &LayerSize| {
+        let shape = &size.shape;
+        let limit = limits.layer(shape);
+        json!({
+            "layer": size.to_string(),
+            "recurrent_bytes": shape.recurrent_bytes(),
+            "limit_gflops": number(limit.gflops),
+            "limited_by": limited_by(limit.bound),
+        })
+    };
+    let mut machine = machine(limits);
+    machine["layers"] = sizes.iter().map(layer).collect();
+    machine
 }
 
 pub fn report(report: &Report<'_>) -> Value {
@@ -88,10 +116,7 @@ fn layer(layer: &LayerTime, all: f64) -> Value {
             "gflops": layer.gflops(),
             "limit_gflops": recurrent.limit_gflops(),
             "share_of_limit": layer.share_of_limit(),
-            "limited_by": match recurrent.bound {
-                Bound::Arithmetic => "arithmetic".into(),
-                Bound::Weights(level) => level.to_string(),
-            },
+            "limited_by": limited_by(recurrent.bound),
         })
     });
     json!({
@@ -103,6 +128,13 @@ fn layer(layer: &LayerTime, all: f64) -> Value {
     })
 }
 
+fn limited_by(bound: Bound) -> String {
+    match bound {
+        Bound::Arithmetic => "arithmetic".into(),
+        Bound::Weights(level) => level.to_string(),
+    }
+}
+
 /// Four digits are more than the measurement gives.
 fn number(value: f64) -> Value {
     let digits = 10_f64.powi(3 - value.log10().floor().clamp(-9.0, 9.0) as i32);
@@ -112,31 +144,41 @@ fn number(value: f64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ifco::machine::{Level, LevelLimit};
+    use ifco::machine::{Bandwidth, CacheShare};
 
     #[test]
     fn the_machine_in_the_fields_that_others_read() {
+        let reading = |bytes_per_thread, gbs| Reading {
+            bytes_per_thread,
+            gbs,
+        };
         let limits = Limits {
             isa: "avx512".into(),
             threads: 1,
             fma_gflops: 114.04321,
-            levels: vec![
-                LevelLimit {
-                    level: Level::L1,
-                    bytes_per_thread: 32 << 10,
-                    bandwidth_gbs: 196.0,
-                },
-                LevelLimit {
-                    level: Level::Memory,
-                    bytes_per_thread: usize::MAX,
-                    bandwidth_gbs: 25.99999,
-                },
-            ],
+            caches: vec![CacheShare {
+                level: Level::L1,
+                bytes_per_thread: 32 << 10,
+            }],
+            bandwidth: Bandwidth::new([reading(32 << 10, 196.0), reading(64 << 20, 25.99999)]),
         };
-        let text = machine(&limits).to_string();
-        assert_eq!(
-            text,
-            r#"{"isa":"avx512","threads":1,"fma_gflops":114.0,"bandwidth_gbs":{"L1":196.0,"memory":26.0}}"#
+        let fields = [
+            r#""isa":"avx512","threads":1,"fma_gflops":114.0"#,
+            r#""bandwidth_gbs":{"L1":196.0,"memory":26.0}"#,
+            r#""bandwidth_by_size":[{"bytes_per_thread":32768,"level":"L1","gbs":196.0}"#,
+            r#"{"bytes_per_thread":67108864,"level":"memory","gbs":26.0}]"#,
+        ]
+        .join(",");
+        assert_eq!(machine(&limits).to_string(), format!("{{{fields}}}"));
+
+        let sizes = ["lstm:1x1000x1x32", "gru:64x10x8x8"].map(|size| size.parse().unwrap());
+        let alone = machine_alone(&limits, &sizes);
+        let layers = concat!(
+            r#"[{"layer":"lstm:1x1000x1x32","recurrent_bytes":16384,"limit_gflops":98.42,"#,
+            r#""limited_by":"L1"},{"layer":"gru:64x10x8x8","recurrent_bytes":768,"#,
+            r#""limit_gflops":114.0,"limited_by":"arithmetic"}]"#,
         );
+        assert_eq!(alone["layers"].to_string(), layers);
+        assert_eq!(alone["bandwidth_gbs"], machine(&limits)["bandwidth_gbs"]);
     }
 }

@@ -2,13 +2,30 @@
 
 use std::fmt::Write;
 
-use ifco::machine::{Bound, Limits};
+use ifco::machine::{Bound, Level, Limits};
 
 use super::layers::{LayerTime, Recurrent};
+use super::size::LayerSize;
 use super::{BatchReport, Report};
 use crate::output::{count, short, table, thousands};
 
-pub fn machine(limits: &Limits) -> String {
+/// What the machine can do, and what that allows layers of these sizes.
+pub fn machine(limits: &Limits, layers: &[LayerSize]) -> String {
+    let mut text = format!(
+        "this machine with {}, {}:\n\n{}\n{}",
+        limits.isa,
+        count(limits.threads, "thread"),
+        levels(limits),
+        sizes(limits)
+    );
+    if !layers.is_empty() {
+        let _ = write!(text, "\n{}", possible(limits, layers));
+    }
+    text
+}
+
+/// One figure for each level of the memory.
+fn levels(limits: &Limits) -> String {
     let header = ["", "GB/s", "GFLOP/s", "a thread has"];
     let mut rows = vec![vec![
         "multiply-adds in registers".into(),
@@ -16,24 +33,56 @@ pub fn machine(limits: &Limits) -> String {
         figure(limits.fma_gflops),
         String::new(),
     ]];
-    for limit in &limits.levels {
-        rows.push(vec![
-            format!("matrix × vector from {}", limit.level),
-            figure(limit.bandwidth_gbs),
-            // Two operations for each 4 bytes.
-            figure(limit.bandwidth_gbs / 2.0),
-            match limit.bytes_per_thread {
-                usize::MAX => String::new(),
-                bytes => size(bytes),
-            },
-        ]);
+    let caches = limits.caches.iter();
+    let caches = caches.map(|cache| (cache.level, size(cache.bytes_per_thread)));
+    for (level, size) in caches.chain([(Level::Memory, String::new())]) {
+        if let Some(gbs) = limits.level_gbs(level) {
+            let [gbs, gflops] = speed(gbs);
+            rows.push(vec![
+                format!("matrix × vector from {level}"),
+                gbs,
+                gflops,
+                size,
+            ]);
+        }
     }
-    format!(
-        "this machine with {}, {}:\n\n{}",
-        limits.isa,
-        count(limits.threads, "thread"),
-        table(&header, &[1, 2, 3], rows)
-    )
+    table(&header, &[1, 2, 3], rows)
+}
+
+/// The curve behind these figures.
+fn sizes(limits: &Limits) -> String {
+    let header = ["a thread reads", "GB/s", "GFLOP/s", "from"];
+    let readings = limits.bandwidth.readings().iter();
+    let rows = readings
+        .map(|reading| {
+            let [gbs, gflops] = speed(reading.gbs);
+            let from = limits.level(reading.bytes_per_thread).to_string();
+            vec![size(reading.bytes_per_thread), gbs, gflops, from]
+        })
+        .collect();
+    table(&header, &[0, 1, 2], rows)
+}
+
+/// GB/s of a matrix × vector product, and its GFLOP/s: two operations for each 4 bytes.
+fn speed(gbs: f64) -> [String; 2] {
+    [figure(gbs), figure(gbs / 2.0)]
+}
+
+fn possible(limits: &Limits, layers: &[LayerSize]) -> String {
+    let header = ["layer", "possible", "takes at least", ""];
+    let rows = layers
+        .iter()
+        .map(|layer| {
+            let limit = limits.layer(&layer.shape);
+            vec![
+                layer.to_string(),
+                format!("{} GFLOP/s", figure(limit.gflops)),
+                duration(layer.shape.flops() / limit.gflops / 1e9),
+                reason(limit.bound, layer.shape.recurrent_bytes()),
+            ]
+        })
+        .collect();
+    table(&header, &[1, 2], rows)
 }
 
 pub fn report(report: &Report<'_>) -> String {
@@ -187,14 +236,18 @@ fn sentences(text: &mut String, batch: &BatchReport, is_reduced: bool) {
 }
 
 fn in_words(recurrent: &Recurrent, share: f64) -> String {
-    let bound = recurrent.bound;
-    let reason = match bound {
-        Bound::Arithmetic => bound.to_string(),
-        Bound::Weights(_) => format!("{bound} ({})", size(recurrent.recurrent_bytes)),
-    };
+    let reason = reason(recurrent.bound, recurrent.recurrent_bytes);
     // Far from the limit, something else holds it up.
     let when = if share < 0.5 { " at 100 %," } else { "" };
     format!("{} of what this CPU can do:{when} {reason}", percent(share))
+}
+
+/// What holds a layer up whose recurrent weights are so many bytes.
+fn reason(bound: Bound, bytes: usize) -> String {
+    match bound {
+        Bound::Arithmetic => bound.to_string(),
+        Bound::Weights(_) => format!("{bound} ({})", size(bytes)),
+    }
 }
 
 /// `12.3 µs`, in three digits.
@@ -242,7 +295,6 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ifco::machine::Level;
 
     #[test]
     fn the_share_in_words() {
