@@ -23,6 +23,8 @@ use crate::{
 mod extras;
 #[path = "../../tests/numbers/mod.rs"]
 mod numbers;
+mod small;
+mod training;
 
 use numbers::Numbers;
 
@@ -308,18 +310,11 @@ fn any_plan(work: &Work, numbers: &mut Numbers) -> Plan {
     }
 }
 
-/// Few under Miri, which is thousands of times slower.
-const ROWS: usize = if cfg!(miri) { 2 } else { 70 };
-const STEPS: usize = if cfg!(miri) { 2 } else { 5 };
+const ROWS: usize = 70;
+const STEPS: usize = 5;
 const BATCHES: [usize; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 70];
-const UNITS: &[usize] = match cfg!(miri) {
-    true => &[9],
-    false => &[1, 3, 8, 16, 17, 24, 40, 100],
-};
-const FEATURES: &[usize] = match cfg!(miri) {
-    true => &[2],
-    false => &[0, 1, 5, 39],
-};
+const UNITS: [usize; 8] = [1, 3, 8, 16, 17, 24, 40, 100];
+const FEATURES: [usize; 4] = [0, 1, 5, 39];
 
 /// On every instruction set: all rows as the textbook has them, and some rows, in any division,
 /// as they are among all.
@@ -355,7 +350,7 @@ fn examine_kind(kind: Kind, seed: u64) {
     for units in UNITS {
         for features in FEATURES {
             for pair in pairs.by_ref().take(2) {
-                let cells = vec![cell(kind, (*features, *units), *pair, &mut numbers)];
+                let cells = vec![cell(kind, (features, units), *pair, &mut numbers)];
                 let question = Question::new(cells, (ROWS, STEPS), &mut numbers);
                 let what = format!("{kind:?} {features} → {units}, {pair:?}");
                 examine(&question, &what, &mut numbers);
@@ -365,27 +360,31 @@ fn examine_kind(kind: Kind, seed: u64) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "`small` has each piece of its unsafe code")]
 fn an_lstm_is_the_textbook_on_every_instruction_set() {
     examine_kind(Kind::Lstm, 1);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "`small` has each piece of its unsafe code")]
 fn a_gru_is_the_textbook_on_every_instruction_set() {
     examine_kind(Kind::Gru { reset_after: true }, 2);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "`small` has each piece of its unsafe code")]
 fn a_gru_that_resets_before_is_the_textbook_on_every_instruction_set() {
     examine_kind(Kind::Gru { reset_after: false }, 3);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "`small` has each piece of its unsafe code")]
 fn a_simple_rnn_is_the_textbook_on_every_instruction_set() {
     examine_kind(Kind::SimpleRnn, 4);
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes hours")]
+#[cfg_attr(miri, ignore = "`small` has each piece of its unsafe code")]
 fn stacked_cells_are_the_textbook_on_every_instruction_set() {
     let mut numbers = Numbers(5);
     for number in 0..24 {
@@ -408,9 +407,10 @@ fn stacked_cells_are_the_textbook_on_every_instruction_set() {
 
 /// `tests/options.rs` goes through all combinations, on the best instruction set.
 #[test]
+#[cfg_attr(miri, ignore = "`small` has each piece of its unsafe code")]
 fn an_lstm_with_options_is_the_textbook_on_every_instruction_set() {
     let mut numbers = Numbers(9);
-    for number in 0..if cfg!(miri) { 2 } else { 40 } {
+    for number in 0..40 {
         // 31 and the number of combinations have no common divisor: all options take turns.
         let combination = (number + 1) * 31 * 5 % extras::COMBINATIONS;
         let sizes = (
@@ -427,7 +427,7 @@ fn an_lstm_with_options_is_the_textbook_on_every_instruction_set() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes hours")]
+#[cfg_attr(miri, ignore = "`small` has each piece of its unsafe code")]
 fn many_steps_go_through_many_chunks() {
     let mut numbers = Numbers(6);
     for kind in KINDS {
@@ -442,7 +442,7 @@ fn many_steps_go_through_many_chunks() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes hours")]
+#[cfg_attr(miri, ignore = "`small` has each piece of its unsafe code")]
 fn a_nan_is_handed_on_and_stays_in_its_row() {
     let mut numbers = Numbers(7);
     for isa in Isa::all() {
@@ -473,7 +473,7 @@ fn a_nan_is_handed_on_and_stays_in_its_row() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes hours")]
+#[cfg_attr(miri, ignore = "`small` has each piece of its unsafe code")]
 fn the_greatest_inputs_saturate() {
     let mut numbers = Numbers(8);
     for isa in Isa::all() {

@@ -7,13 +7,33 @@ use super::Simd;
 #[derive(Clone, Copy)]
 pub(crate) struct Portable<const LANES: usize>;
 
+/// An array of `LANES` values, made lane by lane. Under Miri, which takes many times as long for the
+/// library's calls as for the values, by a loop.
+macro_rules! lanes {
+    ($lane:ident => $value:expr) => {
+        if cfg!(miri) {
+            let mut values = [0.0; LANES];
+            let mut $lane = 0;
+            while $lane < LANES {
+                values[$lane] = $value;
+                $lane += 1;
+            }
+            values
+        } else {
+            std::array::from_fn(|$lane| $value)
+        }
+    };
+}
+
+pub(super) use lanes;
+
 #[inline(always)]
 fn each<const LANES: usize>(
     a: [f32; LANES],
     b: [f32; LANES],
     of: impl Fn(f32, f32) -> f32,
 ) -> [f32; LANES] {
-    std::array::from_fn(|lane| of(a[lane], b[lane]))
+    lanes!(lane => of(a[lane], b[lane]))
 }
 
 impl<const LANES: usize> Simd for Portable<LANES> {

@@ -6,6 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::Set;
+use super::portable::lanes;
 use super::{Isa, Kernel, Portable, Simd};
 
 /// The vectors of an instruction set as words.
@@ -261,8 +262,8 @@ fn widened<const LANES: usize>(
     widen: impl Fn(u8) -> u16,
 ) -> [[f32; LANES]; 2] {
     let pick = |first: usize| {
-        words.map(|word| {
-            let bytes = word.to_bits().to_ne_bytes();
+        lanes!(lane => {
+            let bytes = words[lane].to_bits().to_ne_bytes();
             let (low, high) = (widen(bytes[first]), widen(bytes[first + 2]));
             f32::from_bits(u32::from(low) | u32::from(high) << 16)
         })
@@ -273,12 +274,12 @@ fn widened<const LANES: usize>(
 impl<const LANES: usize> Words for Portable<LANES> {
     #[inline(always)]
     fn low_halves(self, words: [f32; LANES]) -> [f32; LANES] {
-        words.map(|word| f32::from_bits(word.to_bits() << 16))
+        lanes!(lane => f32::from_bits(words[lane].to_bits() << 16))
     }
 
     #[inline(always)]
     fn high_halves(self, words: [f32; LANES]) -> [f32; LANES] {
-        words.map(|word| f32::from_bits(word.to_bits() & 0xffff_0000))
+        lanes!(lane => f32::from_bits(words[lane].to_bits() & 0xffff_0000))
     }
 
     #[inline(always)]
@@ -297,7 +298,7 @@ impl<const LANES: usize> Words for Portable<LANES> {
             let bits = word.to_bits();
             (i32::from(bits as i16), i32::from((bits >> 16) as i16))
         };
-        std::array::from_fn(|lane| {
+        lanes!(lane => {
             let (a, b) = (halves(a[lane]), halves(b[lane]));
             let products = (a.0 * b.0).wrapping_add(a.1 * b.1);
             f32::from_bits(sum[lane].to_bits().wrapping_add(products as u32))
@@ -306,13 +307,11 @@ impl<const LANES: usize> Words for Portable<LANES> {
 
     #[inline(always)]
     fn add_integers(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
-        std::array::from_fn(|lane| {
-            f32::from_bits(a[lane].to_bits().wrapping_add(b[lane].to_bits()))
-        })
+        lanes!(lane => f32::from_bits(a[lane].to_bits().wrapping_add(b[lane].to_bits())))
     }
 
     #[inline(always)]
     fn integers_to_floats(self, integers: [f32; LANES]) -> [f32; LANES] {
-        integers.map(|word| (word.to_bits() as i32) as f32)
+        lanes!(lane => (integers[lane].to_bits() as i32) as f32)
     }
 }

@@ -18,8 +18,9 @@ const ROWS_TOGETHER: usize = 96;
 /// So deep a panel stays near while the rows pass. What is deeper comes in parts, of the same sums.
 const DEPTH_TOGETHER: usize = 512;
 
-/// So many multiplications, and rows, are worth a thread of their own.
-const WORTH_A_THREAD: usize = 1 << 19;
+/// So many multiplications, and rows, are worth a thread of their own. Few under Miri, which has no
+/// time for large products, but is to see what threads do.
+const WORTH_A_THREAD: usize = if cfg!(miri) { 1 << 9 } else { 1 << 19 };
 const ROWS_OF_A_THREAD: usize = 6;
 
 /// What the sums of a product start from.
@@ -434,7 +435,11 @@ mod tests {
     #[test]
     fn gates_are_packed_and_turned() {
         // More than one panel, one block and one part of the depth; columns that fill no vector.
-        for (rows, units, gates) in [(5, 3, 0..4), (70, 21, 1..3), (600, 160, 0..4)] {
+        let sizes = match cfg!(miri) {
+            true => [(5, 3, 0..4), (18, 9, 1..3), (520, 1, 0..1)],
+            false => [(5, 3, 0..4), (70, 21, 1..3), (600, 160, 0..4)],
+        };
+        for (rows, units, gates) in sizes {
             let matrix = numbers(rows, 4 * units);
             let wide = units.next_multiple_of(Isa::best().lanes());
             let of = Gates {
@@ -443,7 +448,7 @@ mod tests {
                 units,
                 wide,
             };
-            let count = 7;
+            let count = if cfg!(miri) { 2 } else { 7 };
             let left = numbers(count, rows);
             let factor = Factor::of_gates(Isa::best(), &of);
             let mut out = vec![9.0; count * factor.columns()];
