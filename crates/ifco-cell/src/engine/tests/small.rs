@@ -58,6 +58,9 @@ fn layers(numbers: &mut Numbers) -> Vec<(Vec<Cell>, usize)> {
         ],
         3,
     );
+    // Whose stream goes from one kernel to the next.
+    let plain = [(2, 3), (3, 5)].map(|of| cell(Kind::Lstm, of, FUSED, numbers));
+    add(plain.into(), 2);
     layers
 }
 
@@ -91,6 +94,11 @@ fn can(plan: &Plan, work: &Work) -> bool {
 /// The question to a layer with now these options and now those.
 fn question(number: usize, cells: Vec<Cell>, rows: usize, numbers: &mut Numbers) -> Question {
     let mut question = Question::new(cells, (rows, TIME), numbers);
+    let is_longer = |cell: &Cell| matches!(cell, Cell::Lstm(lstm) if lstm.has_longer_step());
+    if question.layer.cells().iter().any(is_longer) {
+        let counts = |(row, time)| (row + time) % 3 > 0;
+        question.mask = Some(Array2::from_shape_fn((rows, TIME), counts));
+    }
     let bit = |bit: usize| number >> bit & 1 == 1;
     question.layer.options = SequenceOptions {
         return_sequences: !bit(0),
