@@ -21,8 +21,8 @@ const ROWS_AT_ONCE: usize = 64;
 const FEW_FEATURES: usize = 4;
 
 /// So many features (the last ones) wait for the chain of h·U in any case where a row is one group
-/// of panels: a step has to wait for the gates of the step before, and that is their time.
-const LATE_FEATURES: usize = 12;
+/// of 1, 2 or 3 panels: a step has to wait for the gates of the step before, and that is their time.
+const LATE_FEATURES: [usize; MOST_PANELS] = [28, 12, 5];
 
 /// Memory that several threads write, each in places of its own.
 #[derive(Clone, Copy)]
@@ -230,11 +230,12 @@ impl<'a> Block<'a> {
         // Alone there is nothing to wait for between two steps.
         let together = if self.members == 1 { steps } else { 1 };
         // The features whose x·W is there before the first step: the first ones.
-        let early = match cell.features {
-            all if gates.layout.panels() <= MOST_PANELS => all.saturating_sub(LATE_FEATURES),
-            all if all <= FEW_FEATURES => 0,
-            all => all,
+        let late = match LATE_FEATURES.get(gates.layout.panels().saturating_sub(1)) {
+            Some(late) => *late,
+            None if cell.features <= FEW_FEATURES => FEW_FEATURES,
+            None => 0,
         };
+        let early = cell.features.saturating_sub(late);
         // SAFETY: panels and steps are within the scratch that was planned for them, and the panels
         // are this member's.
         unsafe {
