@@ -2,11 +2,11 @@
 //!
 //! A page of 4 KiB lies anywhere in the machine's memory: 512 KiB of weights in such pages compete
 //! with each other for places of a cache that could hold twice as much, and the processor
-//! remembers only so many pages' places. On Linux large buffers therefore ask for pages of 2 MiB:
-//! those of 2 MiB and more have their own, and smaller ones share one.
+//! remembers only so many pages' places. On Linux buffers that last, such as weights, therefore lie in
+//! pages of 2 MiB: those of 2 MiB and more have their own, and smaller ones share one. A buffer of a
+//! moment would wait for the system to clear them.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -32,8 +32,16 @@ const WORTH_A_PART: usize = PAGE / 16;
 pub(crate) struct Buffer {
     first: NonNull<Line>,
     lines: usize,
-    /// The page that it is a part of; otherwise the memory is its own.
-    page: Option<Arc<Page>>,
+    place: Place,
+}
+
+/// Where a buffer lies.
+#[derive(Debug)]
+enum Place {
+    /// In memory of its own, of this layout.
+    Own(Layout),
+    /// In this page, with others.
+    Shared(#[allow(dead_code, reason = "lives as long as the buffer")] Arc<Page>),
 }
 
 // SAFETY: a buffer is the only one that has its lines.
@@ -46,7 +54,7 @@ impl Default for Buffer {
         Self {
             first: NonNull::dangling(),
             lines: 0,
-            page: None,
+            place: Place::Own(Layout::new::<()>()),
         }
     }
 }
@@ -54,33 +62,48 @@ impl Default for Buffer {
 impl Buffer {
     pub(crate) fn zeros(values: usize) -> Self {
         let lines = values.div_ceil(LINE);
-        let bytes = lines.saturating_mul(size_of::<Line>());
-        let buffer = match bytes {
-            0 => return Self::default(),
+        match lines {
+            0 => Self::default(),
+            lines => Self::own(lines, align_of::<Line>()),
+        }
+    }
+
+    /// The same for what lasts.
+    pub(crate) fn lasting_zeros(values: usize) -> Self {
+        let lines = values.div_ceil(LINE);
+        match lines.saturating_mul(size_of::<Line>()) {
             WORTH_A_PART..PAGE if PAGES => {
                 let (page, first) = Page::part(lines);
-                Self {
-                    first,
-                    lines,
-                    page: Some(page),
-                }
+                Self::cleared(first, lines, Place::Shared(page))
             }
-            _ => Self {
-                first: take(layout(lines)).cast(),
-                lines,
-                page: None,
-            },
-        };
-        // SAFETY: the memory is ours, and so large.
-        unsafe { buffer.first.write_bytes(0, lines) };
-        buffer
+            PAGE.. if PAGES => Self::own(lines, PAGE),
+            _ => Self::zeros(values),
+        }
+    }
+
+    /// In memory of its own, of at least a line.
+    fn own(lines: usize, align: usize) -> Self {
+        let layout = Layout::array::<Line>(lines).and_then(|layout| layout.align_to(align));
+        // No memory is so large.
+        let layout = layout.unwrap_or_else(|_| handle_alloc_error(Layout::new::<Line>()));
+        Self::cleared(take(layout).cast(), lines, Place::Own(layout))
+    }
+
+    fn cleared(first: NonNull<Line>, lines: usize, place: Place) -> Self {
+        // SAFETY: the place is ours, and so large.
+        unsafe { first.write_bytes(0, lines) };
+        Self {
+            first,
+            lines,
+            place,
+        }
     }
 
     /// At least so many values; whatever they are.
     pub(super) fn grow(&mut self, values: usize) {
         if self.lines < values.div_ceil(LINE) {
             // No copy of what nobody needs.
-            *self = Self::zeros(values);
+            *self = Self::lasting_zeros(values);
         }
     }
 
@@ -108,7 +131,10 @@ impl Buffer {
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut copy = Self::zeros(self.len());
+        let mut copy = match self.place {
+            Place::Own(layout) if layout.align() < PAGE => Self::zeros(self.len()),
+            _ => Self::lasting_zeros(self.len()),
+        };
         copy.as_mut_slice().copy_from_slice(self.as_slice());
         copy
     }
@@ -116,22 +142,11 @@ impl Clone for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.page.is_none() && self.lines > 0 {
-            // SAFETY: taken with the same layout, by `zeros`.
-            unsafe { dealloc(self.first.as_ptr().cast(), layout(self.lines)) };
+        if let (Place::Own(layout), 1..) = (&self.place, self.lines) {
+            // SAFETY: taken with the same layout, by `own`.
+            unsafe { dealloc(self.first.as_ptr().cast(), *layout) };
         }
     }
-}
-
-/// Of memory of one buffer.
-fn layout(lines: usize) -> Layout {
-    let layout = Layout::array::<Line>(lines);
-    let layout = layout.and_then(|layout| match layout.size() {
-        PAGE.. if PAGES => layout.align_to(PAGE),
-        _ => Ok(layout),
-    });
-    // No memory is so large.
-    layout.unwrap_or_else(|_| handle_alloc_error(Layout::new::<Line>()))
 }
 
 /// Memory that nobody has written to.
@@ -139,28 +154,25 @@ fn take(layout: Layout) -> NonNull<u8> {
     // SAFETY: nobody asks for no bytes.
     let memory = NonNull::new(unsafe { alloc(layout) });
     let memory = memory.unwrap_or_else(|| handle_alloc_error(layout));
-    if layout.align() == PAGE {
-        // SAFETY: so many bytes were taken.
-        want_large_pages(unsafe {
-            std::slice::from_raw_parts_mut(memory.as_ptr().cast(), layout.size())
-        });
-    }
+    want_large_pages(memory, layout.size());
     memory
 }
 
-/// Asks for large pages where memory was not written to yet.
-fn want_large_pages(memory: &mut [MaybeUninit<u8>]) {
+/// Asks for large pages where so many bytes that were not written to yet fill some.
+fn want_large_pages(memory: NonNull<u8>, bytes: usize) {
     #[cfg(all(target_os = "linux", not(miri)))]
-    // SAFETY: memory that is ours, whose contents stay as they are. Where the kernel has no such
-    // pages it says so, and nothing is lost.
-    unsafe {
-        libc::madvise(
-            memory.as_mut_ptr().cast(),
-            memory.len(),
-            libc::MADV_HUGEPAGE,
-        )
-    };
-    let _ = memory;
+    {
+        let start = memory.addr().get();
+        let first = start.next_multiple_of(PAGE);
+        let whole = (start + bytes).saturating_sub(first) / PAGE * PAGE;
+        if whole > 0 {
+            let at = memory.as_ptr().wrapping_add(first - start);
+            // SAFETY: whole pages of memory that is ours; their contents stay as they are. Where
+            // the kernel has no such pages it says so, and nothing is lost.
+            unsafe { libc::madvise(at.cast(), whole, libc::MADV_HUGEPAGE) };
+        }
+    }
+    let _ = (memory, bytes);
 }
 
 /// A large page that several buffers share, and that is given back with the last of them.
@@ -218,8 +230,11 @@ mod tests {
 
     #[test]
     fn values_are_zeros_that_begin_at_a_line() {
-        for values in SIZES {
-            let buffer = Buffer::zeros(values);
+        let both = SIZES.map(|values| (values, Buffer::zeros(values)));
+        let both = both
+            .into_iter()
+            .chain(SIZES.map(|values| (values, Buffer::lasting_zeros(values))));
+        for (values, buffer) in both {
             assert_eq!(buffer.len(), values.next_multiple_of(LINE));
             assert!(buffer.as_slice().iter().all(|value| *value == 0.0));
             assert!(buffer.as_slice().as_ptr().addr().is_multiple_of(64));
@@ -229,7 +244,7 @@ mod tests {
     #[test]
     fn each_buffer_has_its_own_values() {
         let sizes = SIZES.into_iter().chain([SIZES[4] * 3 / 5; 20]);
-        let mut buffers: Vec<Buffer> = sizes.map(Buffer::zeros).collect();
+        let mut buffers: Vec<Buffer> = sizes.map(Buffer::lasting_zeros).collect();
         let fill = |buffers: &mut [Buffer], add: f32| {
             for (number, buffer) in buffers.iter_mut().enumerate() {
                 buffer.as_mut_slice().fill(number as f32 + add);

@@ -163,7 +163,7 @@ impl Layout {
     /// The bias, or zeros: `[panel][vector][lane]`.
     pub(super) fn pack_bias(&self, bias: Option<&[f32]>) -> Buffer {
         let width = self.vectors * self.lanes;
-        let mut packed = Buffer::zeros(self.panels() * width);
+        let mut packed = Buffer::lasting_zeros(self.panels() * width);
         if let Some(bias) = bias {
             for (panel, to) in packed
                 .as_mut_slice()
@@ -191,7 +191,7 @@ impl Layout {
     pub(super) fn pack(&self, matrix: ArrayView2<'_, f32>, arithmetic: Arithmetic) -> Panels {
         let (depth, width) = (matrix.nrows(), self.width());
         let stride = arithmetic.column(depth) * width;
-        let mut values = Buffer::zeros(self.panels() * stride);
+        let mut values = Buffer::lasting_zeros(self.panels() * stride);
         let mut wide = Vec::new();
         for panel in 0..self.panels() {
             let to = &mut values.as_mut_slice()[panel * stride..][..stride];

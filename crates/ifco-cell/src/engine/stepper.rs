@@ -143,7 +143,7 @@ impl Stepper {
     ) -> Self {
         let packed_cells = packed.get_or_init(|| Packed::new(&cells, precision));
         let scratch = Scratch::of(&packed_cells.cells, &PLAN);
-        let mut buffer = Buffer::zeros(scratch.shared + scratch.own);
+        let mut buffer = Buffer::lasting_zeros(scratch.shared + scratch.own);
         Self {
             plain: Plain::of(packed_cells, &scratch, buffer.as_mut_ptr()),
             buffer,

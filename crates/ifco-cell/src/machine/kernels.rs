@@ -108,7 +108,7 @@ impl Stream {
         let values = bytes / size_of::<f32>();
         let row = isa.run(RowLength);
         let length = (values / row).max(1) * row;
-        let mut matrix = Buffer::zeros(length);
+        let mut matrix = Buffer::lasting_zeros(length);
         // Alternating signs below keep the sums from growing.
         matrix.as_mut_slice().fill(1e-3);
         let vector = std::array::from_fn(|row| if row % 2 == 0 { 1.0 } else { -1.0 });

@@ -37,7 +37,7 @@ impl TrainingMemory {
     pub(super) fn lend(&self, values: usize) -> Loan {
         let buffer = self.0.take(values);
         Loan {
-            buffer: buffer.unwrap_or_else(|| Buffer::zeros(values)),
+            buffer: buffer.unwrap_or_else(|| Buffer::lasting_zeros(values)),
             owner: self.clone(),
         }
     }
