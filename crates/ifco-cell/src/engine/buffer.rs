@@ -38,6 +38,8 @@ pub(crate) struct Buffer {
 /// Where a buffer lies.
 #[derive(Debug)]
 enum Place {
+    /// Nowhere: it has no values.
+    Nowhere,
     /// In memory of its own, of this layout.
     Own(Layout),
     /// In this page, with others.
@@ -54,7 +56,7 @@ impl Default for Buffer {
         Self {
             first: NonNull::dangling(),
             lines: 0,
-            place: Place::Own(Layout::new::<()>()),
+            place: Place::Nowhere,
         }
     }
 }
@@ -131,10 +133,8 @@ impl Buffer {
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut copy = match self.place {
-            Place::Own(layout) if layout.align() < PAGE => Self::zeros(self.len()),
-            _ => Self::lasting_zeros(self.len()),
-        };
+        // Weights are cloned, and streams: what lasts.
+        let mut copy = Self::lasting_zeros(self.len());
         copy.as_mut_slice().copy_from_slice(self.as_slice());
         copy
     }
@@ -142,7 +142,7 @@ impl Clone for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let (Place::Own(layout), 1..) = (&self.place, self.lines) {
+        if let Place::Own(layout) = &self.place {
             // SAFETY: taken with the same layout, by `own`.
             unsafe { dealloc(self.first.as_ptr().cast(), *layout) };
         }

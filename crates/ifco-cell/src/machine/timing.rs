@@ -68,14 +68,19 @@ pub(super) fn best_rate<W: Work>(threads: usize, make: impl Fn() -> W + Sync) ->
         let others: Vec<Vec<Sample>> = joined.filter_map(Result::ok).collect();
         (own_samples, others)
     });
-    let rates = own_samples.iter().enumerate().map(|(index, own)| {
+    Rate {
+        per_second: best(&own_samples, &others),
+        threads: 1 + others.len(),
+    }
+}
+
+/// The best sample of all threads.
+fn best(own: &[Sample], others: &[Vec<Sample>]) -> f64 {
+    let rates = own.iter().enumerate().map(|(index, own)| {
         let others = others.iter().filter_map(|samples| samples.get(index));
         together(own, others)
     });
-    Rate {
-        per_second: rates.fold(0.0, f64::max),
-        threads: 1 + others.len(),
-    }
+    rates.fold(0.0, f64::max)
 }
 
 /// What one thread did, and when.
@@ -153,14 +158,19 @@ impl StartingLine {
 mod tests {
     use super::*;
 
+    /// Ten of something, between two seconds of a test.
+    fn sample(begin: Instant, from: u64, to: u64) -> Sample {
+        Sample {
+            amount: 10.0,
+            start: begin + Duration::from_secs(from),
+            end: begin + Duration::from_secs(to),
+        }
+    }
+
     #[test]
     fn threads_that_take_turns_are_no_faster_than_one() {
         let now = Instant::now();
-        let sample = |from: u64, to: u64| Sample {
-            amount: 10.0,
-            start: now + Duration::from_secs(from),
-            end: now + Duration::from_secs(to),
-        };
+        let sample = |from, to| sample(now, from, to);
         let alone = sample(0, 2);
         assert_eq!(together(&alone, [].iter()), 5.0);
         assert_eq!(together(&alone, [sample(0, 2)].iter()), 10.0);
@@ -169,7 +179,24 @@ mod tests {
 
     #[test]
     fn the_best_sample_of_all_threads_counts() {
-        /// Done at once, but for every other time.
+        let now = Instant::now();
+        let samples = |of: &[(u64, u64)]| -> Vec<Sample> {
+            of.iter()
+                .map(|(from, to)| sample(now, *from, *to))
+                .collect()
+        };
+        let own = samples(&[(0, 10), (10, 12), (20, 21)]);
+        assert_eq!(best(&own, &[]), 10.0);
+        // Of the last one the other thread was late.
+        let other = samples(&[(0, 10), (10, 12), (20, 40)]);
+        assert_eq!(best(&own, &[other]), 10.0);
+        assert_eq!(best(&own, &[samples(&[(0, 4), (10, 14), (20, 25)])]), 5.0);
+        assert_eq!(best(&[], &[]), 0.0);
+    }
+
+    #[test]
+    fn nothing_is_faster_than_it_is() {
+        /// Takes a sample's time, and every other time ten.
         struct Uneven(usize);
         impl Work for Uneven {
             fn run(&mut self, repeats: usize) -> f64 {
@@ -187,8 +214,7 @@ mod tests {
         }
         let rate = best_rate(1, || Uneven(0));
         assert_eq!(rate.threads, 1);
-        let most = 1.0 / SAMPLE.as_secs_f64();
-        assert!(rate.per_second > most / 5.0 && rate.per_second <= most);
+        assert!(rate.per_second > 0.0 && rate.per_second <= 1.0 / SAMPLE.as_secs_f64());
     }
 
     #[test]
