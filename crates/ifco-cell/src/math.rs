@@ -22,7 +22,7 @@
 //! and y needs no multiplication to fall apart in n and r. The rounding of y is one more of the
 //! roundings of a sum: at most 2⁻²⁴ of x, of which σ and tanh leave 2e-8 at most.
 
-use crate::engine::simd::{Portable, Simd};
+use crate::engine::simd::{Nearest, Portable, Simd};
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 const LN2: f32 = std::f32::consts::LN_2;
@@ -45,9 +45,9 @@ pub(crate) const TANH_EXPONENT: f32 = -2.0 * LOG2_E;
 
 // Minimax fits, the coefficients rounded one after the other.
 
-/// 2^r ≈ 1 + A1·r + A2·r² + A3·r³ for r from 0 to 1/16, within 1.4e-9.
-const SIXTEENTH_FROM_ZERO: [f32; 3] = [0.693_147_6, 0.240_184_9, 0.056_662_988];
-/// The same up to 1/8, within 2.2e-8.
+/// 2^r ≈ 1 + A1·r + A2·r² for r from 0 to 1/32, within 6.6e-8.
+const THIRTY_SECOND_FROM_ZERO: [f32; 2] = [0.693_123_76, 0.242_652_7];
+/// The same with A3·r³ up to 1/8, within 2.2e-8.
 const EIGHTH_FROM_ZERO: [f32; 3] = [0.693_150_7, 0.240_055_01, 0.057_863_01];
 /// The same for |r| ≤ 1/16, within 2.6e-8.
 const EIGHTH: [f32; 3] = [0.693_147_24, 0.240_257_52, 0.055_488_97];
@@ -86,50 +86,44 @@ fn polynomial<S: Simd>(s: S, r: S::F32, [c0, c1, c2, c3, c4]: [f32; 5]) -> S::F3
     s.mul_add(square, high, low)
 }
 
+/// c₀ + c₁·r + …, one operation after the other.
+#[inline(always)]
+fn short_polynomial<S: Simd, const N: usize>(s: S, r: S::F32, coefficients: [f32; N]) -> S::F32 {
+    let mut sum = s.splat(coefficients[N - 1]);
+    for coefficient in coefficients.into_iter().rev().skip(1) {
+        sum = s.mul_add(r, sum, s.splat(coefficient));
+    }
+    sum
+}
+
 /// 1 + 2^y, or where that is no number of `f32` infinity or the greatest power of two below 2¹²⁷.
 #[inline(always)]
 pub(crate) fn one_plus_exp2<S: Simd>(s: S, y: S::F32) -> S::F32 {
-    let (power, r) = s.exp2_parts(y);
+    let (power, r) = s.exp2_below(y);
     let one = s.splat(1.0);
-    let rest = match S::OCTAVE_BITS {
-        0 => s.mul_add(r, polynomial(s, r, WHOLE), one),
-        bits => {
-            let [a1, a2, a3] = match (bits, S::REST_FROM_ZERO) {
-                (3, false) => EIGHTH,
-                (3, true) => EIGHTH_FROM_ZERO,
-                _ => SIXTEENTH_FROM_ZERO,
-            };
-            let sum = s.mul_add(r, s.splat(a3), s.splat(a2));
-            let sum = s.mul_add(r, sum, s.splat(a1));
-            s.mul_add(r, sum, one)
-        }
+    let slope = match (S::BELOW_BITS, S::NEAREST_BITS) {
+        (5, _) => short_polynomial(s, r, THIRTY_SECOND_FROM_ZERO),
+        (3, _) => short_polynomial(s, r, EIGHTH_FROM_ZERO),
+        (_, 3) => short_polynomial(s, r, EIGHTH),
+        _ => polynomial(s, r, WHOLE),
     };
-    s.mul_add(rest, power, one)
+    s.mul_add(s.mul_add(r, slope, one), power, one)
 }
 
 /// tanh x of y = −2x·log₂ e, as a fraction: −m and 2 + m.
 #[inline(always)]
 pub(crate) fn tanh_fraction<S: Simd>(s: S, y: S::F32) -> (S::F32, S::F32) {
-    // Beyond it, tanh is 1 or −1 to the last bit.
-    let y = s.at_most(s.splat(30.0), s.at_least(s.splat(-30.0), y));
-    let (n, r) = s.nearest_power(y);
-    let power = s.power_of_two(n);
-    let high = match S::OCTAVE_BITS {
-        0 => polynomial(s, r, WHOLE_M1),
-        3 => {
-            let [b2, b3, b4] = EIGHTH_M1;
-            let high = s.mul_add(r, s.splat(b4), s.splat(b3));
-            s.mul_add(r, high, s.splat(b2))
-        }
-        _ => {
-            let [b2, b3] = SIXTEENTH_M1;
-            s.mul_add(r, s.splat(b3), s.splat(b2))
-        }
+    // Beyond 30, tanh is 1 or −1 to the last bit.
+    let Nearest { power, lost, rest } = s.nearest_exp2(y, 30.0);
+    let high = match S::NEAREST_BITS {
+        4 => short_polynomial(s, rest, SIXTEENTH_M1),
+        3 => short_polynomial(s, rest, EIGHTH_M1),
+        _ => polynomial(s, rest, WHOLE_M1),
     };
     // Near 0 the power is 1, and nothing is lost; elsewhere what its rounding has lost counts.
-    let low = s.mul_add(r, s.splat(LN2), s.power_of_two_error(n));
-    let rest = s.mul_add(s.mul(r, r), high, low);
-    let minus_m = s.neg_mul_add(power, rest, s.sub(s.splat(1.0), power));
+    let low = s.mul_add(rest, s.splat(LN2), lost);
+    let q = s.mul_add(s.mul(rest, rest), high, low);
+    let minus_m = s.neg_mul_add(power, q, s.sub(s.splat(1.0), power));
     (minus_m, s.sub(s.splat(2.0), minus_m))
 }
 

@@ -78,50 +78,46 @@ pub(crate) trait Simd: Copy {
     /// The result must be a normal number.
     fn scale(self, a: Self::F32, shifted: Self::F32) -> Self::F32;
 
-    /// How finely powers of two are to be had at once: 2^(1 / 2^OCTAVE_BITS) from one to the next.
-    const OCTAVE_BITS: u32 = 0;
+    /// How finely [`nearest_exp2`](Self::nearest_exp2) divides: 2^(1 / 2^`NEAREST_BITS`) is from
+    /// one power to the next.
+    const NEAREST_BITS: u32 = 0;
 
-    /// The nearest such power to 2^y: its n, in the low bits of the first, as
-    /// [`power_of_two`](Self::power_of_two) takes it, and what is left of y.
+    /// 2^y as the nearest such power and what is left of y, so that power·2^rest is it. Any y is
+    /// allowed: beyond ±`most`, which is up to 126, the power is about 2^most, and no more than
+    /// 2^−most. The rest of a NaN is one.
     #[inline(always)]
-    fn nearest_power(self, y: Self::F32) -> (Self::F32, Self::F32) {
-        let round = self.splat(ROUND / (1u32 << Self::OCTAVE_BITS) as f32);
-        let shifted = self.add(y, round);
-        (shifted, self.sub(y, self.sub(shifted, round)))
+    fn nearest_exp2(self, y: Self::F32, most: f32) -> Nearest<Self::F32> {
+        let y = self.at_most(self.splat(most), self.at_least(self.splat(-most), y));
+        let round = self.splat(ROUND);
+        let n = self.add(y, round);
+        Nearest {
+            power: self.scale(self.splat(1.0), n),
+            lost: self.splat(0.0),
+            rest: self.sub(y, self.sub(n, round)),
+        }
     }
 
-    /// 2^y as a power and what is left of y, so that power·2^rest is it. Any y is allowed: beyond
-    /// the numbers of `f32` the power is the last one or infinity, and 0 or nearly so. The rest of
-    /// a NaN is one.
-    #[inline(always)]
-    fn exp2_parts(self, y: Self::F32) -> (Self::F32, Self::F32) {
-        nearest_exp2_parts(self, y)
-    }
+    /// How finely [`exp2_below`](Self::exp2_below) divides. 0: it is no better than the nearest one.
+    const BELOW_BITS: u32 = 0;
 
-    /// Whether that rest is from 0 to 2^−`OCTAVE_BITS`, the power being the one below 2^y. Otherwise
-    /// it is the nearest one, and the rest at most half as large.
-    const REST_FROM_ZERO: bool = false;
-
-    /// 2^(n / 2^`OCTAVE_BITS`), rounded, where n is in the low bits of `shifted`. The result must
-    /// be a normal number.
+    /// The same with the greatest power that is not above 2^y: the rest is from 0 to
+    /// 2^−`BELOW_BITS`. Beyond the numbers of `f32` the power is the last one or infinity, and 0 or
+    /// nearly so.
     #[inline(always)]
-    fn power_of_two(self, shifted: Self::F32) -> Self::F32 {
-        self.scale(self.splat(1.0), shifted)
-    }
-
-    /// What the rounding of [`power_of_two`](Self::power_of_two) has lost, as a part of it.
-    #[inline(always)]
-    fn power_of_two_error(self, _shifted: Self::F32) -> Self::F32 {
-        self.splat(0.0)
+    fn exp2_below(self, y: Self::F32) -> (Self::F32, Self::F32) {
+        let nearest = self.nearest_exp2(y, 126.0);
+        (nearest.power, nearest.rest)
     }
 }
 
-/// [`Simd::exp2_parts`] where no instruction takes any y.
-#[inline(always)]
-fn nearest_exp2_parts<S: Simd>(s: S, y: S::F32) -> (S::F32, S::F32) {
-    let y = s.at_most(s.splat(126.0), s.at_least(s.splat(-126.0), y));
-    let (n, rest) = s.nearest_power(y);
-    (s.power_of_two(n), rest)
+/// 2^y in two factors: a power of two that was looked up, and 2^`rest`.
+#[derive(Clone, Copy)]
+pub(crate) struct Nearest<F> {
+    /// Rounded.
+    pub(crate) power: F,
+    /// What that rounding has lost, as a part of the power.
+    pub(crate) lost: F,
+    pub(crate) rest: F,
 }
 
 /// Asks for the cache line at `from` to come into the level 2 cache. Any address is allowed.

@@ -232,10 +232,10 @@ const NORMAL: f64 = f32::MIN_POSITIVE as f64;
 
 #[test]
 #[ignore = "4 billion values: 15 s on two cores with --release; .ci/run runs it"]
-fn every_sigmoid_is_within_four_ulp() {
+fn every_sigmoid_is_within_five_ulp() {
     // Far out a normal number's exponents end.
     let small = (1.2e-38, 1.2e-38);
-    check(&on_vectors(Function::Sigmoid), right_sigmoid, 4.0, small);
+    check(&on_vectors(Function::Sigmoid), right_sigmoid, 5.0, small);
 }
 
 #[test]

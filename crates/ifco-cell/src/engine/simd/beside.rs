@@ -1,6 +1,6 @@
 //! Several vectors beside each other, as one long one.
 
-use super::Simd;
+use super::{Nearest, Simd};
 
 /// The vectors of `S`, `N` at a time.
 ///
@@ -31,8 +31,8 @@ impl<S: Simd, const N: usize> Simd for Beside<S, N> {
     type F32 = [S::F32; N];
     const LANES: usize = N * S::LANES;
     const SUMS: usize = S::SUMS / N;
-    const OCTAVE_BITS: u32 = S::OCTAVE_BITS;
-    const REST_FROM_ZERO: bool = S::REST_FROM_ZERO;
+    const NEAREST_BITS: u32 = S::NEAREST_BITS;
+    const BELOW_BITS: u32 = S::BELOW_BITS;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F32 {
@@ -68,10 +68,20 @@ impl<S: Simd, const N: usize> Simd for Beside<S, N> {
     }
 
     #[inline(always)]
-    fn exp2_parts(self, y: Self::F32) -> (Self::F32, Self::F32) {
+    fn nearest_exp2(self, y: Self::F32, most: f32) -> Nearest<Self::F32> {
+        let (mut power, mut lost, mut rest) = (y, y, y);
+        for n in 0..N {
+            let nearest = self.0.nearest_exp2(y[n], most);
+            (power[n], lost[n], rest[n]) = (nearest.power, nearest.lost, nearest.rest);
+        }
+        Nearest { power, lost, rest }
+    }
+
+    #[inline(always)]
+    fn exp2_below(self, y: Self::F32) -> (Self::F32, Self::F32) {
         let (mut powers, mut rests) = (y, y);
         for n in 0..N {
-            (powers[n], rests[n]) = self.0.exp2_parts(y[n]);
+            (powers[n], rests[n]) = self.0.exp2_below(y[n]);
         }
         (powers, rests)
     }
@@ -86,7 +96,5 @@ impl<S: Simd, const N: usize> Simd for Beside<S, N> {
         at_most(limit, value);
         at_least(limit, value);
         scale(a, shifted);
-        power_of_two(shifted);
-        power_of_two_error(shifted);
     }
 }

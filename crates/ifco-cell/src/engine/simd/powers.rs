@@ -1,26 +1,42 @@
-//! Powers of two within an octave, small enough to be looked up in a register.
+//! Powers of two within an octave, small enough to be looked up in a register or two.
 
-/// 2^(j / 16), rounded.
-const POWERS: [u32; 16] = [
+/// 2^(j / 32), rounded.
+const POWERS: [u32; 32] = [
     0x3f80_0000,
+    0x3f82_cd87,
     0x3f85_aac3,
+    0x3f88_980f,
     0x3f8b_95c2,
+    0x3f8e_a43a,
     0x3f91_c3d3,
+    0x3f94_f4f0,
     0x3f98_37f0,
+    0x3f9b_8d3a,
     0x3f9e_f532,
+    0x3fa2_7043,
     0x3fa5_fed7,
+    0x3fa9_a15b,
     0x3fad_583f,
+    0x3fb1_23f6,
     0x3fb5_04f3,
+    0x3fb8_fbaf,
     0x3fbd_08a4,
+    0x3fc1_2c4d,
     0x3fc5_672a,
+    0x3fc9_b9be,
     0x3fce_248c,
+    0x3fd2_a81e,
     0x3fd7_44fd,
+    0x3fdb_fbb8,
     0x3fe0_ccdf,
+    0x3fe5_b907,
     0x3fea_c0c7,
+    0x3fef_e4ba,
     0x3ff5_257d,
+    0x3ffa_83b3,
 ];
 
-/// What that rounding has lost, as a part of the power.
+/// What rounding 2^(j / 16) has lost, as a part of it.
 const ERRORS: [f32; 16] = [
     0.0,
     4.628_547e-8,
@@ -45,7 +61,7 @@ pub(super) const fn steps<const STEPS: usize>() -> [u32; STEPS] {
     let mut steps = [0; STEPS];
     let mut j = 0;
     while j < STEPS {
-        steps[j] = POWERS[j * (16 / STEPS)];
+        steps[j] = POWERS[j * (POWERS.len() / STEPS)];
         j += 1;
     }
     steps
@@ -63,12 +79,12 @@ pub(super) const fn powers<const STEPS: usize>() -> [u32; STEPS] {
     powers
 }
 
-/// The part of 2^(j / `STEPS`) that its rounding has lost.
+/// The part of 2^(j / `STEPS`) that its rounding has lost, of sixteenths at most.
 pub(super) const fn errors<const STEPS: usize>() -> [f32; STEPS] {
     let mut errors = [0.0; STEPS];
     let mut j = 0;
     while j < STEPS {
-        errors[j] = ERRORS[j * (16 / STEPS)];
+        errors[j] = ERRORS[j * (ERRORS.len() / STEPS)];
         j += 1;
     }
     errors
@@ -80,11 +96,14 @@ mod tests {
 
     #[test]
     fn the_table_holds_powers_of_two() {
-        for (j, (power, error)) in POWERS.into_iter().zip(ERRORS).enumerate() {
+        for (j, power) in POWERS.into_iter().enumerate() {
+            let right = (j as f64 / 32.0).exp2() as f32;
+            assert_eq!(f32::from_bits(power), right, "2^({j}/32)");
+        }
+        for (j, (power, error)) in steps::<16>().into_iter().zip(ERRORS).enumerate() {
             let right = (j as f64 / 16.0).exp2();
-            let power = f32::from_bits(power);
-            assert_eq!(power, right as f32, "2^({j}/16)");
-            let lost = (right - f64::from(power)) / f64::from(power);
+            let power = f64::from(f32::from_bits(power));
+            let lost = (right - power) / power;
             assert!(
                 (f64::from(error) - lost).abs() < 1e-13,
                 "2^({j}/16): {lost:e}"

@@ -5,7 +5,7 @@ pub(super) mod dots;
 use std::arch::x86_64::*;
 
 use super::powers::{errors, powers, steps};
-use super::{Kernel, Simd, nearest_exp2_parts};
+use super::{Kernel, Nearest, Simd};
 use crate::math::ROUND;
 
 /// Vectors of 16.
@@ -116,44 +116,48 @@ impl Simd for Avx512 {
         }
     }
 
-    const OCTAVE_BITS: u32 = 4;
-    const REST_FROM_ZERO: bool = true;
+    const NEAREST_BITS: u32 = 4;
 
+    /// One instruction scales by all of y's octaves, another one takes the rest, and both know what
+    /// to do with any y: no limits stand before them in the chain.
     #[inline(always)]
-    fn power_of_two(self, shifted: __m512) -> __m512 {
-        const TABLE: [u32; 16] = powers();
+    fn nearest_exp2(self, y: __m512, most: f32) -> Nearest<__m512> {
+        const TABLE: [u32; 16] = steps();
+        const LOST: [f32; 16] = errors();
+        /// Sixteenths, to the nearest one.
+        const REST: i32 = 4 << 4 | _MM_FROUND_TO_NEAREST_INT;
         unsafe {
-            let n = _mm512_castps_si512(shifted);
+            let round = _mm512_set1_ps(ROUND / 16.0);
+            // Its low bits are y's sixteenths; the lookup takes 4 of them.
+            let n = _mm512_add_ps(y, round);
+            let octaves = _mm512_min_ps(_mm512_set1_ps(most), _mm512_sub_ps(n, round));
+            let n = _mm512_castps_si512(n);
             let table = _mm512_loadu_si512(TABLE.as_ptr().cast());
-            // The lookup takes the low 4 bits of n.
-            let power = _mm512_permutexvar_epi32(n, table);
-            _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_slli_epi32::<19>(n)))
+            let power = _mm512_castsi512_ps(_mm512_permutexvar_epi32(n, table));
+            Nearest {
+                power: _mm512_scalef_ps(power, octaves),
+                lost: _mm512_permutexvar_ps(n, _mm512_loadu_ps(LOST.as_ptr())),
+                rest: _mm512_reduce_ps::<REST>(y),
+            }
         }
     }
 
-    /// The power below and not the nearest one, so that one instruction scales it by all of y's
-    /// octaves and another one takes the rest: both know what to do with any y.
+    const BELOW_BITS: u32 = 5;
+
     #[inline(always)]
-    fn exp2_parts(self, y: __m512) -> (__m512, __m512) {
-        const STEPS: [u32; 16] = steps();
+    fn exp2_below(self, y: __m512) -> (__m512, __m512) {
+        const TABLE: [u32; 32] = steps();
         const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
-        /// Sixteenths, down.
-        const REST: i32 = 4 << 4 | _MM_FROUND_TO_NEG_INF;
+        /// Thirty-seconds, down.
+        const REST: i32 = 5 << 4 | _MM_FROUND_TO_NEG_INF;
         unsafe {
-            let n = _mm512_add_round_ps::<DOWN>(y, _mm512_set1_ps(ROUND / 16.0));
-            let table = _mm512_loadu_si512(STEPS.as_ptr().cast());
-            let power = _mm512_permutexvar_epi32(_mm512_castps_si512(n), table);
+            let n = _mm512_add_round_ps::<DOWN>(y, _mm512_set1_ps(ROUND / 32.0));
+            let low = _mm512_loadu_si512(TABLE.as_ptr().cast());
+            let high = _mm512_loadu_si512(TABLE.as_ptr().add(16).cast());
+            let power = _mm512_permutex2var_epi32(low, _mm512_castps_si512(n), high);
+            // The octaves of y, down.
             let power = _mm512_scalef_ps(_mm512_castsi512_ps(power), y);
             (power, _mm512_reduce_ps::<REST>(y))
-        }
-    }
-
-    #[inline(always)]
-    fn power_of_two_error(self, shifted: __m512) -> __m512 {
-        const TABLE: [f32; 16] = errors();
-        unsafe {
-            let table = _mm512_loadu_ps(TABLE.as_ptr());
-            _mm512_permutexvar_ps(_mm512_castps_si512(shifted), table)
         }
     }
 }
@@ -235,45 +239,62 @@ impl<const REGISTERS: usize> Simd for Avx2<REGISTERS> {
         }
     }
 
-    const OCTAVE_BITS: u32 = 3;
-    // With AVX-512's registers its instructions are there too.
-    const REST_FROM_ZERO: bool = REGISTERS > 16;
+    const NEAREST_BITS: u32 = 3;
 
     #[inline(always)]
-    fn power_of_two(self, shifted: __m256) -> __m256 {
+    fn nearest_exp2(self, y: __m256, most: f32) -> Nearest<__m256> {
         const TABLE: [u32; 8] = powers();
+        const SCALED_TABLE: [u32; 8] = steps();
+        const LOST: [f32; 8] = errors();
+        const REST: i32 = 3 << 4 | _MM_FROUND_TO_NEAREST_INT;
+        let round = self.splat(ROUND / 8.0);
         unsafe {
-            let n = _mm256_castps_si256(shifted);
+            let lost_of = |n| _mm256_permutevar8x32_ps(_mm256_loadu_ps(LOST.as_ptr()), n);
+            if REGISTERS > 16 {
+                // As for whole vectors, in eighths.
+                let n = _mm256_add_ps(y, round);
+                let octaves = _mm256_min_ps(_mm256_set1_ps(most), _mm256_sub_ps(n, round));
+                let n = _mm256_castps_si256(n);
+                let table = _mm256_loadu_si256(SCALED_TABLE.as_ptr().cast());
+                let power = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(table, n));
+                return Nearest {
+                    power: _mm256_scalef_ps(power, octaves),
+                    lost: lost_of(n),
+                    rest: _mm256_reduce_ps::<REST>(y),
+                };
+            }
+            let y = self.at_most(self.splat(most), self.at_least(self.splat(-most), y));
+            let n = _mm256_add_ps(y, round);
+            let rest = _mm256_sub_ps(y, _mm256_sub_ps(n, round));
+            let n = _mm256_castps_si256(n);
             let table = _mm256_loadu_si256(TABLE.as_ptr().cast());
             // The lookup takes the low 3 bits of n.
             let power = _mm256_permutevar8x32_epi32(table, n);
-            _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_slli_epi32::<20>(n)))
+            let power = _mm256_add_epi32(power, _mm256_slli_epi32::<20>(n));
+            Nearest {
+                power: _mm256_castsi256_ps(power),
+                lost: lost_of(n),
+                rest,
+            }
         }
     }
 
+    const BELOW_BITS: u32 = if REGISTERS > 16 { 3 } else { 0 };
+
     #[inline(always)]
-    fn exp2_parts(self, y: __m256) -> (__m256, __m256) {
-        if !Self::REST_FROM_ZERO {
-            return nearest_exp2_parts(self, y);
+    fn exp2_below(self, y: __m256) -> (__m256, __m256) {
+        if Self::BELOW_BITS == 0 {
+            let nearest = self.nearest_exp2(y, 126.0);
+            return (nearest.power, nearest.rest);
         }
-        // As for whole vectors, in eighths.
-        const STEPS: [u32; 8] = steps::<8>();
+        const TABLE: [u32; 8] = steps();
         const DOWN: i32 = 3 << 4 | _MM_FROUND_TO_NEG_INF;
         unsafe {
             let n = _mm256_add_ps(_mm256_roundscale_ps::<DOWN>(y), _mm256_set1_ps(ROUND / 8.0));
-            let table = _mm256_loadu_si256(STEPS.as_ptr().cast());
+            let table = _mm256_loadu_si256(TABLE.as_ptr().cast());
             let power = _mm256_permutevar8x32_epi32(table, _mm256_castps_si256(n));
             let power = _mm256_scalef_ps(_mm256_castsi256_ps(power), y);
             (power, _mm256_reduce_ps::<DOWN>(y))
-        }
-    }
-
-    #[inline(always)]
-    fn power_of_two_error(self, shifted: __m256) -> __m256 {
-        const TABLE: [f32; 8] = errors();
-        unsafe {
-            let table = _mm256_loadu_ps(TABLE.as_ptr());
-            _mm256_permutevar8x32_ps(table, _mm256_castps_si256(shifted))
         }
     }
 }
