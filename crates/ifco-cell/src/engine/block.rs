@@ -17,12 +17,12 @@ use crate::{Cell, LstmCell};
 /// of operations, and back costs as much as the gates of six rows.
 const ROWS_AT_ONCE: usize = 64;
 
-/// Up to so many features, x·W costs a row less in the chain of h·U than as a product of its own.
-const FEW_FEATURES: usize = 4;
+/// So many features (the last ones) wait for the chain of h·U where a row is one group of 1, 2 or 3
+/// panels: a step has to wait for the gates of the step before, and that is their time.
+const LATE_FEATURES: [usize; MOST_PANELS] = [24, 8, 2];
 
-/// So many features (the last ones) wait for the chain of h·U in any case where a row is one group
-/// of 1, 2 or 3 panels: a step has to wait for the gates of the step before, and that is their time.
-const LATE_FEATURES: [usize; MOST_PANELS] = [28, 12, 5];
+/// Up to so many features more, x·W costs a row less in that chain than as a product of its own.
+const FEW_FEATURES: usize = 4;
 
 /// Memory that several threads write, each in places of its own.
 #[derive(Clone, Copy)]
@@ -67,6 +67,8 @@ pub(super) struct Block<'a> {
     pub(super) from_end: bool,
     /// What the first cell reads next.
     pub(super) ahead: Ahead,
+    /// The last cell's h, where it is among the outputs and not in the scratch.
+    pub(super) h_outside: Option<Rows>,
 }
 
 impl<'a> Block<'a> {
@@ -190,8 +192,17 @@ impl<'a> Block<'a> {
             }
             for step in 0..steps {
                 let states = States {
-                    h: self.h(index, step),
-                    new_h: self.h(index, step + 1),
+                    h: match self.h_outside {
+                        Some(h) if index == self.last_index() => h,
+                        _ => Rows {
+                            at: self.h(index, step),
+                            stride: cell.stride,
+                        },
+                    },
+                    new_h: match outputs.hold_h {
+                        true => std::ptr::null_mut(),
+                        false => self.h(index, step + 1),
+                    },
                     c: self.c(index),
                     outputs: outputs.from(step, 0),
                 };
@@ -216,6 +227,12 @@ impl<'a> Block<'a> {
                         None => self.step_by_rows(index, z, (step, steps), states, counted),
                     }
                 }
+                if index == self.last_index() {
+                    self.h_outside = outputs.hold_h.then_some(Rows {
+                        at: states.outputs.at,
+                        stride: outputs.row,
+                    });
+                }
                 self.barrier.wait(self.members);
                 self.from_end ^= true;
             }
@@ -229,13 +246,13 @@ impl<'a> Block<'a> {
         let own = self.panels(index);
         // Alone there is nothing to wait for between two steps.
         let together = if self.members == 1 { steps } else { 1 };
+        let late = LATE_FEATURES.get(gates.layout.panels().saturating_sub(1));
+        let late = late.copied().unwrap_or_default();
         // The features whose x·W is there before the first step: the first ones.
-        let late = match LATE_FEATURES.get(gates.layout.panels().saturating_sub(1)) {
-            Some(late) => *late,
-            None if cell.features <= FEW_FEATURES => FEW_FEATURES,
-            None => 0,
+        let early = match cell.features.saturating_sub(late) {
+            ..=FEW_FEATURES => 0,
+            early => early,
         };
-        let early = cell.features.saturating_sub(late);
         // SAFETY: panels and steps are within the scratch that was planned for them, and the panels
         // are this member's.
         unsafe {
@@ -295,7 +312,7 @@ impl<'a> Block<'a> {
             let offset = row * stride + units.start;
             // SAFETY: two slots of h.
             unsafe {
-                let from = states.h.add(offset);
+                let from = states.h.at.add(offset);
                 states
                     .new_h
                     .add(offset)
@@ -318,14 +335,10 @@ impl<'a> Block<'a> {
         let own = self.panels(index);
         let group = (ROWS_AT_ONCE / rows).clamp(1, own.len().max(1));
         let groups = own.len().div_ceil(group);
-        let h = Rows {
-            at: states.h,
-            stride: cell.stride,
-        };
         // SAFETY: the scratch is planned for so many rows.
         let h = unsafe {
             let narrow = self.own.at(self.scratch.narrow_h);
-            cell.gates.recurrent.rows(isa, h, rows, narrow)
+            cell.gates.recurrent.rows(isa, states.h, rows, narrow)
         };
         for number in 0..groups {
             let first = in_order(number, groups, self.from_end) * group;
@@ -391,8 +404,12 @@ impl<'a> Block<'a> {
                         panel_stride: sums.panel_stride,
                     },
                     x,
-                    h: states.h.add(offset),
-                    new_h: states.new_h.add(offset),
+                    h: states.h.at.add(offset),
+                    h_stride: states.h.stride,
+                    new_h: match states.new_h.is_null() {
+                        true => states.new_h,
+                        false => states.new_h.add(offset),
+                    },
                     c: states.c.add(offset),
                     stride: cell.stride,
                     panel_stride: cell.panel_units,
@@ -432,12 +449,8 @@ impl<'a> Block<'a> {
                 stride: width,
                 panel_stride: steps * rows * width,
             };
-            let h = Rows {
-                at: states.h,
-                stride: cell.stride,
-            };
             let narrow = self.own.at(self.scratch.narrow_h);
-            let h = gates.recurrent.rows(isa, h, rows, narrow);
+            let h = gates.recurrent.rows(isa, states.h, rows, narrow);
             gates.step(cell.start(0, from_x), h, rows, sums).run(isa);
 
             if let (true, Cell::Lstm(lstm)) = (cell.is_longer, &self.cells[index]) {
@@ -501,7 +514,7 @@ impl<'a> Block<'a> {
                     .layout
                     .unpack_row(sums.add(row * width), rows * width, own);
                 let (new_h, update) = (state(states.new_h, row), state(states.c, row));
-                new_h.copy_from_slice(state(states.h.cast_mut(), row));
+                new_h.copy_from_slice(state(states.h.at.cast_mut(), row));
                 by_rows::candidate(&self.cells[index], own, new_h, update);
             }
             self.put_out(index, states);
@@ -585,7 +598,8 @@ impl<'a> Block<'a> {
 /// The states of a cell at a step.
 #[derive(Clone, Copy)]
 struct States {
-    h: *const f32,
+    h: Rows,
+    /// Null where the outputs hold it.
     new_h: *mut f32,
     c: *mut f32,
     outputs: Outputs,

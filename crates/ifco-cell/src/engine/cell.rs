@@ -279,6 +279,16 @@ impl PackedCell {
             && self.equations == Some(Equations::Lstm(Sigma::Sigmoid, Phi::Tanh))
     }
 
+    /// Whether a step may read h from the outputs, where it ends with the last unit.
+    pub(super) fn reads_outputs(&self) -> bool {
+        match self.equations {
+            // Its gates look at the whole vectors of h.
+            Some(Equations::Gru(..)) => self.units.is_multiple_of(self.panel_units),
+            Some(_) => true,
+            None => false,
+        }
+    }
+
     /// What h·U starts from where b + x·W is there.
     pub(super) fn start(&self, panel: usize, z: Values<*const f32>) -> [Start; VECTORS] {
         let lanes = self.gates.layout.lanes();

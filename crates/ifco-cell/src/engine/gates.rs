@@ -200,10 +200,13 @@ pub(super) struct Gates {
     /// Of a GRU: the part of the candidate that comes from x.
     pub(super) x: Values<*const f32>,
     pub(super) h: *const f32,
+    /// From one row of it to the next.
+    pub(super) h_stride: usize,
+    /// Null: h goes to the outputs alone.
     pub(super) new_h: *mut f32,
     /// Of an LSTM.
     pub(super) c: *mut f32,
-    /// From one row of the states to the next.
+    /// From one row to the next of c and of the new h.
     pub(super) stride: usize,
     /// From one panel to the next in the states: the units of a panel.
     pub(super) panel_stride: usize,
@@ -299,8 +302,9 @@ unsafe fn all_rows<S: Simd>(s: S, of: &Gates, cell: impl Update) {
                     if of.counted.is_null() || *of.counted.add(row) {
                         some_rows::<S, 1>(s, of, cell, panel, unit, row);
                     } else if cell.gives_h() {
-                        let state = row * of.stride + panel * of.panel_stride + unit;
-                        s.store(of.new_h.add(state), s.load(of.h.add(state)));
+                        let unit = panel * of.panel_stride + unit;
+                        let h = s.load(of.h.add(row * of.h_stride + unit));
+                        s.store(of.new_h.add(row * of.stride + unit), h);
                     }
                     row += 1;
                 }
@@ -341,14 +345,19 @@ unsafe fn some_rows<S: Simd, const N: usize>(
                 let first = row * of.x.stride + panel * of.x.panel_stride + unit;
                 load_rows(s, of.x.at, first, of.x.stride, cell.looks_back())
             },
-            h: load_rows(s, of.h, state, of.stride, cell.looks_back()),
+            h: {
+                let first = row * of.h_stride + panel * of.panel_stride + unit;
+                load_rows(s, of.h, first, of.h_stride, cell.looks_back())
+            },
             c: load_rows(s, of.c, state, of.stride, cell.looks_at_c()),
         };
         let new = cell.update(Beside::<S, N>(s), before);
         for r in 0..N {
             let state = state + r * of.stride;
             if cell.gives_h() {
-                s.store(of.new_h.add(state), new[r]);
+                if !of.new_h.is_null() {
+                    s.store(of.new_h.add(state), new[r]);
+                }
                 let unit = panel * of.panel_stride + unit;
                 of.outputs.put(s, row + r, unit, of.units, new[r]);
             } else {

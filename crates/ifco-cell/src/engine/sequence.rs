@@ -212,6 +212,7 @@ impl Call<'_> {
                         slot: 0,
                         from_end: false,
                         ahead: Ahead::NONE,
+                        h_outside: None,
                     },
                     rows,
                     counted: Vec::new(),
@@ -422,14 +423,22 @@ impl Passage<'_, '_> {
         if self.call.mask.is_some() || !self.call.options.return_sequences {
             return Outputs::NONE;
         }
-        let units = self.block.cell(self.block.last_index()).outputs;
+        let cell = self.block.cell(self.block.last_index());
+        let (units, rows) = (cell.outputs, self.rows.len());
         let time = self.call.inputs.dim().1;
         let first = (self.rows.start * time + read) * units;
+        let row = time * units;
         Outputs {
             // SAFETY: the output has a value for each row, step and unit.
             at: unsafe { self.call.output.at(first) },
-            row: time * units,
+            row,
             step: units,
+            // Not the last one: it becomes a state. A single row is not worth it.
+            hold_h: self.call.plan.steps == 1
+                && read + 1 < time
+                && rows > 1
+                && cell.reads_outputs()
+                && isize::try_from(row).is_ok_and(|row| spread_enough(row, rows)),
         }
     }
 

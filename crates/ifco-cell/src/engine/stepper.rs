@@ -183,6 +183,7 @@ impl Stepper {
             slot: self.slot,
             from_end: self.from_end,
             ahead: Ahead::NONE,
+            h_outside: None,
         };
         // SAFETY: the buffer was made for this plan, and is this stream's alone; the caller has as
         // many values in x as the first cell reads.

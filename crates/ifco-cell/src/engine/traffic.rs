@@ -17,6 +17,8 @@ pub(super) struct Outputs {
     pub(super) row: usize,
     /// From one step to the next.
     pub(super) step: usize,
+    /// Whether the next step reads h from here, and it goes nowhere else.
+    pub(super) hold_h: bool,
 }
 
 impl Outputs {
@@ -25,6 +27,7 @@ impl Outputs {
         at: std::ptr::null_mut(),
         row: 0,
         step: 0,
+        hold_h: false,
     };
 
     pub(super) fn is_none(&self) -> bool {
