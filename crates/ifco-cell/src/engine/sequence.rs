@@ -35,11 +35,10 @@ thread_local! {
 
 /// Whether so many rows, so many values apart, have places enough in the caches: the product reads
 /// them once for each panel.
-fn spread_enough(stride: isize, rows: usize) -> bool {
+fn spread_enough(stride: usize, rows: usize) -> bool {
     /// A level 2 cache has so many places at least, and each of them room for some lines.
     const PLACES: usize = 1024;
     const LINES: usize = 4;
-    let stride = stride.unsigned_abs();
     // The largest power of two in the distance says how few of the places the rows share.
     let shared = match stride.is_multiple_of(LINE) && stride > 0 {
         true => PLACES.min(1 << (stride / LINE).trailing_zeros()),
@@ -405,7 +404,7 @@ impl Passage<'_, '_> {
         let [row, step, feature] = [0, 1, 2].map(|axis| inputs.strides()[axis]);
         let stride = match (self.rows.len(), reads.len()) {
             (1, _) if !self.call.options.go_backwards => step,
-            (rows, 1) if spread_enough(row, rows) => row,
+            (rows, 1) if spread_enough(row.unsigned_abs(), rows) => row,
             _ => return None,
         };
         if feature != 1 && inputs.dim().2 > 1 {
@@ -438,7 +437,7 @@ impl Passage<'_, '_> {
                 && read + 1 < time
                 && rows > 1
                 && cell.reads_outputs()
-                && isize::try_from(row).is_ok_and(|row| spread_enough(row, rows)),
+                && spread_enough(row, rows),
         }
     }
 

@@ -100,9 +100,9 @@ pub(crate) trait Simd: Copy {
     /// How finely [`exp2_below`](Self::exp2_below) divides. 0: it is no better than the nearest one.
     const BELOW_BITS: u32 = 0;
 
-    /// The same with the greatest power that is not above 2^y: the rest is from 0 to
-    /// 2^−`BELOW_BITS`. Beyond the numbers of `f32` the power is the last one or infinity, and 0 or
-    /// nearly so.
+    /// 2^y as the greatest such power that is not above it and what is left of y, which is from 0 to
+    /// 2^−`BELOW_BITS`. Any y is allowed: beyond the numbers of `f32` the power is the last one or
+    /// infinity, and 0 or nearly so. The rest of a NaN is one.
     #[inline(always)]
     fn exp2_below(self, y: Self::F32) -> (Self::F32, Self::F32) {
         let nearest = self.nearest_exp2(y, 126.0);
