@@ -10,13 +10,20 @@ use crate::{Activation, math};
 /// let mut row = [0.0, 2.0];
 /// activate(Activation::Tanh, &mut row);
 /// assert_eq!(row, [0.0, 2f64.tanh()]);
+///
+/// // However far one is below the other.
+/// let mut row = [0.0, 1000.0];
+/// activate(Activation::LogSoftmax, &mut row);
+/// assert_eq!(row, [-1000.0, 0.0]);
 /// ```
 pub fn activate(activation: Activation, row: &mut [f64]) {
     match activation {
         Activation::Softmax => softmax(row),
         Activation::LogSoftmax => {
-            softmax(row);
-            row.iter_mut().for_each(|y| *y = y.ln());
+            // Not the logarithm of softmax, which is 0 far below the greatest.
+            let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = row.iter().map(|x| (x - max).exp()).sum();
+            row.iter_mut().for_each(|x| *x -= max + sum.ln());
         }
         Activation::Sparsemax => sparsemax(row),
         _ => row.iter_mut().for_each(|x| *x = value(activation, *x)),
